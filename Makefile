@@ -1,0 +1,38 @@
+# make run | test | lint | format    Needs Python 3.11 or newer and make; everything else it installs.
+PYTHON ?= python3
+PY := .venv/bin/python
+INSTALLED := .venv/.installed
+
+.PHONY: run test lint format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run     set up, then pre-train by rotation and train on few labels (digits, under a minute)"
+	@echo "make test    set up, then lint, types and every test"
+	@echo "make lint    ruff and mypy only"
+	@echo "make format  let ruff rewrite the code"
+
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "ssl_rot needs Python 3.11 or newer; say which: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+run: $(INSTALLED)
+	$(PY) -m ssl_rot.run +experiment=rotation
+
+test: lint
+	$(PY) -m pytest
+
+lint: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(INSTALLED)
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+clean:
+	rm -rf .venv build dist *.egg-info

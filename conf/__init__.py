@@ -1,0 +1,1 @@
+"""The configuration files, importable as ``ssl_rot.conf`` so that a wheel carries them."""

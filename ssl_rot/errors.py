@@ -1,0 +1,61 @@
+"""What a user can get wrong, told in one message without a traceback.
+
+Every error that reaches a user on purpose is a :class:`UserError`: it says what is wrong, where,
+and how to mend it. Anything else is a fault of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class UserError(Exception):
+    """A mistake the user can mend; ends the program with :data:`EXIT_STATUS` and one message."""
+
+
+EXIT_STATUS = 2
+
+
+class ConfigError(UserError):
+    """Faults in a config, all of them at once.
+
+    Args:
+        faults: one line each: the key, its value, and what is allowed.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = list(faults)
+        head = "The config has a fault" if len(self.faults) == 1 else (
+            f"The config has {len(self.faults)} faults"
+        )
+        super().__init__("\n".join([f"{head}; nothing was trained:", *(f"  - {f}" for f in faults)]))
+
+
+class DataError(UserError):
+    """The data is missing, unreadable, or not what the config says it is."""
+
+
+class WeightsError(UserError):
+    """A weights file is missing, damaged, or does not fit the model."""
+
+
+class TrackingError(UserError):
+    """The tracking store cannot be reached, or does not hold what was asked for."""
+
+
+class NonFiniteLoss(UserError):
+    """The loss became NaN or infinite.
+
+    Args:
+        phase: ``pretext`` or ``downstream``.
+        epoch: from 1.
+        step: within the epoch, from 1.
+        lr: the learning rate of that step.
+        lr_key: the config key that sets it.
+    """
+
+    def __init__(self, phase: str, epoch: int, step: int, lr: float, lr_key: str) -> None:
+        super().__init__(
+            f"The {phase} loss is not finite at epoch {epoch}, step {step} (lr {lr:g}). "
+            f"The learning rate is most often too high: try {lr_key}={lr / 10:g}."
+        )
