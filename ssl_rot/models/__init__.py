@@ -1,0 +1,20 @@
+"""Backbones with named stages, the heads that read them, and how both are built."""
+
+from ssl_rot.models.backbone import Backbone, Classifier, StagedBackbone
+from ssl_rot.models.build import build_backbone, build_head
+from ssl_rot.models.heads import conv_head, linear_head, mlp_head
+from ssl_rot.models.nin import nin
+from ssl_rot.models.resnet import resnet
+
+__all__ = [
+    "Backbone",
+    "Classifier",
+    "StagedBackbone",
+    "build_backbone",
+    "build_head",
+    "conv_head",
+    "linear_head",
+    "mlp_head",
+    "nin",
+    "resnet",
+]

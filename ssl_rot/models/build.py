@@ -1,0 +1,96 @@
+"""From a config to a backbone or a head, the same one for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import nn
+
+from ssl_rot.errors import ConfigError, UserError
+from ssl_rot.models.backbone import Backbone
+from ssl_rot.models.weights import load_backbone_weights
+from ssl_rot.seeding import seeded
+
+INITS = ("default", "xavier")
+
+
+def build_backbone(
+    cfg: Mapping[str, Any], *, in_channels: int, seed: int, weights: Path | None = None
+) -> Backbone:
+    """Builds the whole backbone; ``cut`` is left to the caller, since the pretext trains all of it.
+
+    Args:
+        cfg: a ``conf/model`` option: ``_target_``, its arguments, ``init``, ``weights``, ``cut``.
+        in_channels: of the images.
+        seed: decides the random weights, and nothing else does; torch's global stream stays as is.
+        weights: safetensors file to start from; takes the place of ``cfg["weights"]``, which may
+            also name something that the caller has to look up.
+
+    Raises:
+        ConfigError: a value is out of range, or ``_target_`` does not make a :class:`Backbone`.
+        WeightsError: the weights are missing, damaged, or do not fit.
+    """
+    init = cfg.get("init", "default")
+    if init == "xavier" and cfg.get("pretrained"):
+        raise ConfigError(
+            ["model.init=xavier with model.pretrained=true: it would overwrite those weights"]
+        )
+    with seeded(seed, "backbone"):
+        backbone = _instantiate(cfg, ("init", "weights", "cut"), in_channels=in_channels)
+        if not isinstance(backbone, Backbone):
+            raise ConfigError(
+                [
+                    f"model._target_={cfg['_target_']}: makes a {type(backbone).__name__}, "
+                    "which is no ssl_rot.models.Backbone"
+                ]
+            )
+        _initialise(backbone, init, "model.init")
+    start = weights if weights is not None else cfg.get("weights")
+    if start is not None:
+        load_backbone_weights(backbone, Path(start))
+    return backbone
+
+
+def build_head(
+    cfg: Mapping[str, Any], *, in_channels: int, num_classes: int, seed: int
+) -> nn.Module:
+    """Builds the head that maps a feature map ``[B, in_channels, H, W]`` to logits.
+
+    Args:
+        cfg: a ``conf/head`` option: ``_target_`` and its arguments, ``init``.
+        in_channels: of the feature map.
+        num_classes: number of logits.
+        seed: decides the random weights, and nothing else does; torch's global stream stays as is.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    with seeded(seed, "head"):
+        head: nn.Module = _instantiate(
+            cfg, ("init",), in_channels=in_channels, num_classes=num_classes
+        )
+        _initialise(head, cfg.get("init", "default"), "head.init")
+    return head
+
+
+def _instantiate(cfg: Mapping[str, Any], ours: tuple[str, ...], **arguments: int) -> Any:
+    try:
+        return instantiate({k: v for k, v in cfg.items() if k not in ours}, **arguments)
+    except InstantiationException as error:
+        # Hydra wraps what a target raises; the user's message is inside.
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
+
+
+def _initialise(module: nn.Module, init: str, key: str) -> None:
+    if init not in INITS:
+        raise ConfigError([f"{key}={init}: one of {', '.join(INITS)}"])
+    if init == "xavier":
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)

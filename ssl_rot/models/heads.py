@@ -1,0 +1,59 @@
+"""Heads: from a feature map ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ssl_rot.errors import ConfigError
+from ssl_rot.models.nin import nin_block
+
+
+def linear_head(in_channels: int, num_classes: int) -> nn.Sequential:
+    """Global average pool and one linear layer."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, num_classes))
+
+
+def mlp_head(in_channels: int, num_classes: int, *, hidden: int, pool: int) -> nn.Sequential:
+    """RotNet's non-linear probe: two hidden layers with BatchNorm and ReLU on the flattened map.
+
+    Args:
+        in_channels: of the feature map.
+        num_classes: number of logits.
+        hidden: width of both hidden layers.
+        pool: the map is brought to ``pool x pool`` before it is flattened, so that the head fits a
+            map of any size. A map of exactly this size goes through unchanged.
+
+    Raises:
+        ConfigError: ``hidden`` or ``pool`` is below 1.
+    """
+    for key, value in (("hidden", hidden), ("pool", pool)):
+        if value < 1:
+            raise ConfigError([f"head.{key}={value}: 1 or more"])
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(pool),
+        nn.Flatten(),
+        nn.Linear(in_channels * pool**2, hidden, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, hidden, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, num_classes),
+    )
+
+
+def conv_head(in_channels: int, num_classes: int, *, width: int) -> nn.Sequential:
+    """RotNet's convolutional classifier: one more block (3x3, 1x1, 1x1), then pool and linear.
+
+    Args:
+        in_channels: of the feature map.
+        num_classes: number of logits.
+        width: channels of the block.
+
+    Raises:
+        ConfigError: ``width`` is below 1.
+    """
+    if width < 1:
+        raise ConfigError([f"head.width={width}: 1 or more"])
+    block = nin_block(in_channels, (width, width, width), 3)
+    return nn.Sequential(*block, *linear_head(width, num_classes))
