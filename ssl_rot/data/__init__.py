@@ -1,0 +1,19 @@
+"""Sources, splits and label budgets, augmentation, and batches on the device."""
+
+from ssl_rot.data.augment import Augment
+from ssl_rot.data.batches import Batches
+from ssl_rot.data.dataset import Dataset, measure, prepare
+from ssl_rot.data.sources import digits
+from ssl_rot.data.types import Images, Source, Split
+
+__all__ = [
+    "Augment",
+    "Batches",
+    "Dataset",
+    "Images",
+    "Source",
+    "Split",
+    "digits",
+    "measure",
+    "prepare",
+]

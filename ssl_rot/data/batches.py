@@ -1,0 +1,110 @@
+"""Batches as whole tensors on the device: gather, convert, augment, normalise, turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ssl_rot.data.augment import Augment
+from ssl_rot.data.types import Images
+from ssl_rot.seeding import generator
+
+# Of the GPU memory that is free, what images may take for good; the rest is the network's.
+DEVICE_SHARE = 0.5
+
+
+class Batches:
+    """Cuts a split into batches that are ready for the network.
+
+    Order and augmentation depend on ``(seed, stream, epoch)`` and on nothing else: not on the
+    device, nor on what was drawn before. The last batch may be smaller, and no sample is left out.
+
+    Args:
+        images: uint8 ``[N, C, H, W]``.
+        labels: int64 ``[N]``; ``None`` where ``turn`` gives the targets.
+        batch_size: images a batch, before turning.
+        device: where the batches are made.
+        mean: per channel, of pixels in [0, 1].
+        std: likewise.
+        augment: ``None`` for evaluation.
+        turn: called with the normalised batch; returns the turned images ``[T*B, C, H, W]`` and
+            their targets ``[T*B]``.
+        seed: the run's.
+        stream: what the batches are for, e.g. ``"downstream"``.
+        shuffle: a new order each epoch, for training. A last batch of one image then joins the
+            one before, since BatchNorm cannot train on a single value per channel.
+    """
+
+    def __init__(
+        self,
+        images: Images | Tensor,
+        labels: Tensor | None,
+        *,
+        batch_size: int,
+        device: torch.device | str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        augment: Augment | None,
+        turn: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
+        seed: int,
+        stream: str,
+        shuffle: bool,
+    ) -> None:
+        if labels is None and turn is None:
+            raise ValueError("without labels, turn must give the targets")
+        self.device = torch.device(device)
+        self.images = images[:].to(self.device) if _fits(images, self.device) else images
+        self.labels = None if labels is None else labels.to(self.device)
+        self.augment, self.turn = augment, turn
+        self.seed, self.stream, self.shuffle = seed, stream, shuffle
+        # (x / 255 - mean) / std as one multiplication and one addition.
+        per_channel = torch.tensor([mean, std], dtype=torch.float64)[:, None, :, None, None]
+        self.scale = (1 / (255 * per_channel[1])).float().to(self.device)
+        self.shift = (-per_channel[0] / per_channel[1]).float().to(self.device)
+        sizes = [batch_size] * (len(images) // batch_size)
+        rest = len(images) - sum(sizes)
+        if shuffle and rest == 1 and sizes:
+            sizes[-1] += rest
+        elif rest:
+            sizes.append(rest)
+        self.sizes = sizes
+
+    def __len__(self) -> int:
+        """Steps per epoch."""
+        return len(self.sizes)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All batches of one epoch.
+
+        Yields:
+            float32 ``[B, C, H, W]`` and int64 ``[B]``, on the device (``T*B`` with ``turn``).
+        """
+        count = len(self.images)
+        order = torch.arange(count)
+        if self.shuffle:
+            order = torch.randperm(
+                count, generator=generator(self.seed, self.stream, "order", epoch)
+            )
+        if isinstance(self.images, Tensor):
+            order = order.to(self.images.device)
+        for step, index in enumerate(torch.split(order, self.sizes)):
+            pixels = self.images[index].to(self.device, non_blocking=True)
+            if self.augment is not None:
+                draws = generator(self.seed, self.stream, "augment", epoch, step)
+                pixels = self.augment(pixels, draws)
+            inputs = pixels.float().mul_(self.scale).add_(self.shift)
+            if self.turn is not None:
+                yield self.turn(inputs)
+            else:
+                assert self.labels is not None
+                yield inputs, self.labels[index.to(self.device)]
+
+
+def _fits(images: Images | Tensor, device: torch.device) -> bool:
+    """Whether all the images may stay on the device from the start."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.shape.numel() <= DEVICE_SHARE * free
