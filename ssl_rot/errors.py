@@ -7,6 +7,14 @@ and how to mend it. Anything else is a fault of ours and keeps its traceback.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+
+def as_text(value: Any) -> str:
+    """A config value as one writes it on the command line."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class UserError(Exception):
@@ -25,10 +33,14 @@ class ConfigError(UserError):
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = list(faults)
-        head = "The config has a fault" if len(self.faults) == 1 else (
-            f"The config has {len(self.faults)} faults"
+        head = (
+            "The config has a fault"
+            if len(self.faults) == 1
+            else (f"The config has {len(self.faults)} faults")
         )
-        super().__init__("\n".join([f"{head}; nothing was trained:", *(f"  - {f}" for f in faults)]))
+        super().__init__(
+            "\n".join([f"{head}; nothing was trained:", *(f"  - {f}" for f in faults)])
+        )
 
 
 class DataError(UserError):

@@ -27,7 +27,7 @@ def generator(seed: int, *names: str | int) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int, *names: str | int) -> Iterator[None]:
-    """Runs code that draws from torch's global stream (weight init) and leaves that stream alone."""
+    """Runs code that draws from torch's global stream, and leaves that stream as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, *names))
         yield

@@ -1,0 +1,307 @@
+"""Validation of a whole config, before anything is built: every fault at once.
+
+Three nets, each for what the one before cannot see: the ranges of known keys, the signatures of
+what ``_target_`` names (a misspelt key in a partial would otherwise build silently), and a trial
+build of everything cheap on torch's meta device, which takes neither memory nor time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssl_rot.errors import ConfigError, UserError, as_text
+from ssl_rot.models import build_backbone, build_head
+
+TOP_LEVEL = (
+    *("dataset", "model", "head", "loss", "schedule", "freeze", "pretext"),
+    *("seed", "device", "precision", "tracking"),
+)
+
+Check = Callable[[Any], bool]
+
+
+def _number(
+    low: float,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    null: bool = False,
+    whole: bool = False,
+    open_high: bool = False,
+) -> Check:
+    def check(value: Any) -> bool:
+        if value is None:
+            return null
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            return False
+        above = value > low if open_low else value >= low
+        below = value < high if open_high else value <= high
+        return math.isfinite(value) and above and below
+
+    return check
+
+
+def _one_of(*values: Any) -> Check:
+    # `type` too, since True == 1
+    return lambda value: any(value == v and type(value) is type(v) for v in values)
+
+
+def _channels(*, positive: bool) -> Check:
+    one = _number(0, open_low=positive)
+    return lambda value: (
+        value is None or (isinstance(value, list) and len(value) > 0 and all(one(v) for v in value))
+    )
+
+
+def _angles(value: Any) -> bool:
+    whole = _number(-3600, 3600, whole=True)
+    if not isinstance(value, list) or not all(whole(v) and v % 45 == 0 for v in value):
+        return False
+    return value == [] or len({v % 360 for v in value}) == len(value) >= 2
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and value.strip() != ""
+
+
+def _text_or_null(value: Any) -> bool:
+    return value is None or _text(value)
+
+
+_FRACTION = "a number from 0 up to, not including, 1"
+_BOOLEAN = (_one_of(True, False), "true or false")
+
+RANGES: tuple[tuple[str, Check, str], ...] = (
+    ("seed", _number(0, 2**32 - 1, whole=True), "a whole number from 0 to 4294967295"),
+    ("device", _one_of("auto", "cpu", "cuda", "mps"), "auto, cpu, cuda or mps"),
+    ("precision", _one_of("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
+    ("tracking.experiment_name", _text, "a name"),
+    ("tracking.uri", _text_or_null, "an MLflow tracking URI or null"),
+    ("dataset.name", _text, "a name"),
+    ("dataset.labels_per_class", _number(1, whole=True, null=True),
+     "a whole number of at least 1, or null for all"),
+    ("dataset.val_fraction", _number(0, 1, open_high=True), _FRACTION),
+    ("dataset.test_fraction", _number(0, 1, open_low=True, open_high=True, null=True),
+     "a number between 0 and 1, or null"),
+    ("dataset.train_size", _number(1, whole=True, null=True),
+     "a whole number of at least 1, or null for all"),
+    ("dataset.image_size", _number(4, 4096, whole=True, null=True),
+     "a whole number of pixels from 4 to 4096, or null"),
+    ("dataset.root", _text_or_null, "a folder"),
+    ("dataset.mean", _channels(positive=False), "one number a channel, or null to measure"),
+    ("dataset.std", _channels(positive=True),
+     "one number above 0 a channel, or null to measure"),
+    ("dataset.skip_bad", *_BOOLEAN),
+    ("dataset.augment.crop_padding", _number(0, 64, whole=True), "a whole number from 0 to 64"),
+    ("dataset.augment.flip", *_BOOLEAN),
+    ("*.init", _one_of("default", "xavier"), "default or xavier"),
+    ("model.weights", _text_or_null, "a safetensors file, an MLflow run id, or null"),
+    ("model.cut", _text_or_null, "a stage of the model, or null"),
+    ("model.num_blocks", _number(3, 5, whole=True), "a whole number from 3 to 5"),
+    ("model.width", _number(1, 4096, whole=True), "a whole number of at least 1"),
+    ("pretext.angles", _angles, "a list of at least two different multiples of 45, in degrees"),
+    ("pretext.reuse", *_BOOLEAN),
+    ("*schedule.epochs", _number(1, whole=True), "a whole number of at least 1"),
+    ("*schedule.batch_size", _number(1, whole=True), "a whole number of at least 1"),
+    ("*schedule.lr", _number(0, open_low=True), "a finite number above 0"),
+    ("*schedule.momentum", _number(0, 1, open_high=True), _FRACTION),
+    ("*schedule.weight_decay", _number(0), "a finite number of at least 0"),
+    ("*schedule.interval", _one_of("epoch", "step"), "epoch or step"),
+    ("*schedule.early_stop.threshold", _number(0, null=True), "a number of at least 0, or null"),
+    ("*schedule.early_stop.allow_test", *_BOOLEAN),
+    ("*loss.alpha", _number(0, open_low=True), "a finite number above 0"),
+    ("*loss.gamma", _number(0), "a finite number of at least 0"),
+    ("*loss.label_smoothing", _number(0, 1, open_high=True), _FRACTION),
+    ("freeze.every", _number(1, whole=True), "a whole number of at least 1"),
+)  # fmt: skip
+
+# Arguments that a group's target is given besides its keys, and keys that its builder keeps.
+SUPPLIED = {
+    "dataset": {"seed"},
+    "model": {"in_channels"},
+    "head": {"in_channels", "num_classes"},
+}
+KEPT = {"model": ["init", "weights", "cut"], "head": ["init"]}
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one of dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def validate(cfg: DictConfig) -> dict[str, Any]:
+    """Refuses a config with any fault.
+
+    Returns:
+        The config, resolved.
+
+    Raises:
+        ConfigError: lists every fault found: the key, its value, and what is allowed.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    faults = [f"{key} is not set; give it with {key}=..." for key in missing]
+    try:
+        config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise ConfigError([str(error).splitlines()[0]]) from error
+    faults += _unknown_keys(config)
+    faults += _out_of_range({k: v for k, v in flatten(config).items() if k not in missing})
+    faults += _early_stop(config)
+    faults += _device(config)
+    if not faults:  # a trial build would only repeat, less clearly, what has been said
+        faults += _trial(cfg)
+    if faults:
+        raise ConfigError(faults)
+    return config
+
+
+def _closest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def _unknown_keys(config: dict[str, Any]) -> Iterator[str]:
+    for key in config:
+        if key not in TOP_LEVEL:
+            yield f"{key} is no key of ours; {_closest(key, list(TOP_LEVEL))}allowed: " + ", ".join(
+                TOP_LEVEL
+            )
+    for key in set(config.get("tracking", {})) - {"experiment_name", "uri"}:
+        yield f"tracking.{key} is no key of ours; allowed: experiment_name, uri"
+    for group in TOP_LEVEL[:7]:
+        node = config.get(group)
+        if not isinstance(node, dict) or "_target_" not in node:
+            yield f"{group}={node!r} is not an option of the group: it has no _target_"
+        else:
+            yield from _signature_faults(group, node)
+
+
+def _signature_faults(path: str, node: dict[str, Any]) -> Iterator[str]:
+    """Keys that what ``_target_`` names does not take, here and in every node below."""
+    for key, value in node.items():
+        if isinstance(value, dict) and "_target_" in value:
+            yield from _signature_faults(f"{path}.{key}", value)
+    target = node["_target_"]
+    try:
+        signature = inspect.signature(get_object(target))
+    except ValueError:  # a builtin without a signature
+        return
+    except Exception as error:
+        yield f"{path}._target_={target} cannot be imported: {error}"
+        return
+    parameters = signature.parameters.values()
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    supplied = SUPPLIED.get(path, set())
+    known += KEPT.get(path, [])
+    given = {key for key in node if not (key.startswith("_") and key.endswith("_"))}
+    for key in sorted(given - set(known)) if not takes_any else ():
+        yield (
+            f"{path}.{key} is not a key of {target}; {_closest(key, known)}"
+            f"allowed: {', '.join(k for k in known if k not in supplied)}"
+        )
+    if not node.get("_partial_"):
+        needed = {p.name for p in parameters if p.default is p.empty and p.name in known}
+        for key in sorted(needed - given - supplied):
+            yield f"{path}.{key} is not set, and {target} needs it"
+
+
+def _out_of_range(flat: dict[str, Any]) -> Iterator[str]:
+    for key, value in flat.items():
+        for pattern, check, allowed in RANGES:
+            if fnmatchcase(key, pattern) and not check(value):
+                yield f"{key}={as_text(value)} is not allowed; it must be {allowed}"
+
+
+def _early_stop(config: dict[str, Any]) -> Iterator[str]:
+    for path, schedule in (
+        ("schedule", config.get("schedule")),
+        ("pretext.schedule", (config.get("pretext") or {}).get("schedule")),
+    ):
+        stop = schedule.get("early_stop") if isinstance(schedule, dict) else None
+        if not isinstance(stop, dict) or stop.get("metric") is None:
+            continue
+        metric, key = stop["metric"], f"{path}.early_stop"
+        on_test = metric in ("test_loss", "test_acc") and stop.get("allow_test") is True
+        if metric not in ("val_loss", "val_acc") and not on_test:
+            yield f"{key}.metric={metric} is not allowed; it must be val_loss, val_acc or null"
+        elif not on_test and config.get("dataset", {}).get("val_fraction") == 0:
+            yield (
+                f"{key}.metric={metric} needs a validation split, and dataset.val_fraction=0; "
+                "set dataset.val_fraction=0.1, say"
+            )
+        if stop.get("threshold") is None:
+            yield f"{key}.threshold=null is not allowed beside {key}.metric={metric}; give a number"
+
+
+def _device(config: dict[str, Any]) -> Iterator[str]:
+    device = config.get("device")
+    absent = (device == "cuda" and not torch.cuda.is_available()) or (
+        device == "mps" and not torch.backends.mps.is_available()
+    )
+    if absent:
+        yield f"device={device} is not allowed: torch sees no such device here; use auto or cpu"
+
+
+def _trial(cfg: DictConfig) -> Iterator[str]:
+    """Builds what is cheap to build and passes on what it says."""
+    with torch.device("meta"):
+        stages: tuple[str, ...] | None = None
+        model = dict(cfg.model) | {"weights": None}
+        if "pretrained" in model:  # a download is no trial
+            model["pretrained"] = False
+        try:
+            stages = build_backbone(model, in_channels=3, seed=0).stage_names
+        except Exception as error:
+            yield _said("model", error)
+        try:
+            build_head(cfg.head, in_channels=8, num_classes=2, seed=0)
+        except Exception as error:
+            yield _said("head", error)
+        for group in ("loss", "freeze", "pretext"):
+            try:
+                instantiate(cfg[group])
+            except Exception as error:
+                yield _said(group, error)
+        schedules = {"schedule": cfg.schedule}
+        if cfg.pretext.angles:
+            schedules["pretext.schedule"] = cfg.pretext.schedule
+        for path, node in schedules.items():
+            try:
+                schedule = instantiate(node)
+                schedule.build([torch.nn.Parameter(torch.zeros(1))], steps_per_epoch=10)
+            except Exception as error:
+                yield _said(path, error)
+    if stages is not None:
+        for key in ("model.cut", "freeze.stage"):
+            stage = OmegaConf.select(cfg, key)
+            if stage is not None and stage not in stages:
+                yield (
+                    f"{key}={stage} is not allowed; it must be a stage of the model: "
+                    + ", ".join(stages)
+                )
+
+
+def _said(path: str, error: Exception) -> str:
+    # Hydra wraps what a target raised, and puts its own words around it.
+    cause = error.__cause__ if error.__cause__ is not None else error
+    if isinstance(cause, ConfigError):
+        return "; ".join(cause.faults)
+    text = str(cause) if isinstance(cause, UserError) else str(cause).split("\n")[0]
+    return f"{path} cannot be built: {text}"

@@ -1,0 +1,77 @@
+"""How long, how fast and with what optimizer a phase trains."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+@dataclass(frozen=True)
+class EarlyStop:
+    """Ends a phase once ``metric`` is as good as ``threshold``.
+
+    Args:
+        metric: a name of the history, such as ``val_acc``; ``None`` never stops. A name that ends
+            in ``_loss`` stops at or below the threshold, any other at or above it.
+        threshold: accuracy as a fraction, or loss.
+        allow_test: accept a metric of the test set. See the rules of a fair comparison.
+    """
+
+    metric: str | None = None
+    threshold: float | None = None
+    allow_test: bool = False
+
+    def reached(self, record: Mapping[str, float]) -> bool:
+        """Whether an epoch's record is good enough to stop after it."""
+        if self.metric is None or self.threshold is None:
+            return False
+        value = record[self.metric]
+        return value <= self.threshold if self.metric.endswith("_loss") else value >= self.threshold
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The keys of ``conf/schedule/*.yaml``.
+
+    Args:
+        epochs: passes over the training images.
+        batch_size: images a step; a pretext step sees all turns of each.
+        lr: the learning rate the optimizer and the scheduler refer to.
+        optimizer: a partial of a torch optimizer; called with the trainable parameters.
+        scheduler: a partial of a torch LR scheduler; called with the optimizer, and with
+            ``steps_per_epoch`` if it has such an argument. ``None`` keeps ``lr``.
+        interval: whether the scheduler moves after each ``epoch`` or each ``step``.
+        early_stop: when to stop before the last epoch.
+        momentum, weight_decay: the values the optimizer's partial refers to.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: Callable[..., Optimizer]
+    early_stop: EarlyStop
+    scheduler: Callable[..., LRScheduler] | None = None
+    interval: Literal["epoch", "step"] = "epoch"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def build(
+        self, parameters: Iterable[Parameter], steps_per_epoch: int
+    ) -> tuple[Optimizer, LRScheduler | None]:
+        """The optimizer over ``parameters`` and its scheduler."""
+        optimizer = self.optimizer(list(parameters))
+        if self.scheduler is None:
+            return optimizer, None
+        # OneCycleLR alone of torch's schedulers has to know the number of steps.
+        extra: dict[str, Any] = (
+            {"steps_per_epoch": steps_per_epoch}
+            if "steps_per_epoch" in inspect.signature(self.scheduler).parameters
+            else {}
+        )
+        return optimizer, self.scheduler(optimizer, **extra)

@@ -1,0 +1,249 @@
+"""Fit and evaluate: tensors and a log callable, nothing of Hydra or MLflow."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from tqdm import tqdm
+
+from ssl_rot import freeze
+from ssl_rot.data import Batches
+from ssl_rot.errors import NonFiniteLoss
+from ssl_rot.models import Classifier
+from ssl_rot.schedules import Schedule
+from ssl_rot.seeding import seeded
+
+Record = dict[str, float]
+"""One epoch's numbers by metric name."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and in what precision to compute: ``precision`` is ``fp32`` or ``bf16``."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
+        )
+
+
+class Meter:
+    """Loss and accuracy per sample: sums and counts over a whole split, divided once.
+
+    The sums stay on the device until they are read, so that a GPU need not wait every step.
+    """
+
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+        self.hits: list[Tensor] = []
+        self.sizes: list[int] = []
+
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Takes a step's mean loss, its logits ``[B, K]`` and targets ``[B]``."""
+        self.losses.append(loss.detach())
+        self.hits.append((logits.argmax(1) == targets).sum())
+        self.sizes.append(len(targets))
+
+    def first_non_finite(self, since: int = 0) -> int | None:
+        """The first step, from 0, whose loss is not finite."""
+        bad = ~torch.isfinite(torch.stack(self.losses[since:]))
+        return since + int(bad.int().argmax()) if bool(bad.any()) else None
+
+    def means(self) -> tuple[float, float]:
+        """Mean loss and accuracy over the samples seen so far."""
+        sizes = torch.tensor(self.sizes, dtype=torch.float64)
+        losses = torch.stack(self.losses).double().cpu()
+        total = float(sizes.sum())
+        return float(losses @ sizes) / total, int(torch.stack(self.hits).sum()) / total
+
+
+def evaluate(
+    model: nn.Module, batches: Batches, loss_fn: nn.Module, compute: Compute, label: str = "test"
+) -> tuple[float, float]:
+    """Mean loss and accuracy of ``model`` in eval mode over the whole split, per sample."""
+    meter = Meter()
+    model.eval()
+    with torch.inference_mode():
+        for inputs, targets in _progress(batches.epoch(0), len(batches), label, meter):
+            with compute.autocast():
+                logits = model(inputs)
+                loss = loss_fn(logits.float(), targets)
+            meter.add(loss, logits, targets)
+    return meter.means()
+
+
+def predict(model: nn.Module, batches: Batches, compute: Compute) -> tuple[Tensor, Tensor]:
+    """Arg-max classes and targets of a whole split, both int64 ``[N]`` on the CPU."""
+    model.eval()
+    guesses, truths = [], []
+    with torch.inference_mode(), compute.autocast():
+        for inputs, targets in batches.epoch(0):
+            guesses.append(model(inputs).argmax(1).cpu())
+            truths.append(targets.cpu())
+    return torch.cat(guesses), torch.cat(truths)
+
+
+def fit(
+    model: Classifier,
+    train: Batches,
+    evaluations: Mapping[str, Batches],
+    *,
+    loss_fn: nn.Module,
+    schedule: Schedule,
+    policy: freeze.Policy,
+    compute: Compute,
+    seed: int,
+    phase: str,
+    log: Callable[[int, Record], None],
+    state: dict[str, Any] | None = None,
+    save: Callable[[int, Callable[[], dict[str, Any]]], None] = lambda epoch, snapshot: None,
+) -> list[Record]:
+    """Trains ``model`` in place.
+
+    Args:
+        train: training batches, shuffled.
+        evaluations: splits to evaluate after every epoch, by prefix (``test``, ``val``).
+        policy: which stages stand still, epoch by epoch.
+        seed: with ``phase`` and the epoch it determines everything random.
+        phase: ``pretext`` or ``downstream``.
+        log: called with the epoch (from 1) and its record as soon as the epoch ends.
+        state: what ``save`` kept of an interrupted phase; training goes on after its epoch.
+        save: called after each epoch with a function that takes the state at that point.
+
+    Returns:
+        One record an epoch: ``train_loss``, ``train_acc`` (running means while training), the
+        same for each evaluation, ``lr`` at the epoch's start, ``epoch_seconds`` (training and
+        evaluation), ``images_per_second`` (samples trained on), ``images_processed`` (samples
+        trained on so far in this phase).
+
+    Raises:
+        NonFiniteLoss: a training loss is NaN or infinite.
+    """
+    model.to(compute.device)
+    stages = model.backbone.stage_names
+    optimizer, scheduler = schedule.build(
+        freeze.trainable(model, policy.frozen(stages, 1)), len(train)
+    )
+    history: list[Record] = []
+    if state is not None:
+        for epoch in range(2, state["epoch"] + 1):  # so that the parameters come in the same order
+            _release(optimizer, model, policy.frozen(stages, epoch))
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        if scheduler is not None:
+            scheduler.load_state_dict(state["scheduler"])
+        history = list(state["history"])
+        if history and schedule.early_stop.reached(history[-1]):
+            return history
+    for epoch in range(len(history) + 1, schedule.epochs + 1):
+        started = time.perf_counter()
+        frozen = policy.frozen(stages, epoch)
+        _release(optimizer, model, frozen)
+        lr = float(optimizer.param_groups[0]["lr"])
+        with seeded(seed, phase, "noise", epoch):  # what the network itself draws, such as dropout
+            freeze.train_mode(model, frozen)
+            meter = _train_epoch(
+                model, train, loss_fn, optimizer, scheduler, schedule, compute, epoch, phase
+            )
+        record: Record = dict(zip(("train_loss", "train_acc"), meter.means(), strict=True))
+        trained = time.perf_counter() - started
+        for prefix, batches in evaluations.items():
+            loss, accuracy = evaluate(model, batches, loss_fn, compute, f"{phase} {epoch} {prefix}")
+            record |= {f"{prefix}_loss": loss, f"{prefix}_acc": accuracy}
+        before = history[-1]["images_processed"] if history else 0.0
+        record |= {
+            "lr": lr,
+            "epoch_seconds": time.perf_counter() - started,
+            "images_per_second": sum(meter.sizes) / trained,
+            "images_processed": before + sum(meter.sizes),
+        }
+        history.append(record)
+        log(epoch, record)
+        save(epoch, partial(_snapshot, epoch, model, optimizer, scheduler, history))
+        if schedule.early_stop.reached(record):
+            break
+    return history
+
+
+def _train_epoch(
+    model: Classifier,
+    train: Batches,
+    loss_fn: nn.Module,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+    schedule: Schedule,
+    compute: Compute,
+    epoch: int,
+    phase: str,
+) -> Meter:
+    meter = Meter()
+    rates: list[float] = []
+    label = f"{phase} {epoch}/{schedule.epochs} train"
+    for inputs, targets in _progress(train.epoch(epoch), len(train), label, meter):
+        with compute.autocast():
+            logits = model(inputs)
+            loss = loss_fn(logits.float(), targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        if scheduler is not None and schedule.interval == "step":
+            scheduler.step()
+        meter.add(loss, logits, targets)
+        if len(rates) % 50 == 0 or len(rates) == len(train):  # reading the loss makes a GPU wait
+            bad = meter.first_non_finite(since=len(rates) - ((len(rates) - 1) % 50 + 1))
+            if bad is not None:
+                key = "schedule.lr" if phase == "downstream" else f"{phase}.schedule.lr"
+                raise NonFiniteLoss(phase, epoch, bad + 1, rates[bad], key)
+    if scheduler is not None and schedule.interval == "epoch":
+        scheduler.step()
+    return meter
+
+
+def _release(optimizer: Optimizer, model: Classifier, frozen: frozenset[str]) -> None:
+    """Gives the optimizer the parameters that are no longer frozen, in the group of the others."""
+    group = optimizer.param_groups[0]["params"]
+    known = {id(parameter) for parameter in group}
+    group.extend(p for p in freeze.trainable(model, frozen) if id(p) not in known)
+
+
+def _snapshot(
+    epoch: int,
+    model: Classifier,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+    history: Sequence[Record],
+) -> dict[str, Any]:
+    return {
+        "epoch": epoch,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": None if scheduler is None else scheduler.state_dict(),
+        "history": list(history),
+    }
+
+
+def _progress(
+    batches: Iterator[tuple[Tensor, Tensor]], total: int, label: str, meter: Meter
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """A bar with the running loss and accuracy; silent where there is no terminal."""
+    with tqdm(batches, total=total, desc=label, leave=False, disable=None) as bar:
+        shown = -math.inf
+        for batch in bar:
+            yield batch
+            if not bar.disable and time.monotonic() - shown > 0.5:
+                loss, accuracy = meter.means()
+                bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.3f}", refresh=False)
+                shown = time.monotonic()
