@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,18 +117,18 @@ def prepare(
     )
 
 
-def measure(images: Images, chunk: int = 1024) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def measure(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, of pixels in [0, 1], over all images."""
-    totals = torch.zeros(2, images.shape[1], dtype=torch.float64)
-    for index in torch.split(
-        torch.arange(len(images)), chunk
-    ):  # a memory map may not fit in memory
-        pixels = images[index].double() / 255
-        totals[0] += pixels.sum(dim=(0, 2, 3))
-        totals[1] += pixels.square().sum(dim=(0, 2, 3))
-    mean, square = totals / (len(images) * images.shape[2] * images.shape[3])
+    counts = np.zeros((images.shape[1], 256), np.int64)  # of each grey level: exact, in any order
+    for index in torch.split(torch.arange(len(images)), 1024):
+        pixels = images[index].numpy()
+        for channel, count in enumerate(counts):
+            count += np.bincount(pixels[:, channel].ravel(), minlength=256)
+    levels = np.arange(256) / 255
+    share = counts / counts.sum(axis=1, keepdims=True)
+    mean = share @ levels
     # A channel that never changes has no scale: half a grey level keeps the division harmless.
-    std = (square - mean.square()).clamp(min=0).sqrt().clamp(min=0.5 / 255)
+    std = np.sqrt(np.maximum(share @ levels**2 - mean**2, (0.5 / 255) ** 2))
     return tuple(mean.tolist()), tuple(std.tolist())
 
 

@@ -1,0 +1,108 @@
+"""Image files of any kind to square RGB arrays."""
+
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+def decode(path: str, size: int) -> NDArray[np.uint8]:
+    """One image file, upright, cropped square in its centre, then resized.
+
+    Grey, palette, transparent (alpha is dropped), CMYK and 16-bit images all become 8-bit RGB.
+
+    Args:
+        path: the file.
+        size: pixels a side.
+
+    Returns:
+        uint8 ``[3, size, size]``.
+
+    Raises:
+        Exception: whatever Pillow raises for this kind of damage.
+    """
+    if not os.path.isfile(path):  # opening a pipe or a socket would wait for ever
+        raise FileNotFoundError(errno.ENOENT, "not a file, or a broken link")
+    with Image.open(path) as image:
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8; twice the final size loses nothing visible.
+        if min(image.size) >= 4 * size:
+            image.draft(None, (2 * size, 2 * size))
+        # A photograph stored on its side would be a wrong label for the rotation task.
+        ImageOps.exif_transpose(image, in_place=True)
+        rgb = _to_rgb(image)
+        if rgb.size != (size, size):
+            side = min(rgb.size)
+            left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+            box = (left, top, left + side, top + side)
+            rgb = rgb.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+        return np.asarray(rgb).transpose(2, 0, 1)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no fixed range")
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits to 255, not scale them
+        grey = np.asarray(image).clip(0, 65535) // 257
+        image = Image.fromarray(grey.astype(np.uint8))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Why a file has no image in it."""
+
+    row: int
+    reason: str
+    unreadable: bool  # the system refused to read it, which may be mended without touching it
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """All files of a folder in chunks, decoded by the workers of a ``DataLoader``.
+
+    Args:
+        paths: of the files, in the order of the rows.
+        size: pixels a side.
+        length: files a chunk.
+    """
+
+    paths: Sequence[str]
+    size: int
+    length: int
+
+    def __len__(self) -> int:
+        return -(-len(self.paths) // self.length)
+
+    def __getitem__(self, chunk: int) -> tuple[NDArray[np.uint8], list[Bad]]:
+        """uint8 ``[n, 3, size, size]``, black where a file was bad, and the bad ones."""
+        first = chunk * self.length
+        paths = self.paths[first : first + self.length]
+        images = np.zeros((len(paths), 3, self.size, self.size), np.uint8)
+        bad = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            for i, path in enumerate(paths):
+                try:
+                    images[i] = decode(path, self.size)
+                except Exception as error:  # Pillow's readers raise nearly every kind there is
+                    refused = isinstance(error, OSError) and error.errno is not None
+                    bad.append(Bad(first + i, _reason(error, path), refused))
+        return images, bad
+
+
+def _reason(error: Exception, path: str) -> str:
+    if os.path.isfile(path) and os.path.getsize(path) == 0:
+        return "empty file"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

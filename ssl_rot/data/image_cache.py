@@ -1,0 +1,154 @@
+"""Decoded image files in one memory-mapped array, built once."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ssl_rot.data.decode import Bad, Chunks
+from ssl_rot.data.types import fingerprint
+from ssl_rot.errors import DataError
+
+log = logging.getLogger(__name__)
+
+# Part of the key: raise it when the same files would give other bytes.
+FORMAT = 1
+# Large enough that handing a chunk over costs nothing, small enough for a smooth progress bar.
+CHUNK_BYTES = 2**20
+
+
+class File(NamedTuple):
+    """A file as the folder lists it: enough to tell that it changed."""
+
+    path: str  # relative to the root, with forward slashes
+    size: int  # bytes; -1 when it is no regular file
+    mtime_ns: int
+
+
+def cache_dir() -> Path:
+    """``$SSL_ROT_CACHE``, else ``ssl_rot`` in the user's cache directory."""
+    if own := os.environ.get("SSL_ROT_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "ssl_rot"
+
+
+def cached_images(root: Path, files: Sequence[File], image_size: int) -> tuple[Tensor, list[Bad]]:
+    """The images of ``files``, decoded now or taken from the cache.
+
+    The key holds every file's path, size and time, so a changed folder gets a new cache. Two
+    processes that want the same one at once build it once, and nothing half-written is ever used.
+
+    Args:
+        root: what the files' paths are relative to.
+        files: in the order of the rows.
+        image_size: pixels a side.
+
+    Returns:
+        uint8 ``[N, 3, image_size, image_size]``, memory-mapped, and the files that gave no image
+        (their rows are black).
+
+    Raises:
+        DataError: the cache cannot be written.
+    """
+    key = fingerprint("cache", FORMAT, image_size, [tuple(file) for file in files])
+    folder = cache_dir() / "images" / key
+    shape = (len(files), 3, image_size, image_size)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            found = _load(folder, shape)
+            if found is None:
+                log.info("Decoding %d images of %s into %s", len(files), root, folder)
+                bad = _build(folder, [str(root / file.path) for file in files], shape)
+                found = _map(folder), bad
+    except OSError as error:
+        need = np.prod(shape, dtype=np.int64) / 2**20
+        raise DataError(
+            f"The image cache {folder} cannot be written ({error.strerror or error}). It needs "
+            f"{need:.0f} MiB; set SSL_ROT_CACHE to a directory that has the room."
+        ) from error
+    return found
+
+
+def _map(folder: Path) -> Tensor:
+    # Copy-on-write: pages are shared with the file until written to, and the file never changes.
+    return torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c"))
+
+
+def _load(folder: Path, shape: tuple[int, ...]) -> tuple[Tensor, list[Bad]] | None:
+    """What an earlier process left, or ``None`` when it is missing, damaged or to be retried."""
+    try:
+        images = _map(folder)
+        bad = [Bad(**entry) for entry in json.loads((folder / "bad.json").read_text())]
+    except (OSError, ValueError, TypeError, EOFError):
+        return None
+    if images.shape != shape or images.dtype != torch.uint8 or any(b.unreadable for b in bad):
+        return None
+    return images, bad
+
+
+def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> list[Bad]:
+    """Decodes everything into a directory beside ``folder``, then renames it."""
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    try:
+        partial.mkdir()
+        bad = _decode_all(partial / "images.npy", paths, shape)
+        (partial / "bad.json").write_text(json.dumps([dataclasses.asdict(entry) for entry in bad]))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return bad
+
+
+def _decode_all(target: Path, paths: Sequence[str], shape: tuple[int, ...]) -> list[Bad]:
+    length = max(1, min(256, CHUNK_BYTES // int(np.prod(shape[1:]))))
+    chunks = Chunks(paths, shape[-1], length)
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    workers = min(cores, len(chunks)) if len(chunks) > 2 else 0
+    # Processes, since for small images most of the work holds the interpreter's lock. Forked ones
+    # start at once and, unlike spawned ones, from any script; they touch neither torch nor a GPU.
+    context = "fork" if workers and sys.platform == "linux" else None
+    loader: DataLoader[Any] = DataLoader(
+        chunks,  # type: ignore[arg-type]  # has the two methods that are used
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_is,
+        multiprocessing_context=context,
+    )
+    bad: list[Bad] = []
+    progress = tqdm(total=len(paths), desc="decoding", unit="image", disable=None)
+    with target.open("wb") as file, progress:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for images, found in loader:  # in order
+            if file.write(images) != images.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            bad += found
+            progress.update(len(images))
+        file.flush()
+        os.fsync(file.fileno())
+    return bad
+
+
+def _as_is(chunk: object) -> object:
+    """Keeps arrays as arrays: tensors would travel in shared memory, which containers lack."""
+    return chunk

@@ -1,0 +1,152 @@
+"""A folder of images, one sub-folder per class."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from ssl_rot.data.decode import Bad
+from ssl_rot.data.image_cache import File, cached_images
+from ssl_rot.data.sources import fixed_split
+from ssl_rot.data.types import Images, Source, Split, fingerprint
+from ssl_rot.errors import DataError
+
+log = logging.getLogger(__name__)
+
+TWO_TREES = "{root}/train/<class>/<images> and {root}/test/<class>/<images>"
+ONE_TREE = "{root}/<class>/<images>"
+# Enough to see what kind of files they are, few enough to read.
+NAMED = 10
+
+
+def image_folder(
+    root: str | Path,
+    image_size: int,
+    test_fraction: float | None = None,
+    skip_bad: bool = False,
+) -> Source:
+    """Images of any size and mode, decoded once into the image cache.
+
+    Everything below a class's folder belongs to the class, hidden files excepted.
+
+    Args:
+        root: holds ``train`` and ``test`` with a folder per class each; or, with
+            ``test_fraction``, the class folders themselves.
+        image_size: pixels a side, after a square crop in the centre.
+        test_fraction: of the images of a single tree, for the test split, which is stratified and
+            the same for every seed; ``None`` for two trees.
+        skip_bad: leave files out that give no image, instead of refusing the folder.
+
+    Raises:
+        DataError: the folder is not laid out like this, or has bad files.
+    """
+    root = Path(root).expanduser()
+    trees = _trees(root, test_fraction)
+    classes = _class_names(root / trees[0], root)
+    files: list[File] = []
+    labels: list[int] = []
+    train_count = 0
+    for tree in trees:
+        for name in _class_names(root / tree, root):
+            if name not in classes:
+                raise _fault(root, f"class {name!r} is in test and not in train; {classes=}.")
+            found = sorted(_list_files(str(root / tree / name), f"{tree}/{name}"))
+            if not found:
+                raise _fault(root, f"class folder {tree}/{name} is empty; it must hold images.")
+            files += found
+            labels += [classes.index(name)] * len(found)
+        train_count = train_count or len(files)
+    images, bad = cached_images(root, files, image_size)
+    _report_bad(root, files, bad, skip_bad)
+    good = torch.ones(len(files), dtype=torch.bool)
+    good[[entry.row for entry in bad]] = False
+    everything = Split(Images(images), torch.tensor(labels))
+    rows = torch.nonzero(good).flatten()
+    if test_fraction is None:
+        train, test = rows[rows < train_count], rows[rows >= train_count]
+    else:
+        train, test = (rows[part] for part in fixed_split(everything.labels[rows], test_fraction))
+    if len(train) == 0 or len(test) == 0:
+        raise _fault(
+            root, f"{len(train)} images to train on and {len(test)} to test on; need both."
+        )
+    return Source(
+        train=everything.select(train),
+        test=everything.select(test),
+        classes=classes,
+        fingerprint=fingerprint(
+            "image_folder", image_size, test_fraction, [(file.path, file.size) for file in files]
+        ),
+    )
+
+
+def _trees(root: Path, test_fraction: float | None) -> tuple[str, ...]:
+    if not root.is_dir():
+        raise _fault(root, f"no such folder; expected {TWO_TREES.format(root=root)}.")
+    has_both = (root / "train").is_dir() and (root / "test").is_dir()
+    if test_fraction is None:
+        if not has_both:
+            raise _fault(
+                root,
+                f"expected {TWO_TREES.format(root=root)}; or {ONE_TREE.format(root=root)} and "
+                "dataset.test_fraction=0.2.",
+            )
+        return "train", "test"
+    if has_both:
+        raise _fault(
+            root, f"has train and test folders; dataset.test_fraction={test_fraction} must be null."
+        )
+    if not 0 < test_fraction < 1:
+        raise DataError(f"dataset.test_fraction={test_fraction}: must be between 0 and 1.")
+    return (".",)
+
+
+def _class_names(tree: Path, root: Path) -> tuple[str, ...]:
+    with os.scandir(tree) as entries:
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    if not names:
+        raise _fault(root, f"no class folders in {tree}; expected one folder of images per class.")
+    return tuple(names)
+
+
+def _list_files(folder: str, prefix: str) -> Iterator[File]:
+    """Everything below ``folder``, in no order; links are followed."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = f"{prefix}/{entry.name}"
+            if entry.is_dir():
+                yield from _list_files(entry.path, path)
+                continue
+            try:
+                status = entry.stat()
+            except OSError:  # a broken link or a circle of links; decoding will say so
+                yield File(path, -1, 0)
+            else:
+                size = status.st_size if stat.S_ISREG(status.st_mode) else -1
+                yield File(path, size, status.st_mtime_ns)
+
+
+def _report_bad(root: Path, files: list[File], bad: list[Bad], skip_bad: bool) -> None:
+    if not bad:
+        return
+    named = [f"  {files[entry.row].path}: {entry.reason}" for entry in bad[:NAMED]]
+    if len(bad) > NAMED:
+        named.append(f"  and {len(bad) - NAMED} more")
+    counted = f"{len(bad)} of {len(files)} files give no image"
+    if not skip_bad:
+        raise _fault(
+            root,
+            "\n".join([f"{counted}; mend or remove them, or set dataset.skip_bad=true:", *named]),
+        )
+    log.warning("dataset.root=%s: %s and are skipped:\n%s", root, counted, "\n".join(named))
+
+
+def _fault(root: Path, what: str) -> DataError:
+    return DataError(f"dataset.root={root}: {what}")
