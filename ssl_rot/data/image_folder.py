@@ -101,8 +101,6 @@ def _trees(root: Path, test_fraction: float | None) -> tuple[str, ...]:
         raise _fault(
             root, f"has train and test folders; dataset.test_fraction={test_fraction} must be null."
         )
-    if not 0 < test_fraction < 1:
-        raise DataError(f"dataset.test_fraction={test_fraction}: must be between 0 and 1.")
     return (".",)
 
 

@@ -1,0 +1,56 @@
+"""Random crop and flip of whole batches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ssl_rot.data import Augment
+from ssl_rot.seeding import generator
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randint(1, 256, (64, 3, 6, 6), dtype=torch.uint8)
+
+
+def every_outcome(image: torch.Tensor, padding: int, flip: bool) -> list[torch.Tensor]:
+    """All crops of one image, found by slicing."""
+    padded = F.pad(image, [padding] * 4)
+    height, width = image.shape[-2:]
+    crops = [
+        padded[:, top : top + height, left : left + width]
+        for top in range(2 * padding + 1)
+        for left in range(2 * padding + 1)
+    ]
+    return crops + [crop.flip(2) for crop in crops] if flip else crops
+
+
+@pytest.mark.parametrize(("padding", "flip"), [(0, True), (1, False), (2, True)])
+def test_every_image_becomes_one_of_its_own_crops(images, padding, flip):
+    out = Augment(padding, flip)(images, generator(0))
+    assert out.dtype == torch.uint8
+    assert out.shape == images.shape
+    for before, after in zip(images, out, strict=True):
+        assert any(torch.equal(after, crop) for crop in every_outcome(before, padding, flip))
+
+
+def test_each_image_of_a_batch_is_drawn_for_itself():
+    same = torch.randint(1, 256, (1, 1, 6, 6), dtype=torch.uint8).expand(400, 1, 6, 6)
+    out = Augment(2, True)(same, generator(0))
+    kinds = {tuple(image.flatten().tolist()) for image in out}
+    assert len(kinds) == 2 * 5 * 5, "400 draws should show all 25 crops, mirrored and not"
+
+
+def test_the_generator_decides(images):
+    augment = Augment(2, True)
+    torch.manual_seed(1)
+    first = augment(images, generator(7))
+    torch.manual_seed(2)
+    assert torch.equal(first, augment(images, generator(7)))
+    assert not torch.equal(first, augment(images, generator(8)))
+
+
+def test_nothing_to_do_changes_nothing(images):
+    assert Augment(0, False)(images, generator(0)) is images

@@ -1,0 +1,130 @@
+"""Batches on the device; the data half of rule 1 of a fair comparison."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ssl_rot.data import Augment, Batches, Images
+
+
+@pytest.fixture
+def pixels() -> torch.Tensor:
+    return torch.randint(0, 256, (23, 3, 8, 8), dtype=torch.uint8)
+
+
+@pytest.fixture
+def make_batches(pixels):
+    def make(images=pixels, labels="own", **changes) -> Batches:
+        options = {
+            "batch_size": 5,
+            "device": "cpu",
+            "mean": (0.5, 0.4, 0.3),
+            "std": (0.2, 0.3, 0.4),
+            "augment": Augment(crop_padding=2, flip=True),
+            "seed": 0,
+            "stream": "downstream",
+            "shuffle": True,
+        }
+        own = torch.arange(len(images)) if labels == "own" else labels
+        return Batches(images, own, **(options | changes))
+
+    return make
+
+
+def everything(batches: Batches, epoch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs, targets = zip(*batches.epoch(epoch), strict=True)
+    return torch.cat(inputs), torch.cat(targets)
+
+
+def test_pixels_are_normalised_by_channel(make_batches, pixels):
+    inputs, targets = everything(make_batches(shuffle=False, augment=None))
+    mean, std = torch.tensor([[0.5, 0.4, 0.3], [0.2, 0.3, 0.4]])[:, :, None, None]
+    assert inputs.dtype == torch.float32
+    torch.testing.assert_close(inputs, (pixels / 255 - mean) / std)
+    assert targets.tolist() == list(range(23))
+
+
+def test_an_epoch_holds_every_sample_once_with_its_label(make_batches, pixels):
+    inputs, targets = everything(make_batches(augment=None))
+    assert sorted(targets.tolist()) == list(range(23))
+    assert targets.tolist() != list(range(23))
+    in_order, _ = everything(make_batches(augment=None, shuffle=False))
+    assert torch.equal(inputs, in_order[targets])
+
+
+def test_order_and_augmentation_depend_on_seed_stream_and_epoch_alone(make_batches, pixels):
+    torch.manual_seed(1)
+    expected, order = everything(make_batches(), epoch=3)
+
+    # The other arm: a pretext phase went before, global streams are elsewhere, epochs were run.
+    torch.manual_seed(2)
+    list(make_batches(stream="pretext", batch_size=7).epoch(1))
+    batches = make_batches()
+    list(batches.epoch(1))
+    torch.rand(100)
+    again, same_order = everything(batches, epoch=3)
+    assert torch.equal(again, expected)
+    assert torch.equal(same_order, order)
+
+    for other in ({"seed": 1}, {"stream": "pretext"}):
+        assert not torch.equal(everything(make_batches(**other), epoch=3)[1], order)
+    assert not torch.equal(everything(batches, epoch=4)[1], order)
+
+
+def test_augmentation_is_new_in_every_epoch(make_batches):
+    batches = make_batches(shuffle=False)
+    assert not torch.equal(everything(batches, 1)[0], everything(batches, 2)[0])
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "shuffle", "sizes"),
+    [
+        (10, 5, True, [5, 5]),
+        (12, 5, True, [5, 5, 2]),
+        (11, 5, True, [5, 6]),  # BatchNorm cannot train on one image
+        (11, 5, False, [5, 5, 1]),  # evaluation can
+        (3, 5, True, [3]),
+        (1, 5, True, [1]),
+        (2, 1, True, [1, 1]),
+    ],
+)
+def test_sizes_of_batches(make_batches, pixels, count, batch_size, shuffle, sizes):
+    batches = make_batches(pixels[:count], batch_size=batch_size, shuffle=shuffle)
+    assert [len(targets) for _, targets in batches.epoch(1)] == sizes
+    assert len(batches) == len(sizes)
+
+
+def test_turning_comes_last_and_gives_the_targets(make_batches, pixels):
+    def turn(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        index = torch.arange(2).repeat_interleave(len(inputs))
+        return torch.cat([inputs, inputs.rot90(2, (2, 3))]), index
+
+    turned = make_batches(labels=None, turn=turn)
+    plain = make_batches()
+    for (inputs, targets), (straight, _) in zip(turned.epoch(2), plain.epoch(2), strict=True):
+        assert torch.equal(inputs, torch.cat([straight, straight.rot90(2, (2, 3))]))
+        assert targets.tolist() == [0] * len(straight) + [1] * len(straight)
+
+
+def test_rows_of_a_larger_array_are_as_good_as_a_copy(make_batches, pixels):
+    rows = torch.tensor([20, 3, 3, 7, 11, 0, 22])
+    lazy = everything(make_batches(Images(pixels, rows)))
+    copied = everything(make_batches(pixels[rows]))
+    assert torch.equal(lazy[0], copied[0])
+    assert torch.equal(lazy[1], copied[1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_sees_the_same_batches(make_batches):
+    for (a, b), (c, d) in zip(
+        make_batches().epoch(1), make_batches(device="cuda").epoch(1), strict=True
+    ):
+        assert c.is_cuda
+        torch.testing.assert_close(a, c.cpu())
+        assert torch.equal(b, d.cpu())
+
+
+def test_targets_must_come_from_somewhere(make_batches):
+    with pytest.raises(ValueError, match="turn must give the targets"):
+        make_batches(labels=None)

@@ -1,0 +1,139 @@
+"""Validation split, train size and label budget; rule 3 of a fair comparison."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ssl_rot.data import Images, measure
+from ssl_rot.errors import DataError
+
+# The fixtures only make things, so it is no harm that the examples share them.
+shared = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+)
+seeds = st.integers(0, 2**31)
+ten_of_each = [0, 1, 2] * 10
+
+
+@shared
+@given(seeds, st.integers(1, 9), st.integers(1, 10))
+def test_label_budgets_are_stratified_nested_and_seeded(prepared, numbers_of, seed, small, large):
+    small, large = sorted((small, large))
+    a = prepared(ten_of_each, seed=seed, labels_per_class=small)
+    b = prepared(ten_of_each, seed=seed, labels_per_class=large)
+    assert a.train.labels.bincount().tolist() == [small] * 3
+    assert set(numbers_of(a.train.images)) <= set(numbers_of(b.train.images))
+    again = prepared(ten_of_each, seed=seed, labels_per_class=small)
+    assert numbers_of(again.train.images) == numbers_of(a.train.images)
+
+
+def test_another_seed_takes_other_labels(prepared, numbers_of):
+    chosen = {
+        tuple(numbers_of(prepared(ten_of_each, seed=seed, labels_per_class=2).train.images))
+        for seed in range(5)
+    }
+    assert len(chosen) == 5
+
+
+@shared
+@given(seeds, st.sampled_from([0.0, 0.1, 0.3]), st.sampled_from([None, 6, 20]))
+def test_images_keep_their_labels(prepared, numbers_of, seed, val_fraction, train_size):
+    data = prepared(ten_of_each, seed=seed, val_fraction=val_fraction, train_size=train_size)
+    for split in (data.train, *([data.val] if data.val else [])):
+        assert split.labels.tolist() == [ten_of_each[n] for n in numbers_of(split.images)]
+
+
+@shared
+@given(seeds, st.sampled_from([None, 1, 4]), st.sampled_from([0.0, 0.1, 0.3]))
+def test_the_pretext_sees_every_training_image_whatever_the_budget(
+    prepared, numbers_of, seed, budget, val_fraction
+):
+    data = prepared(ten_of_each, seed=seed, labels_per_class=budget, val_fraction=val_fraction)
+    val = set(numbers_of(data.val.images)) if data.val else set()
+    # Test images are numbered from 60,000: none of them, and none of the validation ones.
+    assert set(numbers_of(data.pretext_images)) == set(range(30)) - val
+    assert set(numbers_of(data.train.images)).isdisjoint(val)
+
+
+@shared
+@given(seeds, st.sampled_from([None, 1, 3]))
+def test_the_validation_split_does_not_depend_on_the_budget(prepared, numbers_of, seed, budget):
+    data = prepared(ten_of_each, seed=seed, val_fraction=0.2, labels_per_class=budget)
+    free = prepared(ten_of_each, seed=seed, val_fraction=0.2, train_size=15)
+    assert data.val.labels.bincount().tolist() == [2, 2, 2]
+    assert numbers_of(data.val.images) == numbers_of(free.val.images)
+
+
+@shared
+@given(seeds, st.integers(3, 30), st.integers(3, 30))
+def test_train_size_limits_both_phases_and_is_nested(prepared, numbers_of, seed, small, large):
+    small, large = sorted((small, large))
+    a, b = (prepared(ten_of_each, seed=seed, train_size=size) for size in (small, large))
+    assert len(a.pretext_images) == len(a.train) == small
+    assert set(numbers_of(a.pretext_images)) <= set(numbers_of(b.pretext_images))
+    counts = a.train.labels.bincount(minlength=3)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_unlabelled_images_feed_the_pretext_only(prepared, numbers_of):
+    labels = [0, 1] * 5 + [-1] * 100
+    data = prepared(labels, val_fraction=0.2)
+    assert data.val.labels.bincount().tolist() == [1, 1]
+    assert len(data.train) == 8
+    assert (data.train.labels >= 0).all()
+    assert len(data.pretext_images) == 108
+    sized = prepared(labels, train_size=22)
+    assert (len(sized.train), len(sized.pretext_images)) == (2, 22)
+
+
+def test_nothing_is_copied(make_source, prepared):
+    source = make_source(ten_of_each)
+    data = prepared(ten_of_each, source=source, labels_per_class=2, val_fraction=0.1)
+    views = [data.train.images, data.val.images, data.pretext_images]
+    assert {view.base.data_ptr() for view in views} == {source.train.images.base.data_ptr()}
+
+
+@pytest.mark.parametrize(
+    ("labels", "changes", "message"),
+    [
+        ([0, 0, 1], {"labels_per_class": 2}, r"labels_per_class=2: class 'class 1' has 1 "),
+        ([0, 2], {}, r"labels_per_class=null: class 'class 1' has 0 "),
+        ([0, 1] * 5, {"labels_per_class": 5, "val_fraction": 0.2}, "has 4 training images"),
+        ([0, 1] * 5, {"train_size": 11}, r"dataset.train_size=11: must be between 1 and 10"),
+        ([0, 1] * 5, {"train_size": 9, "val_fraction": 0.2}, "between 1 and 8"),
+        ([0, 1] * 5, {"train_size": 1}, "labels_per_class=null: class .* has 0"),
+        ([0, 1] * 5, {"val_fraction": 0.01}, r"val_fraction=0.01: that is 0 of 10"),
+        ([0, 1] * 5, {"val_fraction": 0.99}, r"val_fraction=0.99: that is 10 of 10"),
+        ([0, 1] * 5, {"mean": [0.1, 0.2]}, r"dataset.mean=\[0.1, 0.2\]: must have 1 values"),
+        ([0, 1] * 5, {"std": [0.1, 0.2, 0.3]}, r"dataset.std=.*must have 1 values"),
+    ],
+)
+def test_what_the_data_cannot_give_is_refused(prepared, labels, changes, message):
+    with pytest.raises(DataError, match=message):
+        prepared(labels, **changes)
+
+
+def test_known_statistics_are_kept_and_missing_ones_measured(prepared):
+    data = prepared(ten_of_each, mean=[0.25])
+    assert data.mean == (0.25,)
+    assert data.std == measure(data.pretext_images)[1]
+
+
+def test_statistics_are_those_of_all_pixels():
+    pixels = torch.randint(0, 200, (1500, 3, 4, 5), dtype=torch.uint8)
+    pixels[:, 2] = 255
+    mean, std = measure(Images(pixels))
+    expected = pixels.numpy().transpose(1, 0, 2, 3).reshape(3, -1) / 255
+    np.testing.assert_allclose(mean, expected.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(std[:2], expected.std(axis=1)[:2], rtol=1e-9)
+    assert std[2] > 0, "a constant channel must not divide by zero"
+
+
+def test_statistics_do_not_depend_on_what_is_trained_on(prepared):
+    whole = prepared(ten_of_each)
+    part = prepared(ten_of_each, seed=3, train_size=9, val_fraction=0.2, labels_per_class=1)
+    assert (part.mean, part.std) == (whole.mean, whole.std)
