@@ -19,7 +19,7 @@ class Policy(Protocol):
     """The contract of ``conf/freeze/*.yaml``."""
 
     def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
-        """The stages that stand still in ``epoch`` (from 1): those of the epoch before, or fewer."""
+        """What stands still in ``epoch`` (from 1): the stages of the epoch before, or fewer."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""``python -m ssl_rot.run +experiment=rotation``: one run, or with ``--multirun`` a sweep of them."""
+"""``python -m ssl_rot.run +experiment=rotation``: one run; with ``--multirun`` a sweep of them."""
 
 from __future__ import annotations
 

@@ -288,9 +288,18 @@ def _compute(device: str, precision: str) -> Compute:
         mps = torch.backends.mps.is_available()
         device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     if precision == "auto":
-        fast = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16" if device == "cuda" and fast else "fp32"
+        precision = "bf16" if _has_bf16(device) else "fp32"
     return Compute(torch.device(device), precision)
+
+
+def _has_bf16(device: str) -> bool:
+    """Whether the hardware itself computes in bfloat16; emulation is slower than float32."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        there = torch.cpu.get_capabilities()
+        return any(there.get(name) for name in ("avx512_bf16", "amx_bf16", "amx_tile"))
+    return False
 
 
 def _instantiate(node: Mapping[str, Any], **extra: Any) -> Any:

@@ -33,10 +33,23 @@ class Compute:
     device: torch.device
     precision: str
 
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
-        )
+    @property
+    def layout(self) -> torch.memory_format:
+        """Convolutions are faster with the channels last, except where Metal runs them."""
+        mps = self.device.type == "mps"
+        return torch.contiguous_format if mps else torch.channels_last
+
+    def place(self, model: nn.Module) -> None:
+        """Moves a model to the device and into its layout, in place."""
+        model.to(self.device)
+        model.to(memory_format=self.layout)
+
+    def logits(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """float32 logits ``[B, K]`` of a batch on the device; losses are not left to bfloat16."""
+        bf16 = self.precision == "bf16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
+            logits: Tensor = model(inputs.contiguous(memory_format=self.layout))
+        return logits.float()
 
 
 class Meter:
@@ -77,10 +90,8 @@ def evaluate(
     model.eval()
     with torch.inference_mode():
         for inputs, targets in _progress(batches.epoch(0), len(batches), label, meter):
-            with compute.autocast():
-                logits = model(inputs)
-                loss = loss_fn(logits.float(), targets)
-            meter.add(loss, logits, targets)
+            logits = compute.logits(model, inputs)
+            meter.add(loss_fn(logits, targets), logits, targets)
     return meter.means()
 
 
@@ -88,9 +99,9 @@ def predict(model: nn.Module, batches: Batches, compute: Compute) -> tuple[Tenso
     """Arg-max classes and targets of a whole split, both int64 ``[N]`` on the CPU."""
     model.eval()
     guesses, truths = [], []
-    with torch.inference_mode(), compute.autocast():
+    with torch.inference_mode():
         for inputs, targets in batches.epoch(0):
-            guesses.append(model(inputs).argmax(1).cpu())
+            guesses.append(compute.logits(model, inputs).argmax(1).cpu())
             truths.append(targets.cpu())
     return torch.cat(guesses), torch.cat(truths)
 
@@ -131,7 +142,8 @@ def fit(
     Raises:
         NonFiniteLoss: a training loss is NaN or infinite.
     """
-    model.to(compute.device)
+    compute.place(model)
+    loss_fn.to(compute.device)
     stages = model.backbone.stage_names
     optimizer, scheduler = schedule.build(
         freeze.trainable(model, policy.frozen(stages, 1)), len(train)
@@ -192,9 +204,8 @@ def _train_epoch(
     rates: list[float] = []
     label = f"{phase} {epoch}/{schedule.epochs} train"
     for inputs, targets in _progress(train.epoch(epoch), len(train), label, meter):
-        with compute.autocast():
-            logits = model(inputs)
-            loss = loss_fn(logits.float(), targets)
+        logits = compute.logits(model, inputs)
+        loss = loss_fn(logits, targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
