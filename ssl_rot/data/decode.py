@@ -40,8 +40,9 @@ def decode(path: str, size: int) -> NDArray[np.uint8]:
         if rgb.size != (size, size):
             side = min(rgb.size)
             left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-            box = (left, top, left + side, top + side)
-            rgb = rgb.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+            # Not resize's own box: its filter would look beyond the box's edges.
+            square = rgb.crop((left, top, left + side, top + side))
+            rgb = square.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
         return np.asarray(rgb).transpose(2, 0, 1)
 
 

@@ -1,0 +1,201 @@
+"""The cache of decoded images: built once, whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_rot.data import decode, image_cache, image_folder
+from ssl_rot.errors import DataError
+
+fork = multiprocessing.get_context("fork")
+original_decode = decode.decode
+
+
+def slow_decode(path: str, size: int):
+    time.sleep(0.005)
+    return original_decode(path, size)
+
+
+def contents(root: Path, size: int = 8) -> torch.Tensor:
+    return image_folder(root, size).train.images[:]
+
+
+def builds(caplog: pytest.LogCaptureFixture, root: Path, size: int = 8) -> bool:
+    """Whether loading the folder decoded it."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        image_folder(root, size)
+    return "Decoding" in caplog.text
+
+
+@pytest.fixture
+def many(tmp_path: Path, write_images) -> Path:
+    """Enough images for several chunks, and so for worker processes."""
+    for name in ("cat", "dog"):
+        write_images(tmp_path / "many" / "train" / name, 400)
+        write_images(tmp_path / "many" / "test" / name, 10)
+    return tmp_path / "many"
+
+
+def test_a_second_start_decodes_nothing(two_trees, caplog):
+    assert builds(caplog, two_trees)
+    assert not builds(caplog, two_trees)
+
+
+def test_images_stay_on_the_disk_and_cannot_be_changed_there(two_trees, own_cache):
+    first = image_folder(two_trees, 8)
+    expected = first.train.images[:].clone()
+    first.train.images.base.zero_()
+    assert torch.equal(contents(two_trees), expected)
+
+
+def add(root: Path) -> None:
+    (root / "train" / "cat" / "new.png").write_bytes(
+        (root / "train" / "cat" / "0.png").read_bytes()
+    )
+
+
+def touch(root: Path) -> None:
+    os.utime(root / "train" / "cat" / "0.png", ns=(1, 1))
+
+
+def remove(root: Path) -> None:
+    (root / "test" / "cat" / "0.png").unlink()
+
+
+@pytest.mark.parametrize("change", [add, touch, remove])
+def test_a_changed_folder_is_decoded_again(two_trees, caplog, change):
+    image_folder(two_trees, 8)
+    change(two_trees)
+    assert builds(caplog, two_trees)
+
+
+def test_each_size_has_its_own_cache(two_trees, caplog):
+    image_folder(two_trees, 8)
+    assert builds(caplog, two_trees, size=9)
+    assert not builds(caplog, two_trees, size=8)
+
+
+def test_a_cache_of_another_version_is_not_used(two_trees, caplog, monkeypatch):
+    image_folder(two_trees, 8)
+    monkeypatch.setattr(image_cache, "FORMAT", image_cache.FORMAT + 1)
+    assert builds(caplog, two_trees)
+
+
+@pytest.mark.parametrize("file", ["images.npy", "bad.json"])
+@pytest.mark.parametrize("size", [0, 100, -1])
+def test_a_cache_that_was_cut_short_is_rebuilt(two_trees, own_cache, caplog, file, size):
+    expected = contents(two_trees).clone()
+    [path] = own_cache.rglob(file)
+    whole = path.stat().st_size
+    os.truncate(path, min(size, whole - 1) if size >= 0 else whole - 1)
+    assert builds(caplog, two_trees)
+    assert torch.equal(contents(two_trees), expected)
+    assert not builds(caplog, two_trees)
+
+
+def test_workers_give_what_one_process_gives(many, monkeypatch):
+    parallel = contents(many).clone()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert torch.equal(parallel, contents(many))
+    cats = sorted(many.glob("train/cat/*"))
+    one_by_one = np.stack([original_decode(str(path), 8) for path in cats])
+    assert torch.equal(parallel[:400], torch.from_numpy(one_by_one))
+
+
+def test_two_processes_at_once_build_it_once(many, monkeypatch):
+    monkeypatch.setattr(decode, "decode", slow_decode)
+    start, results = fork.Barrier(2), fork.SimpleQueue()
+
+    def child() -> None:
+        torch.set_num_threads(1)
+        decodings = []
+        image_cache.log.setLevel(logging.INFO)
+        image_cache.log.addFilter(lambda record: decodings.append(record) or True)
+        start.wait()
+        total = int(contents(many).long().sum())
+        results.put((len(decodings), total))
+
+    children = [fork.Process(target=child) for _ in range(2)]
+    for process in children:
+        process.start()
+    (a, total_a), (b, total_b) = results.get(), results.get()
+    for process in children:
+        process.join()
+    assert sorted([a, b]) == [0, 1]
+    assert total_a == total_b == int(contents(many).long().sum())
+
+
+def test_a_process_killed_while_building_leaves_nothing_that_is_used(many, own_cache, monkeypatch):
+    monkeypatch.setattr(decode, "decode", slow_decode)
+    child = fork.Process(target=contents, args=(many,))
+    child.start()
+    while not list(own_cache.rglob("images.npy")):
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    monkeypatch.setattr(decode, "decode", original_decode)
+    cats = sorted(many.glob("train/cat/*"))
+    one_by_one = np.stack([original_decode(str(path), 8) for path in cats])
+    assert torch.equal(contents(many)[:400], torch.from_numpy(one_by_one))
+    assert not list(own_cache.rglob("*.partial"))
+
+
+def test_a_full_disk_leaves_no_half_cache(many, own_cache):
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # no file may grow larger
+    try:
+        with pytest.raises(DataError, match=r"cannot be written.*SSL_ROT_CACHE"):
+            image_folder(many, 8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert {path.suffix for path in (own_cache / "images").iterdir()} <= {".lock"}
+    assert contents(many).shape == (800, 3, 8, 8)
+
+
+def test_a_cache_that_cannot_be_made_is_one_message(two_trees, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SSL_ROT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=f"{tmp_path}/file.*cannot be written.*set SSL_ROT_CACHE"):
+        image_folder(two_trees, 8)
+
+
+def test_an_unreadable_file_is_tried_again(two_trees, monkeypatch):
+    def refused(path: str, size: int):
+        raise PermissionError(13, "Permission denied")
+
+    expected = contents(two_trees).clone()
+    touch(two_trees)
+    monkeypatch.setattr(decode, "decode", refused)
+    with pytest.raises(DataError, match=r"14 of 14 files(.|\n)*Permission denied"):
+        image_folder(two_trees, 8)
+    monkeypatch.setattr(decode, "decode", original_decode)
+    assert torch.equal(contents(two_trees), expected)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"SSL_ROT_CACHE": "~/own", "XDG_CACHE_HOME": "/xdg"}, "/home/me/own"),
+        ({"XDG_CACHE_HOME": "/xdg"}, "/xdg/ssl_rot"),
+        ({"XDG_CACHE_HOME": ""}, "/home/me/.cache/ssl_rot"),
+        ({}, "/home/me/.cache/ssl_rot"),
+    ],
+)
+def test_where_the_cache_lies(monkeypatch, environment, expected):
+    monkeypatch.setenv("HOME", "/home/me")
+    for name in ("SSL_ROT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert image_cache.cache_dir() == Path(expected)
