@@ -25,18 +25,14 @@ class TimmBackbone(Backbone):
         model: has ``forward_intermediates``, ``prune_intermediate_layers`` and ``feature_info``.
         channels: what each stage puts out.
         image_size: height and width that the model is bound to, in pixels; None if to none.
-        whole: False for the first stages of a model, which have no final norm.
     """
 
-    def __init__(
-        self, model: Any, channels: Sequence[int], *, image_size: int | None, whole: bool = True
-    ) -> None:
+    def __init__(self, model: Any, channels: Sequence[int], *, image_size: int | None) -> None:
         super().__init__()
         self.channels = tuple(channels)
         self.out_channels = self.channels[-1]
         self.stage_names = tuple(f"stage{number}" for number in range(1, len(channels) + 1))
         self.image_size = image_size
-        self.whole = whole
         self.model = model
         self._owners = self._find_owners()
 
@@ -53,7 +49,7 @@ class TimmBackbone(Backbone):
         features: list[Tensor] = self.model.forward_intermediates(
             images,
             indices=[len(self.channels) - 1],
-            norm=self.whole,
+            norm=True,
             stop_early=True,
             output_fmt="NCHW",
             intermediates_only=True,
@@ -78,7 +74,6 @@ class TimmBackbone(Backbone):
             _first_stages(self.model, end),
             self.channels[:end],
             image_size=self.image_size,
-            whole=False,
         )
 
     def _find_owners(self) -> dict[str, int]:

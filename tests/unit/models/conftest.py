@@ -18,7 +18,7 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def option() -> Callable[..., DictConfig]:
-    """An option of a group as it ships, some keys replaced: ``option("model", "nin", cut="block2")``."""
+    """An option of a group as it ships, some keys replaced: ``option("model", "nin", init=…)``."""
 
     def load(group: str, name: str, /, **replaced: Any) -> DictConfig:
         cfg = OmegaConf.load(CONF / group / f"{name}.yaml")

@@ -40,6 +40,13 @@ def test_mlp_on_rotnets_map_is_rotnets_probe(option):
     torch.testing.assert_close(module[:2](features), features.flatten(1))
 
 
+def test_mlp_averages_a_larger_map_down(option):
+    module = build_head(option("head", "mlp", pool=2), in_channels=3, num_classes=5, seed=0).eval()
+    features = torch.randn(4, 3, 6, 6)
+    means = features.reshape(4, 3, 2, 3, 2, 3).mean((3, 5))
+    torch.testing.assert_close(module(features), module(means))
+
+
 def test_conv_is_one_more_rotnet_block_then_pool_and_linear(option):
     module = build_head(option("head", "conv"), in_channels=96, num_classes=10, seed=0)
     convolutions = [m for m in module if isinstance(m, nn.Conv2d)]
