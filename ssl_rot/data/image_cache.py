@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,14 +31,6 @@ FORMAT = 1
 CHUNK_BYTES = 2**20
 
 
-class File(NamedTuple):
-    """A file as the folder lists it: enough to tell that it changed."""
-
-    path: str  # relative to the root, with forward slashes
-    size: int  # bytes; -1 when it is no regular file
-    mtime_ns: int
-
-
 def cache_dir() -> Path:
     """``$SSL_ROT_CACHE``, else ``ssl_rot`` in the user's cache directory."""
     if own := os.environ.get("SSL_ROT_CACHE"):
@@ -47,15 +39,18 @@ def cache_dir() -> Path:
     return Path(base).expanduser() / "ssl_rot"
 
 
-def cached_images(root: Path, files: Sequence[File], image_size: int) -> tuple[Tensor, list[Bad]]:
-    """The images of ``files``, decoded now or taken from the cache.
+def cached_images(
+    root: Path, paths: Sequence[str], version: object, image_size: int
+) -> tuple[Tensor, list[Bad]]:
+    """The images of these files, decoded now or taken from the cache.
 
-    The key holds every file's path, size and time, so a changed folder gets a new cache. Two
-    processes that want the same one at once build it once, and nothing half-written is ever used.
+    Two processes that want the same images at once decode them once, and nothing half-written is
+    ever used.
 
     Args:
-        root: what the files' paths are relative to.
-        files: in the order of the rows.
+        root: what the paths are relative to.
+        paths: of the files, in the order of the rows.
+        version: changes with the files' content; a part of the cache's key, as its ``repr``.
         image_size: pixels a side.
 
     Returns:
@@ -65,16 +60,16 @@ def cached_images(root: Path, files: Sequence[File], image_size: int) -> tuple[T
     Raises:
         DataError: the cache cannot be written.
     """
-    key = fingerprint("cache", FORMAT, image_size, [tuple(file) for file in files])
+    key = fingerprint(FORMAT, image_size, paths, version)
     folder = cache_dir() / "images" / key
-    shape = (len(files), 3, image_size, image_size)
+    shape = (len(paths), 3, image_size, image_size)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             found = _load(folder, shape)
             if found is None:
-                log.info("Decoding %d images of %s into %s", len(files), root, folder)
-                bad = _build(folder, [str(root / file.path) for file in files], shape)
+                log.info("Decoding %d images of %s into %s", len(paths), root, folder)
+                bad = _build(folder, [str(root / path) for path in paths], shape)
                 found = _map(folder), bad
     except OSError as error:
         need = np.prod(shape, dtype=np.int64) / 2**20

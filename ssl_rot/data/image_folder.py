@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from ssl_rot.data.decode import Bad
-from ssl_rot.data.image_cache import File, cached_images
+from ssl_rot.data.image_cache import cached_images
 from ssl_rot.data.sources import fixed_split
 from ssl_rot.data.types import Images, Source, Split, fingerprint
 from ssl_rot.errors import DataError
@@ -48,7 +48,11 @@ def image_folder(
     root = Path(root).expanduser()
     trees = _trees(root, test_fraction)
     classes = _class_names(root / trees[0], root)
-    files: list[File] = []
+    if len(classes) < 2:
+        raise _fault(
+            root, f"the only class folder in {root / trees[0]} is {classes[0]!r}; need two."
+        )
+    files: list[tuple[str, int, int]] = []
     labels: list[int] = []
     train_count = 0
     for tree in trees:
@@ -61,9 +65,10 @@ def image_folder(
             files += found
             labels += [classes.index(name)] * len(found)
         train_count = train_count or len(files)
-    images, bad = cached_images(root, files, image_size)
-    _report_bad(root, files, bad, skip_bad)
-    good = torch.ones(len(files), dtype=torch.bool)
+    paths, sizes, times = zip(*files, strict=True)
+    images, bad = cached_images(root, paths, (sizes, times), image_size)
+    _report_bad(root, paths, bad, skip_bad)
+    good = torch.ones(len(paths), dtype=torch.bool)
     good[[entry.row for entry in bad]] = False
     everything = Split(Images(images), torch.tensor(labels))
     rows = torch.nonzero(good).flatten()
@@ -79,9 +84,8 @@ def image_folder(
         train=everything.select(train),
         test=everything.select(test),
         classes=classes,
-        fingerprint=fingerprint(
-            "image_folder", image_size, test_fraction, [(file.path, file.size) for file in files]
-        ),
+        # Without the times: a copy of the folder is the same data.
+        fingerprint=fingerprint("image_folder", image_size, test_fraction, paths, sizes),
     )
 
 
@@ -112,8 +116,13 @@ def _class_names(tree: Path, root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _list_files(folder: str, prefix: str) -> Iterator[File]:
-    """Everything below ``folder``, in no order; links are followed."""
+def _list_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
+    """Everything below ``folder``, in no order, links followed.
+
+    Yields:
+        path beginning with ``prefix``, size in bytes (-1 when it is no regular file), and time of
+        the last change in ns.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -125,19 +134,19 @@ def _list_files(folder: str, prefix: str) -> Iterator[File]:
             try:
                 status = entry.stat()
             except OSError:  # a broken link or a circle of links; decoding will say so
-                yield File(path, -1, 0)
+                yield path, -1, 0
             else:
                 size = status.st_size if stat.S_ISREG(status.st_mode) else -1
-                yield File(path, size, status.st_mtime_ns)
+                yield path, size, status.st_mtime_ns
 
 
-def _report_bad(root: Path, files: list[File], bad: list[Bad], skip_bad: bool) -> None:
+def _report_bad(root: Path, paths: Sequence[str], bad: list[Bad], skip_bad: bool) -> None:
     if not bad:
         return
-    named = [f"  {files[entry.row].path}: {entry.reason}" for entry in bad[:NAMED]]
+    named = [f"  {paths[entry.row]}: {entry.reason}" for entry in bad[:NAMED]]
     if len(bad) > NAMED:
         named.append(f"  and {len(bad) - NAMED} more")
-    counted = f"{len(bad)} of {len(files)} files give no image"
+    counted = f"{len(bad)} of {len(paths)} files give no image"
     if not skip_bad:
         raise _fault(
             root,

@@ -56,11 +56,11 @@ def rgb(mode: str, colour: object, path: Path, **save: object) -> list[int]:
 
 
 def read_one(path: Path, size: int) -> torch.Tensor:
-    """The one image among others, uint8 ``[3, size, size]``."""
+    """The image as a data set holds it, uint8 ``[3, size, size]``."""
     root = path.parent / "root"
-    for split in ("train", "test"):
-        (root / split / "x").mkdir(parents=True)
-        shutil.copy(path, root / split / "x")
+    for folder in ("train/x", "train/y", "test/x"):
+        (root / folder).mkdir(parents=True)
+        shutil.copy(path, root / folder)
     return image_folder(root, size).train.images[:][0]
 
 
@@ -206,6 +206,10 @@ def no_classes(root: Path) -> None:
     shutil.rmtree(root / "train" / "dog")
 
 
+def one_class(root: Path) -> None:
+    shutil.rmtree(root / "train" / "cat")
+
+
 def empty_class(root: Path) -> None:
     (root / "train" / "emu").mkdir()
 
@@ -223,6 +227,7 @@ def no_test(root: Path) -> None:
     [
         (no_root, {}, "no such folder; expected .*/train/<class>/<images> and "),
         (no_classes, {}, "no class folders in .*train; expected one folder of images per class"),
+        (one_class, {}, "the only class folder in .*train is 'dog'; need two"),
         (empty_class, {}, "class folder train/emu is empty; it must hold images"),
         (class_without_training_images, {}, r"class 'dog' is in test and not in train.*cat.*fox"),
         (no_test, {}, r"expected .*or .*/<class>/<images> and dataset.test_fraction"),
