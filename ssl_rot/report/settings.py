@@ -1,0 +1,55 @@
+"""Which params of a run can make its result differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+# Without effect, or with one that `pair_key` holds in a better form: what `precision=auto` came to,
+# the content of the weights file, the fingerprint of the data.
+WITHOUT_EFFECT = (
+    *("tracking.experiment_name", "tracking.uri", "device", "resume", "pretext.reuse"),
+    *("precision", "model.weights", "dataset.root", "dataset.source.root"),
+)
+
+
+def effective(columns: Iterable[str]) -> list[str]:
+    """The columns of params that can make a result differ, the seed's and the pretext's included.
+
+    An option's name (``params.model``) is a label; what it stands for is in the dotted keys.
+    """
+    names = [c.removeprefix("params.") for c in columns if c.startswith("params.")]
+    return sorted(
+        f"params.{n}" for n in names if ("." in n or n == "seed") and n not in WITHOUT_EFFECT
+    )
+
+
+def beside_pretext(columns: Iterable[str]) -> list[str]:
+    """The same without the pretext's: what must be alike in both arms."""
+    return [column for column in effective(columns) if not column.startswith("params.pretext.")]
+
+
+def fingerprints(runs: pd.DataFrame, keys: list[str]) -> pd.Series[int]:
+    """A number for each run, equal where the ``keys`` are."""
+    return pd.util.hash_pandas_object(as_text(runs, keys), index=False)
+
+
+def as_text(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The params ``keys`` of each run; a run of another version may lack some."""
+    return runs.reindex(columns=keys).astype(object).fillna("(absent)").astype(str)
+
+
+def better_is_higher(metric: str) -> bool:
+    """Whether more of it is better: of an accuracy, not of a loss."""
+    return not metric.endswith("_loss")
+
+
+def spoken(metric: str) -> str:
+    """``test accuracy`` for ``test_acc``."""
+    return metric.replace("_acc", " accuracy").replace("_", " ")
+
+
+def unit(metric: str) -> tuple[float, str]:
+    """What to multiply a metric by, and the unit of a difference of it then."""
+    return (100.0, "percentage points") if metric.endswith("_acc") else (1.0, "units")
