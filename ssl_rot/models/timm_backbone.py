@@ -25,6 +25,9 @@ class TimmBackbone(Backbone):
         model: has ``forward_intermediates``, ``prune_intermediate_layers`` and ``feature_info``.
         channels: what each stage puts out.
         image_size: height and width that the model is bound to, in pixels; None if to none.
+
+    Raises:
+        ConfigError: a later stage lacks what an earlier one has, as in models with branches.
     """
 
     def __init__(self, model: Any, channels: Sequence[int], *, image_size: int | None) -> None:
@@ -79,12 +82,21 @@ class TimmBackbone(Backbone):
     def _find_owners(self) -> dict[str, int]:
         """The first stage that each parameter, buffer and module is needed for, by its name."""
         owners: dict[str, int] = {}
+        before: dict[str, Tensor] = {}
         for stage in range(len(self.stage_names)):
             last = stage == len(self.stage_names) - 1
             part = self.model if last else _first_stages(self.model, stage + 1)
-            for named in (part.named_parameters(), part.named_buffers(), part.named_modules()):
-                for name, _ in named:
-                    owners.setdefault(f"model.{name}" if name else "model", stage)
+            tensors = dict(part.named_parameters()) | dict(part.named_buffers())
+            if any(tensors.get(name) is not tensor for name, tensor in before.items()):
+                raise ConfigError(
+                    [
+                        f"model.name: the stages of timm's {type(self.model).__name__} do not "
+                        "follow one another, so it cannot be cut or frozen by stage"
+                    ]
+                )
+            before = tensors
+            for name in (*tensors, *(name for name, _ in part.named_modules())):
+                owners.setdefault(f"model.{name}" if name else "model", stage)
         return owners
 
 
@@ -110,8 +122,8 @@ def timm_model(
             size and do not look at it.
 
     Raises:
-        ConfigError: timm has no such model, ``image_size`` is below 1, or the model does not tell
-            its stages apart.
+        ConfigError: timm has no such model, ``image_size`` is below 1, or the model has no
+            stages that follow one another.
         WeightsError: the pretrained weights cannot be had.
     """
     known = [*timm.list_models(), *timm.list_models(pretrained=True)]

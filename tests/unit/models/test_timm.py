@@ -84,6 +84,12 @@ def test_unknown_names(name, message):
         timm_model(3, name=name, pretrained=False, image_size=None)
 
 
+@pytest.mark.parametrize("name", ["crossvit_tiny_240", "efficientvim_m1"])
+def test_models_whose_stages_do_not_follow_one_another_are_refused(name):
+    with pytest.raises(ConfigError, match=r"model\.name: the stages of timm's \w+ do not follow"):
+        timm_model(3, name=name, pretrained=False, image_size=None)
+
+
 def test_refused_image_size():
     with pytest.raises(ConfigError, match=r"model\.image_size=0: null, or 1 or more pixels"):
         timm_model(3, name="resnet10t", pretrained=False, image_size=0)
