@@ -11,6 +11,8 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ssl_rot.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class EarlyStop:
@@ -64,7 +66,11 @@ class Schedule:
     def build(
         self, parameters: Iterable[Parameter], steps_per_epoch: int
     ) -> tuple[Optimizer, LRScheduler | None]:
-        """The optimizer over ``parameters`` and its scheduler."""
+        """The optimizer over ``parameters`` and its scheduler.
+
+        Raises:
+            ConfigError: the schedule is too short for its scheduler.
+        """
         optimizer = self.optimizer(list(parameters))
         if self.scheduler is None:
             return optimizer, None
@@ -74,4 +80,12 @@ class Schedule:
             if "steps_per_epoch" in inspect.signature(self.scheduler).parameters
             else {}
         )
-        return optimizer, self.scheduler(optimizer, **extra)
+        try:
+            return optimizer, self.scheduler(optimizer, **extra)
+        except ZeroDivisionError as error:
+            raise ConfigError(
+                [
+                    f"scheduler.pct_start of a schedule of {self.epochs * steps_per_epoch} steps: "
+                    "OneCycleLR cannot climb in a single one; take another pct_start, or epochs"
+                ]
+            ) from error

@@ -140,7 +140,7 @@ def fit(
         trained on so far in this phase).
 
     Raises:
-        NonFiniteLoss: a training loss is NaN or infinite.
+        NonFiniteLoss: a loss is NaN or infinite.
     """
     compute.place(model)
     loss_fn.to(compute.device)
@@ -173,6 +173,8 @@ def fit(
         trained = time.perf_counter() - started
         for prefix, batches in evaluations.items():
             loss, accuracy = evaluate(model, batches, loss_fn, compute, f"{phase} {epoch} {prefix}")
+            if not math.isfinite(loss):  # the last step broke the weights after its own loss
+                raise NonFiniteLoss(phase, epoch, len(train), lr, _lr_key(phase))
             record |= {f"{prefix}_loss": loss, f"{prefix}_acc": accuracy}
         before = history[-1]["images_processed"] if history else 0.0
         record |= {
@@ -216,11 +218,14 @@ def _train_epoch(
         if len(rates) % 50 == 0 or len(rates) == len(train):  # reading the loss makes a GPU wait
             bad = meter.first_non_finite(since=len(rates) - ((len(rates) - 1) % 50 + 1))
             if bad is not None:
-                key = "schedule.lr" if phase == "downstream" else f"{phase}.schedule.lr"
-                raise NonFiniteLoss(phase, epoch, bad + 1, rates[bad], key)
+                raise NonFiniteLoss(phase, epoch, bad + 1, rates[bad], _lr_key(phase))
     if scheduler is not None and schedule.interval == "epoch":
         scheduler.step()
     return meter
+
+
+def _lr_key(phase: str) -> str:
+    return "schedule.lr" if phase == "downstream" else f"{phase}.schedule.lr"
 
 
 def _release(optimizer: Optimizer, model: Classifier, frozen: frozenset[str]) -> None:

@@ -1,0 +1,237 @@
+"""What the tests share: composing configs, running jobs in this process or as a user would."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from mlflow.entities import Run
+from omegaconf import DictConfig, open_dict
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ssl_rot.run import main
+from ssl_rot.run import run as run_stages
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# A network and a budget that train in a blink; what a test is about it sets itself.
+TINY = (
+    *("dataset.image_size=8", "dataset.train_size=96", "dataset.labels_per_class=3"),
+    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1"),
+    "precision=fp32",
+)
+TINY_MODEL = ("model.widths=[4,8]", "model.blocks=[1,1]")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Small tensors, and tests side by side: more threads would only wait for each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The user's own tracking store and image cache stay out of the tests."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_ROT_CACHE", str(tmp_path / "image_cache"))
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    return CHECKOUT
+
+
+def _compose(*overrides: str, config_name: str = "config") -> tuple[DictConfig, dict[str, str]]:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CHECKOUT / "conf")):
+        cfg = hydra_compose(config_name, list(overrides), return_hydra_config=True)
+    choices = {str(k): str(v) for k, v in cfg.hydra.runtime.choices.items()}
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, choices
+
+
+@pytest.fixture(scope="session")
+def compose() -> Callable[..., DictConfig]:
+    """The config of a command line: ``compose("+experiment=rotation", "seed=1")``."""
+    return lambda *overrides, **kwargs: _compose(*overrides, **kwargs)[0]
+
+
+@pytest.fixture(scope="session")
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_store(_empty_database: Path) -> Callable[[Path], str]:
+    """Puts an empty store into a folder, copied since making one takes seconds; gives its URI."""
+
+    def make(folder: Path) -> str:
+        if not (folder / "mlflow.db").exists():
+            shutil.copyfile(_empty_database, folder / "mlflow.db")
+        return f"sqlite:///{folder}/mlflow.db"
+
+    return make
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished job and its record."""
+
+    value: float
+    output: str
+    folder: Path
+    client: mlflow.MlflowClient
+    runs: dict[str, Run]
+    """By phase, those that this job started."""
+
+    def artifact(self, phase: str, name: str) -> Path:
+        if phase in self.runs:
+            run_id = self.runs[phase].info.run_id
+        else:  # a pretext that was taken from another job
+            run_id = self.runs["downstream"].data.tags["ssl_rot.pretext_run_id"]
+        return Path(self.client.download_artifacts(run_id, name))
+
+    def weights(self, phase: str) -> dict[str, Tensor]:
+        return load_file(self.artifact(phase, "weights.safetensors"))
+
+    def backbone(self, phase: str) -> dict[str, Tensor]:
+        return {k: v for k, v in self.weights(phase).items() if k.startswith("backbone.")}
+
+    def history(self, phase: str) -> list[dict[str, float]]:
+        with self.artifact(phase, "history.csv").open() as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def runs_of(uri: str) -> list[Run]:
+    client = mlflow.MlflowClient(uri)
+    return client.search_runs([e.experiment_id for e in client.search_experiments()])
+
+
+@pytest.fixture(scope="session")
+def all_runs() -> Callable[[str], list[Run]]:
+    """Every MLflow run of a store, whatever its state."""
+    return runs_of
+
+
+@pytest.fixture(scope="session")
+def run_job(make_store: Callable[[Path], str]) -> Callable[..., Ran]:
+    """Runs a tiny job in this process: ``run_job(tmp_path, "+experiment=rotation")``.
+
+    Jobs with the same folder share a tracking store. What one raises comes through.
+    """
+    numbers: dict[Path, int] = {}
+
+    def job(folder: Path, *overrides: str) -> Ran:
+        uri = make_store(folder)
+        before = {run.info.run_id for run in runs_of(uri)}
+        numbers[folder] = numbers.get(folder, 0) + 1
+        other_model = any(override.startswith("model=") for override in overrides)
+        tiny = TINY if other_model else TINY + TINY_MODEL
+        cfg, choices = _compose(*tiny, f"tracking.uri={uri}", *overrides)
+        output = io.StringIO()
+        with contextlib.chdir(folder), contextlib.redirect_stdout(output):
+            value = run_stages(cfg, choices, folder / f"job{numbers[folder]}")
+        own = [run for run in runs_of(uri) if run.info.run_id not in before]
+        phases = {run.data.tags["ssl_rot.phase"]: run for run in own}
+        client = mlflow.MlflowClient(uri)
+        return Ran(value, output.getvalue(), folder, client, phases)
+
+    return job
+
+
+@pytest.fixture(scope="session")
+def rotation_run(run_job: Callable[..., Ran], tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A finished rotation run with a validation split, for tests that only look."""
+    folder = tmp_path_factory.mktemp("rotation")
+    return run_job(folder, "+experiment=rotation", "dataset.val_fraction=0.1")
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs ``python -m ssl_rot.run`` as a user would, from an empty directory."""
+
+    def cli(
+        *args: str,
+        expect: int = 0,
+        cwd: Path = tmp_path,
+        path: Path = CHECKOUT,
+        module: tuple[str, ...] = ("-m", "ssl_rot.run"),
+        **environment: str,
+    ) -> subprocess.CompletedProcess[str]:
+        env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(path), **environment}
+        done = subprocess.run(
+            [sys.executable, *module, *args],
+            cwd=cwd,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == expect, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return cli
+
+
+@pytest.fixture
+def call_main(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str]]]:
+    """The command line in this process, since importing torch anew takes seconds.
+
+    ``call_main("seed=-1")`` gives the exit status and everything that was printed.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def call(*args: str) -> tuple[int, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["ssl-rot", *args])
+        capfd.readouterr()
+        status: Any = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code
+        shown = capfd.readouterr()
+        return status or 0, shown.out + shown.err
+
+    yield call
+    for handler in set(root.handlers) - set(handlers):  # Hydra's, one of them an open file
+        handler.close()
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Any]:
+    """Writes a user's own Python module and imports it: ``own_module("mine", "x = 1")``."""
+
+    def make(name: str, text: str) -> Any:
+        folder = tmp_path / "own"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return __import__(name)
+
+    return make
