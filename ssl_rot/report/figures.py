@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from scipy import stats
 
 from ssl_rot.report.cost import Curves
@@ -80,14 +81,16 @@ def forest(cells: pd.DataFrame) -> Drawing:
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(-reach * 1.04, reach * 1.04)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"rotation less supervised-only, {points} of {spoken(metric)}")
+    figure.supxlabel(
+        f"rotation less supervised-only, {points} of {spoken(metric)}", fontsize="medium"
+    )
     figure.legend(loc="outside upper right", ncols=len(VERDICT_LOOKS))
     hidden = len(cells) - len(shown)
     return Drawing(
         "forest",
         "Paired differences of all cells",
-        "Mean difference of the pairs, and its 95 % interval, for one cell alone; the verdict, which "
-        "the marker gives, also allows for there being several. An arrow: the interval goes on."
+        "Mean difference of the pairs, and its 95 % interval, of one cell by itself; the verdict, "
+        "which the marker gives, allows for there being several. An arrow: the interval goes on."
         + (f" {hidden} more cells are in the table." if hidden else ""),
         figure,
     )
@@ -304,19 +307,24 @@ def accuracy_cost(cells: pd.DataFrame) -> Drawing | None:
         axes.plot(
             x, y, look.marker, color=look.colour, markerfacecolor=face, markersize=7, label=name
         )
+    for number, (x, y) in enumerate(zip(whole, rotation, strict=True), start=1):
+        axes.annotate(str(number), (x, y), (7, -3), textcoords="offset points", fontsize="small")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter())
     axes.set_xlabel("images processed, pretext and downstream together")
     axes.set_ylabel(_axis(metric))
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     if len(cells) <= MOST_NAMED:
-        for name, x, y in zip(cells["cell"], whole, rotation, strict=True):
-            axes.annotate(_short(name, 40), (x, y), (-6, 6), textcoords="offset points",
-                          fontsize="small", ha="right")  # fmt: skip
-    figure.legend(loc="outside upper center", ncols=3)
+        names = [f"{number}  {_short(name, 44)}" for number, name in enumerate(cells["cell"], 1)]
+        figure.legend(
+            [Line2D([], [], linestyle="") for _ in names], names, loc="outside lower center",
+            ncols=2, handlelength=0, fontsize="small",
+        )  # fmt: skip
     return Drawing(
         "cost",
         f"{spoken(metric).capitalize()} against cost",
-        "A line joins the two arms of a cell. Filled: the pretext is paid for by this run alone; "
-        "hollow: its cost is divided by the finished runs that started from it.",
+        "A line joins the arms of a cell, numbered as in the table. Filled: the run alone pays for "
+        "the pretext; hollow: its cost is divided by the finished runs that started from it.",
         figure,
     )
 

@@ -7,11 +7,12 @@ from datetime import datetime
 
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from ssl_rot.errors import ConfigError, TrackingError
 from ssl_rot.report.rest import Server
 from ssl_rot.report.sql import Database
-from ssl_rot.report.store import experiment_ids, is_database, open_store
+from ssl_rot.report.store import experiment_ids, is_database, open_store, without_password
 from ssl_rot.tracking import Tag
 
 CURVES = ("train_loss", "train_acc", "test_loss", "test_acc")
@@ -26,7 +27,7 @@ def load_runs(
     since: str | None = None,
     uri: str | None = None,
 ) -> pd.DataFrame:
-    """The downstream runs of an experiment, and the pretext runs that they point at.
+    """The downstream runs of an experiment, and the pretext and sweep runs that they point at.
 
     Args:
         experiment_name: ``None`` takes every experiment of the store.
@@ -54,16 +55,17 @@ def load_runs(
         narrowed = " that meets where and since" if where.strip() or since is not None else ""
         raise TrackingError(
             f"There is no downstream run{narrowed} in experiment {experiment_name} of "
-            f"{client.tracking_uri}. "
+            f"{without_password(client.tracking_uri)}. "
             "Train both arms first: python -m ssl_rot.run --multirun "
             "+experiment=rotation,supervised seed=0,1,2"
         )
-    pointed_at = f"tags.{Tag.PRETEXT_RUN_ID}"
-    if pointed_at in runs:
-        pretexts = reader.by_id(list(runs[pointed_at].dropna().unique()))
-        runs = pd.concat([runs, pretexts], ignore_index=True)
+    for tag in (Tag.PRETEXT_RUN_ID, MLFLOW_PARENT_RUN_ID):
+        if f"tags.{tag}" in runs:
+            pointed_at = set(runs[f"tags.{tag}"].dropna()) - set(runs["run_id"])
+            runs = pd.concat([runs, reader.by_id(sorted(pointed_at))], ignore_index=True)
     for column in ("start_time", "end_time"):
         runs[column] = pd.to_datetime(runs[column], unit="ms", utc=True)
+    runs = runs.drop_duplicates("run_id", ignore_index=True)  # a page may move while we read
     runs.attrs["uri"] = client.tracking_uri
     return runs
 
@@ -83,12 +85,12 @@ def load_histories(
         logged twice, as after a resume, the later value.
     """
     reader = _reader(open_store(runs.attrs.get("uri") if uri is None else uri))
-    pretext = runs[f"tags.{Tag.PHASE}"] == "pretext"
+    phase = runs[f"tags.{Tag.PHASE}"]
     ids, names = list(runs["run_id"]), [*metrics, *PRETEXT]
     parts = [
         _slim(part, ids, names)
-        for mask, wanted in ((~pretext, metrics), (pretext, PRETEXT))
-        for part in reader.histories(list(runs.loc[mask, "run_id"]), wanted)
+        for name, wanted in (("downstream", metrics), ("pretext", PRETEXT))
+        for part in reader.histories(list(runs.loc[phase == name, "run_id"]), wanted)
     ]
     return pd.concat(parts, ignore_index=True)
 

@@ -167,9 +167,8 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
     gain = sign * cells["difference"].to_numpy(dtype=float)
     cells["verdict"] = verdicts(gain, cells["p_holm"].to_numpy(dtype=float))
     cells["basis"] = [_basis(row, int(cells["p"].notna().sum())) for row in cells.itertuples()]
-    order = sorted(
-        cells.index, key=lambda i: [natural(cells.loc[i, k]) for k in setting_keys(cells)]
-    )
+    values = cells[setting_keys(cells)].to_numpy()
+    order = sorted(range(len(cells)), key=lambda i: [natural(str(v)) for v in values[i]])
     return cells.iloc[order].reset_index(drop=True)
 
 

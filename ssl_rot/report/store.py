@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +32,11 @@ def is_database(uri: str) -> bool:
     return uri.split(":", 1)[0].split("+", 1)[0] in ("sqlite", "postgresql", "mysql", "mssql")
 
 
+def without_password(uri: str) -> str:
+    """The same address for messages and reports."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
 def open_store(uri: str | None) -> MlflowClient:
     """A client of the store, after a quick look whether it answers.
 
@@ -57,7 +63,7 @@ def open_store(uri: str | None) -> MlflowClient:
     except Exception as error:  # each kind of store has errors of its own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrackingError(
-            f"The tracking store tracking.uri={uri} cannot be read: {reason}"
+            f"The tracking store tracking.uri={without_password(uri)} cannot be read: {reason}"
         ) from error
     return client
 
@@ -90,8 +96,8 @@ def _look_at_server(uri: str) -> None:
     except (URLError, TimeoutError, OSError) as error:
         reason = getattr(error, "reason", error)
         raise TrackingError(
-            f"The tracking server tracking.uri={uri} cannot be reached: {reason}. "
-            "Is it running, and is the address right?"
+            f"The tracking server tracking.uri={without_password(uri)} cannot be reached: "
+            f"{reason}. Is it running, and is the address right?"
         ) from error
 
 
@@ -109,7 +115,7 @@ def experiment_ids(client: MlflowClient, name: str | None) -> list[str]:
         return list(there.values())
     if name not in there:
         raise TrackingError(
-            f"There is no experiment {name!r} in {client.tracking_uri}. "
+            f"There is no experiment {name!r} in {without_password(client.tracking_uri)}. "
             f"There are: {', '.join(sorted(there))}. Choose with experiment_name=..."
         )
     return [there[name]]

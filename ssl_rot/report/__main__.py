@@ -1,0 +1,105 @@
+"""``python -m ssl_rot.report``: query, pair, compare, render."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_rot.confdir import conf_dir
+from ssl_rot.errors import EXIT_STATUS, ConfigError, UserError
+
+
+def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Path:
+    """Makes the report that the config asks for and prints its short form.
+
+    Args:
+        cfg: as ``conf/report.yaml``.
+        own_command: what the page says made it.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: something the user can mend.
+    """
+    # MLflow, pandas and scipy take seconds to import, and --help needs none of them.
+    from ssl_rot.report.pair import check_metric, pair_runs
+    from ssl_rot.report.publish import publish, sweep_of
+    from ssl_rot.report.query import COSTS, CURVES, load_histories, load_runs
+    from ssl_rot.report.render import render
+    from ssl_rot.report.statistics import compare
+    from ssl_rot.report.store import without_password
+    from ssl_rot.report.tables import counted, headline, left_out_table, verdict_table
+
+    by = _keys(cfg.by)
+    out = _folder(cfg.out)
+    runs = load_runs(cfg.experiment_name, where=cfg.where, since=cfg.since, uri=cfg.tracking.uri)
+    check_metric(runs, cfg.metric)
+    sweep = sweep_of(runs) if cfg.log else None
+    metrics = dict.fromkeys([*CURVES, *COSTS, cfg.metric])
+    histories = load_histories(runs, list(metrics))
+    pairs = pair_runs(runs, histories, cfg.metric)
+    cells = compare(pairs, by)
+    scope = (
+        f"Experiment {cfg.experiment_name or 'any'} in {without_password(runs.attrs['uri'])}"
+        + (f", where {cfg.where}" if cfg.where else "")
+        + (f", since {cfg.since}" if cfg.since is not None else "")
+        + f": {(pairs['left_out'] == '').sum()} pairs in {len(cells)} cells."
+    )
+    page = render(runs, histories, pairs, cells, out, scope=scope, own_command=own_command)
+    if sweep is not None:
+        publish(runs.attrs["uri"], sweep, out)
+
+    print(f"{headline(cells)}\n{scope}\n")
+    if len(cells) > 0:
+        print(verdict_table(cells).to_text())
+    left_out = left_out_table(pairs, cells)
+    if left_out.rows:
+        print(f"\nLeft out ({len(left_out.rows)}):")
+        for reason, count in counted(row[-1].text for row in left_out.rows):
+            print(f"  {count} x {reason}")
+    print(f"\n{page}")
+    return page
+
+
+def _keys(by: object) -> list[str] | None:
+    if by is None or isinstance(by, str):
+        return None if by is None else [by]
+    keys = OmegaConf.to_container(by)
+    if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
+        raise ConfigError([f"by={keys} is not allowed; it must be a list of config keys, or null"])
+    return keys
+
+
+def _folder(out: str) -> Path:
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.html").touch()
+    except OSError as error:
+        raise ConfigError(
+            [f"out={out} cannot be written ({error.strerror}); take another folder"]
+        ) from error
+    return folder
+
+
+@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="report")
+def _task(cfg: DictConfig) -> None:
+    try:
+        report(cfg, shlex.join(["python", "-m", "ssl_rot.report", *sys.argv[1:]]))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_STATUS)
+
+
+def main() -> None:
+    """The console script ``ssl-rot-report``."""
+    _task()
+
+
+if __name__ == "__main__":
+    main()
