@@ -127,6 +127,7 @@ def _decode_all(target: Path, paths: Sequence[str], shape: tuple[int, ...]) -> l
         num_workers=workers,
         collate_fn=_as_is,
         multiprocessing_context=context,
+        generator=torch.Generator(),  # else it draws from the global stream, in a first start only
     )
     bad: list[Bad] = []
     progress = tqdm(total=len(paths), desc="decoding", unit="image", disable=None)

@@ -31,12 +31,17 @@ def test_label_budgets_are_stratified_nested_and_seeded(prepared, numbers_of, se
     assert numbers_of(again.train.images) == numbers_of(a.train.images)
 
 
-def test_another_seed_takes_other_labels(prepared, numbers_of):
-    chosen = {
-        tuple(numbers_of(prepared(ten_of_each, seed=seed, labels_per_class=2).train.images))
-        for seed in range(5)
-    }
-    assert len(chosen) == 5
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        ({"labels_per_class": 2}, lambda data: data.train.images),
+        ({"train_size": 6}, lambda data: data.pretext_images),
+        ({"val_fraction": 0.2}, lambda data: data.val.images),
+    ],
+)
+def test_another_seed_takes_other_images(prepared, numbers_of, options, chosen):
+    per_seed = [prepared(ten_of_each, seed=seed, **options) for seed in range(5)]
+    assert len({tuple(numbers_of(chosen(data))) for data in per_seed}) == 5
 
 
 @shared

@@ -104,6 +104,20 @@ def test_a_cache_that_was_cut_short_is_rebuilt(two_trees, own_cache, caplog, fil
     assert not builds(caplog, two_trees)
 
 
+def test_a_cache_with_other_images_is_rebuilt(two_trees, own_cache, caplog):
+    expected = contents(two_trees).clone()
+    [path] = own_cache.rglob("images.npy")
+    np.save(path, np.load(path)[:-1])
+    assert builds(caplog, two_trees)
+    assert torch.equal(contents(two_trees), expected)
+
+
+def test_decoding_leaves_the_global_random_stream_alone(many):
+    before = torch.get_rng_state()
+    image_folder(many, 8)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_workers_give_what_one_process_gives(many, monkeypatch):
     parallel = contents(many).clone()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
