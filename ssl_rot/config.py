@@ -24,8 +24,13 @@ from ssl_rot.models import build_backbone, build_head
 
 TOP_LEVEL = (
     *("dataset", "model", "head", "loss", "schedule", "freeze", "pretext"),
-    *("seed", "device", "precision", "tracking"),
+    *("seed", "device", "precision", "resume", "checkpoint", "tracking"),
 )
+
+SECTIONS = {
+    "tracking": {"experiment_name", "uri", "parent_run_id"},
+    "checkpoint": {"every", "keep"},
+}
 
 Check = Callable[[Any], bool]
 
@@ -85,7 +90,12 @@ RANGES: tuple[tuple[str, Check, str], ...] = (
     ("seed", _number(0, 2**32 - 1, whole=True), "a whole number from 0 to 4294967295"),
     ("device", _one_of("auto", "cpu", "cuda", "mps"), "auto, cpu, cuda or mps"),
     ("precision", _one_of("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
+    ("resume", *_BOOLEAN),
+    ("checkpoint.every", _number(1, whole=True), "a whole number of at least 1"),
+    ("checkpoint.keep", _number(1, whole=True, null=True),
+     "a whole number of at least 1, or null for all"),
     ("tracking.experiment_name", _text, "a name"),
+    ("tracking.parent_run_id", _text_or_null, "the id of a sweep's run, or null"),
     ("tracking.uri", _text_or_null, "an MLflow tracking URI or null"),
     ("dataset.name", _text, "a name"),
     ("dataset.labels_per_class", _number(1, whole=True, null=True),
@@ -95,9 +105,10 @@ RANGES: tuple[tuple[str, Check, str], ...] = (
      "a number between 0 and 1, or null"),
     ("dataset.train_size", _number(1, whole=True, null=True),
      "a whole number of at least 1, or null for all"),
-    ("dataset.image_size", _number(4, 4096, whole=True, null=True),
-     "a whole number of pixels from 4 to 4096, or null"),
+    ("dataset.image_size", _number(4, 4096, whole=True),
+     "a whole number of pixels from 4 to 4096"),
     ("dataset.root", _text_or_null, "a folder"),
+    ("dataset.source.root", _text, "a folder; set it with dataset.root"),
     ("dataset.mean", _channels(positive=False), "one number a channel, or null to measure"),
     ("dataset.std", _channels(positive=True),
      "one number above 0 a channel, or null to measure"),
@@ -123,6 +134,12 @@ RANGES: tuple[tuple[str, Check, str], ...] = (
     ("*loss.gamma", _number(0), "a finite number of at least 0"),
     ("*loss.label_smoothing", _number(0, 1, open_high=True), _FRACTION),
     ("freeze.every", _number(1, whole=True), "a whole number of at least 1"),
+    # Nodes: what is below them is checked by its own name, so only a plain value comes here.
+    *((key, lambda value: False, "a node with a _target_")
+      for key in ("dataset.source", "dataset.augment", "pretext.loss", "pretext.schedule",
+                  "*schedule.optimizer", "*schedule.early_stop")),
+    ("tracking", lambda value: False, "a node with experiment_name and uri"),
+    ("checkpoint", lambda value: False, "a node with every and keep"),
 )  # fmt: skip
 
 # Arguments that a group's target is given besides its keys, and keys that its builder keeps.
@@ -154,12 +171,17 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: lists every fault found: the key, its value, and what is allowed.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
+    missing = sorted(key for key, value in flatten(raw).items() if value == "???")
     faults = [f"{key} is not set; give it with {key}=..." for key in missing]
+    filled = cfg.copy()
+    for key in missing:  # an interpolation of a key that is not set would hide the other faults
+        OmegaConf.update(filled, key, "?")
     try:
-        config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+        config: dict[str, Any] = OmegaConf.to_container(filled, resolve=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        raise ConfigError([str(error).splitlines()[0]]) from error
+        at = getattr(error, "full_key", None)
+        raise ConfigError([*faults, f"{at}: {str(error).splitlines()[0]}"]) from error
     faults += _unknown_keys(config)
     faults += _out_of_range({k: v for k, v in flatten(config).items() if k not in missing})
     faults += _early_stop(config)
@@ -182,8 +204,12 @@ def _unknown_keys(config: dict[str, Any]) -> Iterator[str]:
             yield f"{key} is no key of ours; {_closest(key, list(TOP_LEVEL))}allowed: " + ", ".join(
                 TOP_LEVEL
             )
-    for key in set(config.get("tracking", {})) - {"experiment_name", "uri"}:
-        yield f"tracking.{key} is no key of ours; allowed: experiment_name, uri"
+    for section, keys in SECTIONS.items():
+        node = config.get(section)
+        for key in sorted(set(node) - keys) if isinstance(node, dict) else ():
+            yield f"{section}.{key} is no key of ours; allowed: {', '.join(sorted(keys))}"
+    for key in set(TOP_LEVEL[7:]) - set(config):
+        yield f"{key} is not set, and belongs to every config"
     for group in TOP_LEVEL[:7]:
         node = config.get(group)
         if not isinstance(node, dict) or "_target_" not in node:
@@ -203,22 +229,23 @@ def _signature_faults(path: str, node: dict[str, Any]) -> Iterator[str]:
     except ValueError:  # a builtin without a signature
         return
     except Exception as error:
-        yield f"{path}._target_={target} cannot be imported: {error}"
+        reason = " ".join(str(error).split())
+        yield f"{path}._target_={target} cannot be imported: {reason}"
         return
     parameters = signature.parameters.values()
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     supplied = SUPPLIED.get(path, set())
-    known += KEPT.get(path, [])
+    known = [name for name in named if name not in supplied] + KEPT.get(path, [])
     given = {key for key in node if not (key.startswith("_") and key.endswith("_"))}
     for key in sorted(given - set(known)) if not takes_any else ():
         yield (
             f"{path}.{key} is not a key of {target}; {_closest(key, known)}"
-            f"allowed: {', '.join(k for k in known if k not in supplied)}"
+            f"allowed: {', '.join(known) or 'none'}"
         )
     if not node.get("_partial_"):
         needed = {p.name for p in parameters if p.default is p.empty and p.name in known}
-        for key in sorted(needed - given - supplied):
+        for key in sorted(needed - given):
             yield f"{path}.{key} is not set, and {target} needs it"
 
 
@@ -264,7 +291,8 @@ def _trial(cfg: DictConfig) -> Iterator[str]:
     with torch.device("meta"):
         stages: tuple[str, ...] | None = None
         model = dict(cfg.model) | {"weights": None}
-        if "pretrained" in model:  # a download is no trial
+        # A download is no trial; together with xavier it is refused before there is one.
+        if model.get("pretrained") and model.get("init") != "xavier":
             model["pretrained"] = False
         try:
             stages = build_backbone(model, in_channels=3, seed=0).stage_names
@@ -285,7 +313,8 @@ def _trial(cfg: DictConfig) -> Iterator[str]:
         for path, node in schedules.items():
             try:
                 schedule = instantiate(node)
-                schedule.build([torch.nn.Parameter(torch.zeros(1))], steps_per_epoch=10)
+                # The number of steps is not known yet; few of them would be a special case.
+                schedule.build([torch.nn.Parameter(torch.zeros(1))], steps_per_epoch=997)
             except Exception as error:
                 yield _said(path, error)
     if stages is not None:
@@ -296,6 +325,8 @@ def _trial(cfg: DictConfig) -> Iterator[str]:
                     f"{key}={stage} is not allowed; it must be a stage of the model: "
                     + ", ".join(stages)
                 )
+            elif stage is not None:
+                stages = stages[: stages.index(stage) + 1]  # what is cut off cannot be frozen
 
 
 def _said(path: str, error: Exception) -> str:

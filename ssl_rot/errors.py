@@ -71,3 +71,7 @@ class NonFiniteLoss(UserError):
             f"The {phase} loss is not finite at epoch {epoch}, step {step} (lr {lr:g}). "
             f"The learning rate is most often too high: try {lr_key}={lr / 10:g}."
         )
+
+
+class SweepFailed(UserError):
+    """Jobs of a sweep did not finish; the others are not touched by that."""

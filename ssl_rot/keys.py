@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # What changes where and how a run is recorded or found again, but not its result.
-_WITHOUT_EFFECT = ("tracking", "device")
+_WITHOUT_EFFECT = ("tracking", "device", "resume", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,15 @@ def compute_keys(
 
     Args:
         config: the resolved config.
-        data: the data set's fingerprint; it stands for ``dataset.root``, which differs by machine.
+        data: the data set's fingerprint; it stands for ``dataset.root``, which differs by machine,
+            and for ``dataset.name``.
         precision: what ``auto`` came to.
         weights: the hash of the file that ``model.weights`` names; it stands for the name.
     """
     basis = {k: deepcopy(v) for k, v in config.items() if k not in _WITHOUT_EFFECT}
     basis |= {"precision": precision, "data": data}
     basis["model"]["weights"] = weights
+    basis["dataset"].pop("name", None)
     for node in (basis["dataset"], basis["dataset"]["source"]):
         node.pop("root", None)
     pretext = basis.pop("pretext")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
@@ -14,6 +16,8 @@ from omegaconf import DictConfig
 
 from ssl_rot.confdir import conf_dir
 from ssl_rot.errors import EXIT_STATUS, UserError
+from ssl_rot.interrupt import Interrupts
+from ssl_rot.sweep import close_stopped
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +39,16 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     # Torch and MLflow take seconds to import, and --help needs neither.
     from ssl_rot import stages
     from ssl_rot.config import validate
+    from ssl_rot.job import open_tracker, set_up
 
     config = validate(cfg)
-    job = stages.set_up(config, choices, folder)
-    pretrained = stages.pretext(job)
-    downstream = stages.downstream(job, pretrained)
+    tracker = open_tracker(config)
+    job = set_up(config, choices, folder, tracker)
+    with tracker.lock(f"config-{job.keys.config}") if job.sweep else nullcontext():
+        pretrained, downstream = None, stages.finished(job)
+        if downstream is None:
+            pretrained = stages.pretext(job)
+            downstream = stages.downstream(job, pretrained)
     stages.summarise(job, pretrained, downstream)
     last = downstream.history[-1]
     return last.get("val_acc", last["test_acc"])
@@ -50,12 +59,23 @@ def _task(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
     choices = {str(group): str(option) for group, option in hydra_cfg.runtime.choices.items()}
     try:
-        return run(cfg, choices, Path(hydra_cfg.runtime.output_dir))
-    except UserError as error:
-        if hydra_cfg.mode == RunMode.MULTIRUN:  # leaving here would end the sweep for all jobs
+        with Interrupts().installed():
+            return run(cfg, choices, Path(hydra_cfg.runtime.output_dir).absolute())
+    except Exception as error:
+        if hydra_cfg.mode == RunMode.MULTIRUN:
+            # Told now and in the job's own log; Hydra would tell of the first one only, at the end.
+            log.error("Job %s failed: %s", hydra_cfg.job.num, error, exc_info=not _ours(error))
+            if hydra_cfg.sweeper._target_.endswith(".BasicSweeper"):
+                return None  # the sweep's table has it from MLflow
+            raise  # a sweeper that chooses has to know
+        if not _ours(error):
             raise
         log.error("%s", error)
         sys.exit(EXIT_STATUS)
+
+
+def _ours(error: Exception) -> bool:
+    return isinstance(error, UserError)
 
 
 def main() -> None:
@@ -70,7 +90,15 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(EXIT_STATUS)
-    _task()
+    try:
+        with Interrupts().installed():
+            _task()
+    except BaseException as error:
+        close_stopped(error)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        log.error("Stopped. The same command with resume=true goes on where it was.")
+        sys.exit(128 + getattr(error, "signum", signal.SIGINT))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""The stages of a run: set up, pre-train or take finished weights, train downstream, sum up.
+"""The stages of a run: pre-train or take finished weights, train downstream, sum up.
 
-Both phases are trained and recorded by the same function; they differ in what they are given.
+Both phases are recorded in the same way; they differ in the network, the batches and the task.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,48 +17,27 @@ from typing import Any
 import mlflow
 import torch
 import torchvision
-from hydra.utils import instantiate
+from mlflow.entities import Run
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 import ssl_rot
 from ssl_rot import figures
-from ssl_rot.config import flatten
-from ssl_rot.data import Batches, Dataset, Images
-from ssl_rot.errors import UserError, WeightsError, as_text
+from ssl_rot.checkpoint import Checkpoints
+from ssl_rot.data import Batches, Images
+from ssl_rot.errors import TrackingError
 from ssl_rot.freeze import Nothing, Policy
-from ssl_rot.keys import Keys, compute_keys
-from ssl_rot.models import Classifier, build_backbone, build_head, linear_head
-from ssl_rot.pretext import Pretext
+from ssl_rot.history import History
+from ssl_rot.interrupt import Interrupts
+from ssl_rot.job import Job, build
+from ssl_rot.models import Backbone, Classifier, build_backbone, build_head, linear_head
 from ssl_rot.schedules import Schedule
 from ssl_rot.seeding import seeded
-from ssl_rot.tracking import WEIGHTS, RunLog, Tag, Tracker
-from ssl_rot.train import Compute, Record, fit, predict
+from ssl_rot.tracking import HISTORY, WEIGHTS, RunLog, Tag
+from ssl_rot.train import Record, fit, predict
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the stages of one run share."""
-
-    config: dict[str, Any]
-    params: dict[str, str]
-    folder: Path
-    compute: Compute
-    data: Dataset
-    pretext: Pretext
-    keys: Keys
-    tracker: Tracker
-    weights: Path | None
-
-    @property
-    def seed(self) -> int:
-        return int(self.config["seed"])
-
-    @property
-    def arm(self) -> str:
-        return "rotation" if self.pretext.angles else "supervised"
 
 
 @dataclass(frozen=True)
@@ -72,33 +50,6 @@ class Phase:
     reused: bool = False
 
 
-def set_up(config: dict[str, Any], choices: Mapping[str, str], folder: Path) -> Job:
-    """Loads the data and finds out what the run is: its keys and its place in the tracking store.
-
-    Args:
-        config: valid and resolved.
-        choices: the chosen option of each group.
-        folder: of the run's files.
-    """
-    compute = _compute(config["device"], config["precision"])
-    tracker = Tracker(**config["tracking"])
-    data: Dataset = _instantiate(config["dataset"], seed=config["seed"])
-    pretext: Pretext = _instantiate(config["pretext"])
-    weights = _starting_weights(config["model"].get("weights"), tracker, folder)
-    keys = compute_keys(
-        config,
-        data=data.fingerprint,
-        precision=compute.precision,
-        weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
-    )
-    params = {key: as_text(value) for key, value in flatten(config).items()}
-    # The option's name beside its keys: what people group and filter by.
-    params |= {group: name for group, name in choices.items() if group in config}
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
-    return Job(config, params, folder, compute, data, pretext, keys, tracker, weights)
-
-
 def pretext(job: Job) -> Phase | None:
     """Pre-trains the backbone, or takes finished weights with the same key from MLflow.
 
@@ -108,220 +59,222 @@ def pretext(job: Job) -> Phase | None:
     if key is None:
         return None
     if not job.pretext.reuse:
-        return _pretrain(job)
+        return _pretrain(job, key)
     with job.tracker.lock(f"pretext-{key}"):
         found = job.tracker.find("pretext", Tag.PRETEXT_KEY, key)
         if found is None:
-            return _pretrain(job)
-    run_id = found.info.run_id
-    log.info("Taking the pretext weights of run %s", run_id)
-    weights = job.tracker.weights(run_id, job.folder / "pretext")
-    prefix = "pretext/"
-    last = {k.removeprefix(prefix): v for k, v in found.data.metrics.items() if prefix in k}
-    return Phase(run_id, weights, [last], reused=True)
+            return _pretrain(job, key)
+    log.info("Taking the pretext weights of run %s", found.info.run_id)
+    return _finished(job, "pretext", found)
 
 
-def _pretrain(job: Job) -> Phase:
-    job_pretext, data = job.pretext, job.data
-    angles = job_pretext.angles
-    backbone = build_backbone(
-        job.config["model"], in_channels=_channels(data), seed=job.seed, weights=job.weights
-    )
-    with seeded(job.seed, "pretext", "head"):
-        model = Classifier(backbone, linear_head(backbone.out_channels, len(angles)))
-    batches = partial(_batches, job, "pretext", job_pretext.schedule, turn=job_pretext.turn)
-    train = batches(data.pretext_images, None, train=True)
-    evaluations = {"test": batches(data.test.images, None)}
-    if data.val is not None:
-        evaluations["val"] = batches(data.val.images, None)
+def finished(job: Job) -> Phase | None:
+    """The downstream phase, where it need not be trained again.
 
-    def draw(folder: Path) -> None:
-        inputs, targets = next(train.epoch(1))
-        figures.turned_batch(
-            inputs, targets, angles, data.mean, data.std, folder / "turned_batch.png"
+    With ``resume=true`` any finished run of the same config will do; in a sweep one of its own,
+    since two jobs come out the same when they differ only in what does not concern their arm.
+    """
+    if not job.resume and job.sweep is None:
+        return None
+    parent = None if job.resume else job.sweep
+    found = job.tracker.find("downstream", Tag.CONFIG_KEY, job.keys.config, parent)
+    return None if found is None else _finished(job, "downstream", found)
+
+
+def _finished(job: Job, phase: str, run: Run) -> Phase:
+    run_id, folder = run.info.run_id, job.folder / phase
+    weights = job.tracker.artifact(run_id, WEIGHTS, folder)
+    history = History(job.tracker.artifact(run_id, HISTORY, folder))
+    return Phase(run_id, weights, [*history.rows.values()], reused=True)
+
+
+def _pretrain(job: Job, key: str) -> Phase:
+    data, angles = job.data, job.pretext.angles
+    # All that can change a pretext's result is what its weights depend on.
+    with _recorded(job, "pretext", {Tag.CONFIG_KEY: key, Tag.PRETEXT_KEY: key}) as recording:
+        backbone = _backbone(job, job.weights)
+        with seeded(job.seed, "pretext", "head"):
+            model = Classifier(backbone, linear_head(backbone.out_channels, len(angles)))
+        batches = partial(_batches, job, "pretext", job.pretext.schedule, turn=job.pretext.turn)
+        train = batches(data.pretext_images, None, train=True)
+        evaluations = {"test": batches(data.test.images, None)}
+        if data.val is not None:
+            evaluations["val"] = batches(data.val.images, None)
+
+        def draw(folder: Path) -> None:
+            inputs, targets = next(train.epoch(1))
+            path = folder / "turned_batch.png"
+            figures.turned_batch(inputs, targets, angles, data.mean, data.std, path)
+
+        return recording.train(
+            model,
+            train,
+            evaluations,
+            loss_fn=job.pretext.loss,
+            schedule=job.pretext.schedule,
+            policy=Nothing(),
+            draw=draw,
         )
-
-    return _train(
-        job,
-        "pretext",
-        model,
-        train,
-        evaluations,
-        loss_fn=job_pretext.loss,
-        schedule=job_pretext.schedule,
-        policy=Nothing(),
-        draw=draw,
-        tags={Tag.PRETEXT_KEY: str(job.keys.pretext)},
-    )
 
 
 def downstream(job: Job, pretrained: Phase | None) -> Phase:
     """Puts a new head on the backbone and trains on the labelled images."""
     config, data = job.config, job.data
-    # From the file also when it was trained just now: taken or trained, the bits are the same.
-    start = job.weights if pretrained is None else pretrained.weights
-    backbone = build_backbone(
-        config["model"], in_channels=_channels(data), seed=job.seed, weights=start
-    )
-    if config["model"].get("cut") is not None:
-        backbone = backbone.cut(config["model"]["cut"])
-    head = build_head(
-        config["head"],
-        in_channels=backbone.out_channels,
-        num_classes=len(data.classes),
-        seed=job.seed,
-    )
-    model = Classifier(backbone, head)
-    schedule: Schedule = _instantiate(config["schedule"])
-    batches = partial(_batches, job, "downstream", schedule)
-    test = batches(data.test.images, data.test.labels)
-    evaluations = {"test": test}
-    if data.val is not None:
-        evaluations["val"] = batches(data.val.images, data.val.labels)
-
-    def draw(folder: Path) -> None:
-        guesses, truths = predict(model, test, job.compute)
-        accuracy = float((guesses == truths).double().mean())
-        title = f"{data.name}, {job.arm}, last epoch: {accuracy:.1%} of the test images"
-        path = folder / "confusion_matrix.png"
-        figures.confusion_matrix(guesses, truths, data.classes, title, path)
-
-    tags = {Tag.PAIR_KEY: job.keys.pair}
+    tags = {Tag.CONFIG_KEY: job.keys.config, Tag.PAIR_KEY: job.keys.pair}
     if pretrained is not None:
-        tags |= {
-            Tag.PRETEXT_KEY: str(job.keys.pretext),
-            Tag.PRETEXT_RUN_ID: pretrained.run_id,
-        }
-    return _train(
-        job,
-        "downstream",
-        model,
-        batches(data.train.images, data.train.labels, train=True),
-        evaluations,
-        loss_fn=_instantiate(config["loss"]),
-        schedule=schedule,
-        policy=_instantiate(config["freeze"]),
-        draw=draw,
-        tags=tags,
-    )
-
-
-def _train(
-    job: Job,
-    phase: str,
-    model: Classifier,
-    train: Batches,
-    evaluations: Mapping[str, Batches],
-    *,
-    loss_fn: torch.nn.Module,
-    schedule: Schedule,
-    policy: Policy,
-    draw: Callable[[Path], None],
-    tags: Mapping[str, str],
-) -> Phase:
-    """Trains a phase and leaves its record in MLflow and in the run's folder."""
-    folder = job.folder / phase
-    folder.mkdir(parents=True, exist_ok=True)
-    arm_or_pretext = job.arm if phase == "downstream" else "pretext"
-    name = f"{arm_or_pretext}-{job.data.name}-seed{job.seed}"
-    common = {Tag.PHASE: phase, Tag.ARM: job.arm, Tag.CONFIG_KEY: job.keys.config, **_versions()}
-    prefix = "pretext/" if phase == "pretext" else ""
-    with job.tracker.start(name, common | dict(tags), job.params) as record:
-        record.artifact(job.folder / "config.yaml")
-        history = fit(
-            model,
-            train,
-            evaluations,
-            loss_fn=loss_fn,
-            schedule=schedule,
-            policy=policy,
-            compute=job.compute,
+        tags[Tag.PRETEXT_KEY] = str(job.keys.pretext)
+        tags[Tag.PRETEXT_RUN_ID] = pretrained.run_id
+    with _recorded(job, "downstream", tags) as recording:
+        # From the file also when it was trained just now: trained or taken, the bits are the same.
+        backbone = _backbone(job, job.weights if pretrained is None else pretrained.weights)
+        if config["model"].get("cut") is not None:
+            backbone = backbone.cut(config["model"]["cut"])
+        classes = len(data.classes)
+        head = build_head(
+            config["head"],
+            in_channels=backbone.out_channels,
+            num_classes=classes,
             seed=job.seed,
-            phase=phase,
-            log=partial(_log_epoch, record, folder / "history.csv", prefix),
         )
-        weights = folder / WEIGHTS
+        model = Classifier(backbone, head)
+        schedule: Schedule = build(config["schedule"])
+        batches = partial(_batches, job, "downstream", schedule)
+        test = batches(data.test.images, data.test.labels)
+        evaluations = {"test": test}
+        if data.val is not None:
+            evaluations["val"] = batches(data.val.images, data.val.labels)
+
+        def draw(folder: Path) -> None:
+            guesses, truths = predict(model, test, job.compute)
+            accuracy = float((guesses == truths).double().mean())
+            title = f"{data.name}, {job.arm}, last epoch: {accuracy:.1%} of the test images"
+            path = folder / "confusion_matrix.png"
+            figures.confusion_matrix(guesses, truths, data.classes, title, path)
+
+        return recording.train(
+            model,
+            batches(data.train.images, data.train.labels, train=True),
+            evaluations,
+            loss_fn=build(config["loss"]),
+            schedule=schedule,
+            policy=build(config["freeze"]),
+            draw=draw,
+        )
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A phase whose MLflow run is open."""
+
+    job: Job
+    phase: str
+    name: str
+    folder: Path
+    run: RunLog
+    resumed: bool
+
+    def train(
+        self,
+        model: Classifier,
+        train: Batches,
+        evaluations: Mapping[str, Batches],
+        *,
+        loss_fn: nn.Module,
+        schedule: Schedule,
+        policy: Policy,
+        draw: Callable[[Path], None],
+    ) -> Phase:
+        """Trains, and leaves metrics, weights and figures in MLflow and in the run's folder."""
+        history = History(self.folder / HISTORY)
+        interrupts = Interrupts()
+        checkpoints = Checkpoints(
+            self.folder / "checkpoints", **self.job.config["checkpoint"], interrupts=interrupts
+        )
+        with interrupts.installed(), interrupts.training():
+            records = fit(
+                model,
+                train,
+                evaluations,
+                loss_fn=loss_fn,
+                schedule=schedule,
+                policy=policy,
+                compute=self.job.compute,
+                seed=self.job.seed,
+                phase=self.phase,
+                log=partial(self._log, history),
+                state=checkpoints.latest() if self.resumed else None,
+                save=checkpoints.save,
+            )
+        weights = self.folder / WEIGHTS
         save_file({k: v.contiguous().cpu() for k, v in model.state_dict().items()}, weights)
-        figures.curves(history, name, folder / "figures" / "curves.png")
-        draw(folder / "figures")
-        for path in (weights, folder / "history.csv"):
-            record.artifact(path)
-        for path in sorted((folder / "figures").iterdir()):
-            record.artifact(path, "figures")
-    return Phase(record.run_id, weights, history)
+        pictures = self.folder / "figures"
+        figures.curves(records, self.name, pictures / "curves.png")
+        draw(pictures)
+        self.run.metrics(history.rows)
+        for path in (weights, history.path):
+            self.run.artifact(path)
+        for path in sorted(pictures.iterdir()):
+            self.run.artifact(path, "figures")
+        return Phase(self.run.run_id, weights, records)
+
+    def _log(self, history: History, epoch: int, record: Record) -> None:
+        """The disk first; what MLflow does not take now it is sent with the next epoch."""
+        history.add(epoch, record)
+        try:
+            self.run.metrics(history.rows)
+        except TrackingError as error:
+            log.warning("%s. Training goes on; the numbers are in %s", error, history.path)
 
 
-def _log_epoch(run: RunLog, path: Path, prefix: str, epoch: int, record: Record) -> None:
-    """The disk first: what MLflow cannot take is not lost."""
-    with path.open("a" if epoch > 1 else "w", newline="") as file:
-        writer = csv.writer(file)
-        if epoch == 1:
-            writer.writerow(["epoch", *record])
-        writer.writerow([epoch, *record.values()])
-    run.metrics(epoch, record, prefix)
+@contextmanager
+def _recorded(job: Job, phase: str, tags: dict[str, str]) -> Iterator[_Recording]:
+    """Opens the MLflow run of a phase, or with ``resume=true`` the one that was interrupted."""
+    key_tag = Tag.CONFIG_KEY
+    unfinished = job.tracker.unfinished(phase, key_tag, tags[key_tag]) if job.resume else None
+    folder = job.folder / phase
+    if unfinished is not None:
+        folder = Path(unfinished.data.tags[Tag.FOLDER])
+        log.info("Going on with run %s in %s", unfinished.info.run_id, folder)
+    name = f"{job.arm if phase == 'downstream' else phase}-{job.data.name}-seed{job.seed}"
+    with job.tracker.start(
+        name,
+        folder,
+        {Tag.PHASE: phase, Tag.ARM: job.arm, **tags, **_versions()},
+        job.params,
+        prefix="pretext/" if phase == "pretext" else "",
+        parent=job.sweep,
+        unfinished=unfinished,
+    ) as run:
+        OmegaConf.save(OmegaConf.create(job.config), folder / "config.yaml")
+        run.artifact(folder / "config.yaml")
+        yield _Recording(job, phase, name, folder, run, resumed=unfinished is not None)
 
 
 def summarise(job: Job, pretrained: Phase | None, downstream: Phase) -> None:
     """Prints what came out, what it cost, and where to look."""
-    total = [0.0, 0.0]
+    images = seconds = 0.0
     lines = []
     for name, phase in (("pretext", pretrained), ("downstream", downstream)):
         if phase is None:
             continue
         last = phase.history[-1]
-        seconds = sum(record["epoch_seconds"] for record in phase.history)
-        cost = f"{last['images_processed']:>11,.0f} images {seconds:>8.1f} s"
-        if phase.reused:
-            cost = f"taken from run {phase.run_id}"
-        else:
-            total = [total[0] + last["images_processed"], total[1] + seconds]
-        lines.append(f"  {name:<11} test accuracy {last['test_acc']:.4f}  {cost}")
-    lines.append(f"  {'total':<33}{total[0]:>11,.0f} images {total[1]:>8.1f} s")
+        spent = sum(record["epoch_seconds"] for record in phase.history)
+        images, seconds = images + last["images_processed"], seconds + spent
+        lines.append(
+            f"  {name:<11} test accuracy {last['test_acc']:.4f}  "
+            f"{last['images_processed']:>11,.0f} images {spent:>8.1f} s"
+            + (f"  (taken from run {phase.run_id})" if phase.reused else "")
+        )
+    lines.append(f"  {'total':<33}{images:>11,.0f} images {seconds:>8.1f} s")
     experiment = job.tracker.experiment_name
     look = f'mlflow ui, experiment "{experiment}", run {downstream.run_id}'
     lines += [f"  weights     {downstream.weights}", f"  record      {look}"]
     print("\n".join([f"\n{job.data.name}, {job.arm}, seed {job.seed}", *lines]), flush=True)
 
 
-def _compute(device: str, precision: str) -> Compute:
-    if device == "auto":
-        mps = torch.backends.mps.is_available()
-        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    if precision == "auto":
-        precision = "bf16" if _has_bf16(device) else "fp32"
-    return Compute(torch.device(device), precision)
-
-
-def _has_bf16(device: str) -> bool:
-    """Whether the hardware itself computes in bfloat16; emulation is slower than float32."""
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        there = torch.cpu.get_capabilities()
-        return any(there.get(name) for name in ("avx512_bf16", "amx_bf16", "amx_tile"))
-    return False
-
-
-def _instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
-    """Hydra wraps what a target raises; the user's message is inside."""
-    try:
-        return instantiate(dict(node), **extra)
-    except Exception as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
-
-
-def _starting_weights(name: str | None, tracker: Tracker, folder: Path) -> Path | None:
-    if name is None or Path(name).is_file():
-        return None if name is None else Path(name)
-    if len(name) == 32 and set(name) <= set("0123456789abcdef"):
-        return tracker.weights(name, folder / "start")
-    raise WeightsError(f"model.weights={name} is neither a file nor the id of an MLflow run")
-
-
-def _channels(data: Dataset) -> int:
-    return int(data.test.images.shape[1])
+def _backbone(job: Job, weights: Path | None) -> Backbone:
+    channels = int(job.data.test.images.shape[1])
+    return build_backbone(job.config["model"], in_channels=channels, seed=job.seed, weights=weights)
 
 
 def _batches(
@@ -329,7 +282,7 @@ def _batches(
     stream: str,
     schedule: Schedule,
     images: Images,
-    labels: torch.Tensor | None,
+    labels: Tensor | None,
     *,
     train: bool = False,
     turn: Any = None,

@@ -8,17 +8,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -37,34 +38,58 @@ class Tag:
     PAIR_KEY = "ssl_rot.pair_key"
     PRETEXT_KEY = "ssl_rot.pretext_key"
     PRETEXT_RUN_ID = "ssl_rot.pretext_run_id"
+    FOLDER = "ssl_rot.folder"  # where the run writes on its host, checkpoints among it
+    HOST = "ssl_rot.host"
+    COMMAND = "ssl_rot.command"  # of a sweep
+    ERROR = "ssl_rot.error"  # why it did not finish, in a line
 
 
 WEIGHTS = "weights.safetensors"
 """The artifact that holds a run's network."""
+HISTORY = "history.csv"
+"""The artifact that holds its metrics, a row an epoch."""
 
+_ALIVE = "running.lock"
 _PARAM_LIMIT = 6000  # characters; MLflow cuts what is longer, and says nothing
 _BATCH_LIMIT = 100  # params a call
 
 
-@dataclass(frozen=True)
 class RunLog:
-    """An MLflow run that is being written."""
+    """An MLflow run that is being written.
 
-    client: MlflowClient
-    run_id: str
+    Args:
+        client: of the tracking store.
+        run_id: of the run.
+        prefix: before each metric's name.
+        sent: epochs whose metrics the store has already.
+    """
 
-    def metrics(self, epoch: int, record: Mapping[str, float], prefix: str = "") -> None:
-        """An epoch's numbers in one call; not asynchronous, since that way points get lost."""
-        now = int(time.time() * 1000)
-        values = [Metric(prefix + name, value, now, epoch) for name, value in record.items()]
-        self.client.log_batch(self.run_id, metrics=values)
+    def __init__(self, client: MlflowClient, run_id: str, prefix: str, sent: set[int]) -> None:
+        self.client, self.run_id, self.prefix, self.sent = client, run_id, prefix, sent
+
+    def metrics(self, history: Mapping[int, Mapping[str, float]]) -> None:
+        """Sends what the store has not, a call an epoch; MLflow's asynchronous way loses points.
+
+        Raises:
+            TrackingError: the store does not answer; what was not sent can be sent later.
+        """
+        for epoch in sorted(history.keys() - self.sent):
+            now = int(time.time() * 1000)
+            items = history[epoch].items()
+            values = [Metric(self.prefix + name, value, now, epoch) for name, value in items]
+            try:
+                self.client.log_batch(self.run_id, metrics=values)
+            except Exception as error:  # each kind of store has errors of its own
+                raise TrackingError(f"MLflow did not take epoch {epoch}: {_line(error)}") from error
+            self.sent.add(epoch)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """A copy of a file, in a folder of the run's artifacts."""
+        """Stores a copy of a file, in a folder of the run's artifacts."""
         self.client.log_artifact(self.run_id, str(path), folder)
 
-    def tag(self, key: str, value: str) -> None:
-        self.client.set_tag(self.run_id, key, value)
+    def table(self, table: pd.DataFrame, name: str) -> None:
+        """Stores a table as CSV."""
+        self.client.log_text(self.run_id, table.to_csv(index=False), f"{name}.csv")
 
 
 class Tracker:
@@ -79,15 +104,18 @@ class Tracker:
     """
 
     def __init__(self, experiment_name: str, uri: str | None = None) -> None:
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        for chatty in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         # A server that is not there is told within seconds, not MLflow's minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.uri = uri if uri is not None else mlflow.get_tracking_uri()
         self.experiment_name = experiment_name
         try:
             # Of several processes that all try to make a database only one would survive.
             with self.lock("store"):
+                _make_database(self.uri)
                 self.client = MlflowClient(tracking_uri=self.uri)
                 experiment = self.client.get_experiment_by_name(experiment_name)
                 if experiment is None:
@@ -104,8 +132,8 @@ class Tracker:
             raise
         except Exception as error:  # each kind of store has errors of its own
             raise TrackingError(
-                f"The tracking store tracking.uri={self.uri} cannot be used: "
-                f"{str(error).splitlines()[0]}\nIs the server running, and the folder writable?"
+                f"The tracking store tracking.uri={self.uri} cannot be used: {_line(error)}\n"
+                "Is the server running, and the folder writable?"
             ) from error
 
     @contextmanager
@@ -137,59 +165,160 @@ class Tracker:
     def start(
         self,
         name: str,
+        folder: Path,
         tags: Mapping[str, str],
         params: Mapping[str, str],
+        *,
+        prefix: str = "",
         parent: str | None = None,
+        unfinished: Run | None = None,
     ) -> Iterator[RunLog]:
-        """A new run: FINISHED after the block, FAILED if it raised, KILLED if it was stopped."""
-        own = {key: str(value) for key, value in tags.items()}
-        if parent is not None:
-            own[MLFLOW_PARENT_RUN_ID] = parent
-        run = self.client.create_run(self.experiment_id, tags=resolve_tags(own), run_name=name)
-        run_id = run.info.run_id
+        """A run: FINISHED after the block, FAILED if it raised, KILLED if it was stopped.
+
+        Args:
+            name: shown in MLflow.
+            folder: the run's own; a lock in it tells others that the run is alive.
+            tags: besides those of every run.
+            params: flat.
+            prefix: before each metric's name.
+            parent: run id of the sweep.
+            unfinished: go on with this run instead of making one.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / _ALIVE):
+            if unfinished is None:
+                own = {Tag.FOLDER: str(folder), Tag.HOST: socket.gethostname(), **tags}
+                if parent is not None:
+                    own[MLFLOW_PARENT_RUN_ID] = parent
+                run = self.client.create_run(
+                    self.experiment_id, tags=resolve_tags(own), run_name=name
+                )
+                run_id, sent = run.info.run_id, set[int]()
+            else:
+                run_id = unfinished.info.run_id
+                self.client.update_run(run_id, status="RUNNING")
+                points = self.client.get_metric_history(run_id, f"{prefix}train_loss")
+                sent = {point.step for point in points}
+            try:
+                items = [Param(key, value[:_PARAM_LIMIT]) for key, value in params.items()]
+                for first in range(0, len(items) if unfinished is None else 0, _BATCH_LIMIT):
+                    self.client.log_batch(run_id, params=items[first : first + _BATCH_LIMIT])
+                yield RunLog(self.client, run_id, prefix, sent)
+            except Exception as error:
+                self._end(run_id, "FAILED", error)
+                raise
+            except BaseException as error:  # KeyboardInterrupt, SystemExit: somebody stopped it
+                self._end(run_id, "KILLED", error)
+                raise
+            self._end(run_id, "FINISHED")
+        (folder / _ALIVE).unlink(missing_ok=True)
+
+    def _end(self, run_id: str, status: str, error: BaseException | None = None) -> None:
         try:
-            items = [Param(key, value[:_PARAM_LIMIT]) for key, value in params.items()]
-            for first in range(0, len(items), _BATCH_LIMIT):
-                self.client.log_batch(run_id, params=items[first : first + _BATCH_LIMIT])
-            yield RunLog(self.client, run_id)
-        except Exception as error:
-            self._end(run_id, RunStatus.FAILED, error)
-            raise
-        except BaseException as error:  # KeyboardInterrupt, SystemExit: somebody stopped it
-            self._end(run_id, RunStatus.KILLED, error)
-            raise
-        self._end(run_id, RunStatus.FINISHED)
+            if error is not None:
+                self.client.set_tag(run_id, Tag.ERROR, _line(error))
+            self.client.set_terminated(run_id, status)
+        except Exception as failure:
+            if error is None:
+                raise TrackingError(
+                    f"MLflow did not take the end of a run: {_line(failure)}"
+                ) from (failure)
+            # The first error is the one to tell; the run is closed by the next start.
+            log.warning("MLflow did not take the end of run %s: %s", run_id, _line(failure))
 
-    def _end(self, run_id: str, status: int, error: BaseException | None = None) -> None:
-        if error is not None:
-            line = (str(error).splitlines() or [""])[0]
-            reason = RunTag("ssl_rot.error", f"{type(error).__name__}: {line}"[:500])
-            self.client.log_batch(run_id, tags=[reason])
-        self.client.set_terminated(run_id, RunStatus.to_string(status))
+    def children(self, parent: str) -> list[Run]:
+        """All runs under ``parent``."""
+        condition = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
+        runs: list[Run] = []
+        token = None
+        while token is not None or not runs:
+            page = self.client.search_runs([self.experiment_id], condition, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                break
+        return runs
 
-    def find(self, phase: str, tag: str, key: str) -> Run | None:
-        """The latest FINISHED run of a phase whose ``tag`` is ``key``, in any experiment."""
-        experiments = [e.experiment_id for e in self.client.search_experiments()]
-        found = self.client.search_runs(
-            experiments,
-            f"attributes.status = 'FINISHED' and tags.`{Tag.PHASE}` = '{phase}' "
-            f"and tags.`{tag}` = '{key}'",
-            max_results=1,
-            order_by=["attributes.start_time DESC"],
-        )
+    def unfinished(self, phase: str, tag: str, key: str) -> Run | None:
+        """The latest run of a phase whose ``tag`` is ``key`` that stopped on this machine."""
+        for run in self._search(phase, tag, key, "attributes.status != 'FINISHED'", 20):
+            if run.data.tags.get(Tag.HOST) == socket.gethostname() and not _alive(run):
+                return run
+        return None
+
+    def close_dead(self) -> None:
+        """Ends the runs that a crash of this machine or a SIGKILL left RUNNING."""
+        host = socket.gethostname()
+        for run in self.client.search_runs(
+            [self.experiment_id],
+            f"attributes.status = 'RUNNING' and tags.`{Tag.HOST}` = '{host}'",
+        ):
+            if not _alive(run):
+                self._end(run.info.run_id, "KILLED", RuntimeError("its process is gone"))
+
+    def find(self, phase: str, tag: str, key: str, parent: str | None = None) -> Run | None:
+        """The latest FINISHED run of a phase whose ``tag`` is ``key``, in any experiment.
+
+        Args:
+            parent: only among the children of this run.
+        """
+        condition = "attributes.status = 'FINISHED'"
+        if parent is not None:
+            condition += f" and tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
+        found = self._search(phase, tag, key, condition, limit=1)
         return found[0] if found else None
 
-    def weights(self, run_id: str, folder: Path) -> Path:
-        """Brings the weights of a run into ``folder``.
+    def _search(self, phase: str, tag: str, key: str, condition: str, limit: int) -> list[Run]:
+        experiments = [e.experiment_id for e in self.client.search_experiments()]
+        found: list[Run] = self.client.search_runs(
+            experiments,
+            f"{condition} and tags.`{Tag.PHASE}` = '{phase}' and tags.`{tag}` = '{key}'",
+            max_results=limit,
+            order_by=["attributes.start_time DESC"],
+        )
+        return found
+
+    def artifact(self, run_id: str, name: str, folder: Path) -> Path:
+        """Brings an artifact of a run into ``folder``.
 
         Raises:
-            TrackingError: there is no such run, or it has no weights.
+            TrackingError: there is no such run, or it has no such artifact.
         """
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            return Path(self.client.download_artifacts(run_id, WEIGHTS, str(folder)))
+            return Path(self.client.download_artifacts(run_id, name, str(folder)))
         except (MlflowException, OSError) as error:
             raise TrackingError(
-                f"Run {run_id} in {self.uri} has no artifact {WEIGHTS}: "
-                f"{str(error).splitlines()[0]}"
+                f"Run {run_id} in {self.uri} has no artifact {name}: {_line(error)}"
             ) from error
+
+
+def _make_database(uri: str) -> None:
+    """Makes a missing SQLite database under another name: a kill leaves no half one."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _alive(run: Run) -> bool:
+    """Whether a process of this machine holds the run's lock."""
+    folder = Path(run.data.tags.get(Tag.FOLDER, ""))
+    if not folder.is_dir():
+        return False
+    try:
+        with FileLock(folder / _ALIVE, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _line(error: BaseException) -> str:
+    line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line}"[:500]

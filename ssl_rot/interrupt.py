@@ -1,0 +1,71 @@
+"""Signals that ask a run to end: in the middle of training they wait for the epoch's end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+log = logging.getLogger(__name__)
+
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run; ``signum`` says which."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+class Interrupts:
+    """Turns SIGINT, SIGTERM and SIGUSR1 (SLURM's warning) into :class:`Interrupted`.
+
+    While training a first signal waits until the epoch is over, so that it can be kept; a second
+    one ends at once, as every one does outside of training.
+    """
+
+    def __init__(self) -> None:
+        self.pending: int | None = None
+        self._training = False
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._training and self.pending is None:
+            self.pending = signum
+            name = signal.Signals(signum).name
+            log.warning("%s: stopping after this epoch (once more to stop now)", name)
+            return
+        raise Interrupted(signum)
+
+    def raise_pending(self) -> None:
+        """Ends the run if a signal came."""
+        if self.pending is not None:
+            raise Interrupted(self.pending)
+
+    @contextmanager
+    def installed(self) -> Iterator[Interrupts]:
+        """Handles the signals inside the block; elsewhere than in the main thread, does nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {signum: signal.signal(signum, self._handle) for signum in _SIGNALS}
+        try:
+            yield self
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Inside the block a signal waits for :meth:`raise_pending`."""
+        self._training = True
+        try:
+            yield
+        finally:
+            self._training = False
