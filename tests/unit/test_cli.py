@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from PIL import Image
 
@@ -110,7 +112,7 @@ def test_help_shows_what_can_be_set_and_imports_nothing_heavy(run_cli, checkout)
     assert imported.isdisjoint({"torch", "mlflow", "timm", "pandas", "sklearn"})
 
 
-def test_the_command_prints_its_result_and_where_it_lies(run_cli, tmp_path):
+def test_the_command_prints_its_result_and_leaves_its_record(run_cli, all_runs, checkout, tmp_path):
     done = run_cli(
         *("+experiment=rotation", "dataset.image_size=8", "dataset.train_size=32"),
         *("dataset.labels_per_class=2", "schedule.epochs=1", "pretext.schedule.epochs=1"),
@@ -121,8 +123,13 @@ def test_the_command_prints_its_result_and_where_it_lies(run_cli, tmp_path):
     assert (tmp_path / weights).is_file()
     assert "Traceback" not in done.stderr
     assert "%|" not in done.stderr  # no progress bar without a terminal
-    left = {path.name for path in tmp_path.iterdir()}
-    assert {"mlflow.db", "mlruns", "outputs"} <= left
+    assert {"mlflow.db", "mlruns", "outputs"} <= {path.name for path in tmp_path.iterdir()}
+    runs = all_runs(f"sqlite:///{tmp_path}/mlflow.db")
+    assert sorted(run.data.tags["ssl_rot.phase"] for run in runs) == ["downstream", "pretext"]
+    if (checkout / ".git").exists():
+        command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+        head = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        assert {run.data.tags["mlflow.source.git.commit"] for run in runs} == {head}
 
 
 def test_a_refusal_of_the_real_command(run_cli, tmp_path):
