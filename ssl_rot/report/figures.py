@@ -168,7 +168,7 @@ def curves(cells: pd.DataFrame, compared: pd.DataFrame, lines: Curves) -> list[D
 
 
 def _curves_of(name: str, number: int, pairs: pd.DataFrame, lines: Curves) -> Drawing | None:
-    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    figure = Figure(figsize=(6.6, 5), layout="constrained")
     grid = figure.subplots(2, 2, sharex=True)
     drawn = False
     for axes, metric in zip(grid.flat, CURVES, strict=True):
@@ -289,7 +289,7 @@ def accuracy_cost(cells: pd.DataFrame) -> Drawing | None:
         return None
     metric = cells["metric"].iloc[0]
     factor, _ = unit(metric)
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()
     whole = cells["rotation_images"] + cells["pretext_images"]
     shared = cells["rotation_images"] + cells["pretext_images_shared"]

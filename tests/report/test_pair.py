@@ -1,0 +1,282 @@
+"""Who is compared with whom, and why the others are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ssl_rot.errors import ConfigError, TrackingError
+from ssl_rot.report import compare, pair_runs
+
+
+def reasons(pairs: pd.DataFrame) -> dict[str, str]:
+    """By the name of the run that is left out."""
+    rows = pairs[pairs["left_out"] != ""]
+    names = rows["rotation_run_name"].fillna(rows["supervised_run_name"])
+    return dict(zip(names, rows["left_out"], strict=True))
+
+
+def test_pairs_have_the_same_seed_and_their_difference(runs) -> None:
+    runs.arms([0.1, -0.2, 0.05])
+    pairs = pair_runs(runs.frame(), runs.histories())
+    assert (pairs["left_out"] == "").all()
+    assert list(pairs["seed"]) == ["0", "1", "2"]
+    np.testing.assert_allclose(pairs["difference"], [0.1, -0.2, 0.05])
+    np.testing.assert_allclose(pairs["supervised"], 0.5)
+    assert pairs["cell"].nunique() == 1
+
+
+def test_one_supervised_run_is_the_partner_of_several_pretexts(runs) -> None:
+    for seed in range(2):
+        partner = runs.downstream("supervised", seed, 0.5)
+        runs.downstream("rotation", seed, 0.6)
+        runs.downstream("rotation", seed, 0.7, pretext="rotation_2", pretext__angles="[0, 180]")
+    pairs = pair_runs(runs.frame())
+    assert len(pairs) == 4
+    assert (pairs["supervised_run_id"] == partner.run_id).sum() == 2
+    cells = compare(pairs)
+    assert list(cells["n"]) == [2, 2]
+    assert set(cells["pretext"]) == {"rotation", "rotation_2"}
+    np.testing.assert_allclose(sorted(cells["difference"]), [0.1, 0.2])
+
+
+def test_pairs_without_histories_have_no_costs_but_the_same_differences(runs) -> None:
+    runs.arms([0.1, 0.2])
+    bare, full = pair_runs(runs.frame()), pair_runs(runs.frame(), runs.histories())
+    np.testing.assert_allclose(bare["difference"], full["difference"])
+    assert bare[["epochs_to_match", "rotation_images", "pretext_images"]].isna().all(axis=None)
+    cells = compare(bare)
+    assert np.isnan(cells["epochs_to_match"][0])
+
+
+@pytest.mark.parametrize("status", ["FAILED", "KILLED", "RUNNING"])
+def test_what_is_not_finished_is_left_out(runs, status: str) -> None:
+    runs.arms([0.1, 0.2])
+    runs.downstream("rotation", 5, 0.9, status=status, name="bad")
+    assert reasons(pair_runs(runs.frame())) == {"bad": f"not FINISHED: {status}"}
+
+
+def test_the_latest_run_of_a_config_counts(runs) -> None:
+    runs.downstream("rotation", 0, 0.9, name="old")
+    runs.downstream("supervised", 0, 0.1, name="old supervised")
+    runs.arms([0.1, 0.2])
+    runs.downstream("rotation", 0, 0.9, status="FAILED", name="retry")
+    pairs = pair_runs(runs.frame())
+    np.testing.assert_allclose(pairs["difference"].dropna(), [0.1, 0.2])
+    assert reasons(pairs) == {
+        "old": "superseded: its config was run again later",
+        "old supervised": "superseded: its config was run again later",
+        "retry": "not FINISHED: FAILED",
+    }
+
+
+def test_ignored_pretext_settings_do_not_make_a_second_supervised_run(runs) -> None:
+    """`pretext.schedule.epochs=2` over both arms changes nothing in the supervised-only one."""
+    runs.arms([0.1, 0.2])
+    again = runs.downstream("supervised", 0, 0.4, pretext__schedule__epochs="2", name="again")
+    frame = runs.frame()
+    # Its own config_key, as if the hash had not ignored them: the pair must still be one.
+    frame.loc[frame["run_id"] == again.run_id, "tags.ssl_rot.config_key"] = "another"
+    pairs = pair_runs(frame)
+    assert (pairs["left_out"] == "").sum() == 2
+    np.testing.assert_allclose(pairs.loc[pairs["seed"] == "0", "difference"].dropna(), [0.2])
+
+
+def test_no_partner_says_what_the_nearest_differs_in(runs) -> None:
+    runs.arms([0.1, 0.2])
+    # The mistake of the article: the arms at two learning rates.
+    lr = {"schedule__lr": "0.2", "schedule__optimizer__lr": "0.2"}
+    runs.downstream("rotation", 0, 0.9, name="fast", **lr)
+    runs.downstream("rotation", 7, 0.9, name="lonely")
+    runs.downstream("supervised", 8, 0.9, name="lonely supervised")
+    assert reasons(pair_runs(runs.frame())) == {
+        "fast": "no partner: the nearest supervised-only run differs in "
+        "schedule.lr (0.2 against 0.05)",
+        "lonely": "no partner: no supervised-only run with seed 7",
+        "lonely supervised": "no partner: no rotation run with seed 8",
+    }
+
+
+def test_no_partner_though_all_params_agree(runs) -> None:
+    runs.arms([0.1, 0.2])
+    frame = runs.frame()
+    of_rotation = (frame["tags.ssl_rot.arm"] == "rotation") & (frame["params.seed"] == "1")
+    frame.loc[of_rotation, "tags.ssl_rot.pair_key"] = "other data"
+    said = reasons(pair_runs(frame))["rotation-digits-seed1"]
+    assert said.endswith("the data, the precision or the starting weights, whatever their params say")
+
+
+def test_a_cell_whose_arms_differ_is_refused_and_the_keys_are_named(runs) -> None:
+    runs.arms([0.1, 0.2, 0.3])
+    runs.arms([0.1, 0.2], dataset__labels_per_class="1")
+    frame = runs.frame()
+    row = (
+        (frame["params.seed"] == "1")
+        & (frame["tags.ssl_rot.arm"] == "supervised")
+        & (frame["params.dataset.labels_per_class"] == "5")
+    )
+    frame.loc[row, ["params.schedule.lr", "params.loss._target_"]] = ["0.02", "mine.Loss"]
+    pairs = pair_runs(frame)
+    refused = pairs[pairs["left_out"] != ""]
+    assert len(refused) == 3  # the whole cell, the pairs that agree too
+    assert set(refused["left_out"]) == {
+        "refused, the arms differ in loss._target_ (torch.nn.CrossEntropyLoss against mine.Loss), "
+        "schedule.lr (0.05 against 0.02)"
+    }
+    assert list(compare(pairs)["dataset.labels_per_class"]) == ["1"]
+
+
+def test_a_param_that_only_one_arm_has_is_a_difference(runs) -> None:
+    runs.arms([0.1, 0.2])
+    frame = runs.frame()
+    frame.loc[frame["tags.ssl_rot.arm"] == "rotation", "params.schedule.warmup"] = "3"
+    said = set(pair_runs(frame)["left_out"])
+    assert said == {"refused, the arms differ in schedule.warmup (3 against (absent))"}
+
+
+@pytest.mark.parametrize(
+    "key", ["device", "precision", "tracking.uri", "dataset.root", "model.weights", "pretext.reuse"]
+)
+def test_what_cannot_change_a_result_does_not_part_pairs(runs, key: str) -> None:
+    runs.arms([0.1, 0.2])
+    frame = runs.frame()
+    frame.loc[frame["tags.ssl_rot.arm"] == "rotation", f"params.{key}"] = "elsewhere"
+    frame.loc[(frame["params.seed"] == "1"), f"params.{key}"] = "nowhere"
+    pairs = pair_runs(frame)
+    assert (pairs["left_out"] == "").all()
+    assert len(compare(pairs)) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (float("nan"), "test_acc is missing or not a number"),
+        (float("inf"), "test_acc is infinite"),
+        (1.7976931348623157e308, "test_acc is infinite"),
+        (93.0, "test_acc=93 is no fraction of 1"),
+        (-0.1, "test_acc=-0.1 is no fraction of 1"),
+    ],
+)
+def test_what_is_no_accuracy_is_left_out(runs, value: float, reason: str) -> None:
+    runs.arms([0.1, 0.2, 0.3])
+    runs.made[-2].metrics["test_acc"][runs.epochs] = value
+    pairs = pair_runs(runs.frame(), runs.histories())
+    said = reasons(pairs)
+    assert said["rotation-digits-seed2"] == reason
+    assert said["supervised-digits-seed2"] == "no partner: no rotation run with seed 2"
+    np.testing.assert_allclose(compare(pairs)["difference"], [0.15])
+
+
+def test_nan_before_the_last_epoch_does_not_matter(runs) -> None:
+    runs.arms([0.1, 0.2])
+    runs.made[1].metrics["test_acc"][3] = float("nan")
+    cells = compare(pair_runs(runs.frame(), runs.histories()))
+    np.testing.assert_allclose(cells["difference"], [0.15])
+
+
+def test_a_metric_missing_in_some_runs(runs) -> None:
+    runs.arms([0.1, 0.2, 0.3])
+    del runs.made[-1].metrics["test_acc"]
+    said = reasons(pair_runs(runs.frame(), runs.histories()))
+    assert said["supervised-digits-seed2"] == "test_acc is missing or not a number"
+
+
+def test_a_metric_that_ends_before_the_others_is_not_the_last_epochs(runs) -> None:
+    runs.arms([0.1, 0.2, 0.3])
+    del runs.made[-1].metrics["test_acc"][runs.epochs]
+    said = reasons(pair_runs(runs.frame(), runs.histories()))
+    assert said["supervised-digits-seed2"] == "test_acc ends at epoch 9 of 10"
+
+
+def test_runs_without_our_tags_are_left_out(runs) -> None:
+    runs.arms([0.1, 0.2])
+    stranger = runs.downstream("rotation", 4, 0.5, name="stranger")
+    del stranger.tags["pair_key"]
+    assert reasons(pair_runs(runs.frame())) == {
+        "stranger": "its arm, config_key, pair_key or seed is missing"
+    }
+
+
+@pytest.mark.parametrize(
+    ("there", "missing", "experiment"),
+    [("rotation", "supervised-only", "supervised"), ("supervised", "rotation", "rotation")],
+)
+def test_one_arm_only(runs, there: str, missing: str, experiment: str) -> None:
+    runs.downstream(there, 0, 0.5)
+    with pytest.raises(
+        TrackingError, match=rf"1 downstream runs, none of them of the {missing} arm.*"
+        rf"\+experiment={experiment}"
+    ):  # fmt: skip
+        pair_runs(runs.frame())
+
+
+@pytest.mark.parametrize("metric", ["lr", "epoch_seconds", "test_accuracy", "pretext/test_acc"])
+def test_an_unknown_metric_is_refused_with_those_there_are(runs, metric: str) -> None:
+    runs.arms([0.1, 0.2])
+    with pytest.raises(
+        ConfigError,
+        match=rf"metric={metric} is not allowed; the runs have: "
+        "test_acc, test_loss, train_acc, train_loss",
+    ):
+        pair_runs(runs.frame(), metric=metric)
+
+
+def test_costs_and_epochs_to_match(runs) -> None:
+    pretext = runs.pretext(0, acc=0.8, images=4000)
+    runs.downstream("rotation", 0, 0.8, after=pretext)
+    runs.downstream("supervised", 0, 0.4)
+    runs.downstream("rotation", 0, 0.6, after=pretext, dataset__labels_per_class="1")
+    runs.downstream("supervised", 0, 0.7, dataset__labels_per_class="1")
+    runs.downstream("rotation", 1, 0.6, after=pretext, status="FAILED")
+    pairs = pair_runs(runs.frame(), runs.histories()).query("left_out == ''")
+    first, second = pairs.to_dict("records")
+    assert first["epochs_to_match"] == 5  # 0.8 * 5 / 10 is the partner's 0.4
+    assert np.isnan(second["epochs_to_match"])
+    assert first["supervised_epochs"] == 10
+    assert first["pretext_acc"] == pytest.approx(0.8)
+    assert first["pretext_images"] == 4000
+    assert first["pretext_seconds"] == pytest.approx(3.0)  # 1 + 2, an epoch each
+    assert first["pretext_shared_by"] == 2  # the one that failed has no result to share it with
+    assert first["rotation_images"] == first["supervised_images"] == 500
+    assert first["rotation_seconds"] == pytest.approx(5.0)
+
+
+def test_a_loss_is_matched_from_above(runs) -> None:
+    runs.downstream("rotation", 0, 0.8)
+    runs.downstream("supervised", 0, 0.4)
+    pairs = pair_runs(runs.frame(), runs.histories(), "test_loss")
+    assert pairs["epochs_to_match"][0] == 5
+
+
+def test_equal_images_takes_the_longer_supervised_run(runs) -> None:
+    pretext = runs.pretext(0, images=500)
+    runs.downstream("rotation", 0, 0.8, after=pretext)  # 500 + 500 images
+    runs.downstream("supervised", 0, 0.4)  # 500 images
+    longer = runs.downstream("supervised", 0, 0.6, epochs=30, schedule__epochs="30", name="longer")
+    runs.downstream("supervised", 1, 0.6, epochs=20, schedule__epochs="20")  # another seed
+    pairs = pair_runs(runs.frame(), runs.histories())
+    pair = pairs[pairs["left_out"] == ""].iloc[0]
+    assert pair["equal_images"] == 1000
+    assert pair["equal_images_run_id"] == longer.run_id
+    # After 1,000 images it was at epoch 20 of 30, and at 0.4.
+    assert pair["equal_images_difference"] == pytest.approx(0.8 - 0.4)
+
+
+def test_equal_images_within_the_partners_training(runs) -> None:
+    pretext = runs.pretext(0, images=200)
+    runs.downstream("rotation", 0, 0.8, after=pretext)
+    runs.downstream("supervised", 0, 0.4)
+    pair = pair_runs(runs.frame(), runs.histories()).iloc[0]
+    assert pair["equal_images"] == 500
+    # 200 of the 500 images went into the pretext: 300 are left, 6 epochs.
+    assert pair["equal_images_difference"] == pytest.approx(0.8 * 0.6 - 0.4)
+
+
+def test_no_equal_images_where_the_pretext_alone_costs_more(runs) -> None:
+    pretext = runs.pretext(0, images=4000)
+    runs.downstream("rotation", 0, 0.8, after=pretext)
+    runs.downstream("supervised", 0, 0.4)
+    pair = pair_runs(runs.frame(), runs.histories()).iloc[0]
+    assert np.isnan(pair["equal_images_difference"])
+    assert np.isnan(pair["equal_images"])

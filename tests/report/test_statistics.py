@@ -1,0 +1,227 @@
+"""The numbers against scipy's own, and the verdicts that follow from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ssl_rot.errors import ConfigError
+from ssl_rot.report import compare, pair_runs
+from ssl_rot.report.statistics import holm, label, paired_t, sign_flip_p, verdicts
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 13])
+@pytest.mark.parametrize("seed", range(5))
+def test_agreement_with_scipy(n: int, seed: int) -> None:
+    rng = np.random.default_rng((n, seed))
+    one, other = rng.normal(0.6, 0.05, n), rng.normal(0.57, 0.05, n)
+    ours, theirs = paired_t(one - other), stats.ttest_rel(one, other)
+    interval = theirs.confidence_interval(0.95)
+    np.testing.assert_allclose(ours.p, theirs.pvalue, rtol=1e-9)
+    np.testing.assert_allclose([ours.low, ours.high], [interval.low, interval.high], rtol=1e-9)
+    flips = stats.permutation_test(
+        (one - other,), np.mean, permutation_type="samples", n_resamples=np.inf
+    )
+    assert sign_flip_p(one - other) == pytest.approx(flips.pvalue, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"),
+    [
+        ([0.1, 0.2, 0.3], 2 / 8),
+        ([0.1, 0.2, 0.3, 0.1, 0.2], 2 / 32),
+        ([0.1, -0.1], 1.0),
+        ([0.0, 0.0, 0.0], 1.0),
+        ([0.1, 0.0, 0.0], 1.0),
+        ([1 / 360] * 10, 2 / 1024),
+        # Ties: as many flips reach 0.2 as those of one unit against the rest.
+        ([0.1, 0.1, 0.1, -0.1], 10 / 16),
+        ([0.1], float("nan")),
+    ],
+)
+def test_sign_flips_with_ties_and_few_pairs(differences: list[float], p: float) -> None:
+    np.testing.assert_allclose(sign_flip_p(np.array(differences)), p)
+
+
+def test_sign_flips_are_exact_for_thirty_pairs_and_quick() -> None:
+    differences = np.linspace(-0.8, 1.0, 30)
+    exact = sign_flip_p(differences)
+    # The normal approximation of the same distribution is close at this size.
+    z = differences.sum() / np.sqrt((differences**2).sum())
+    assert exact == pytest.approx(2 * stats.norm.sf(z), rel=0.15)
+
+
+def test_sign_flips_above_forty_pairs_are_drawn() -> None:
+    rng = np.random.default_rng(0)
+    differences = rng.normal(0.4, 1, 50)
+    p, t = sign_flip_p(differences), stats.ttest_1samp(differences, 0).pvalue
+    assert p == sign_flip_p(differences)
+    assert p == pytest.approx(t, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("p", "adjusted"),
+    [
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),  # Holm's own kind of example
+        ([0.5], [0.5]),
+        ([0.9, 0.8], [1.0, 1.0]),
+        ([0.02, np.nan, 0.03], [0.04, np.nan, 0.04]),  # what has no p is no part of the family
+        ([np.nan, np.nan], [np.nan, np.nan]),
+    ],
+)
+def test_holm(p: list[float], adjusted: list[float]) -> None:
+    np.testing.assert_allclose(holm(np.array(p)), adjusted)
+    families = np.stack([p, p[::-1]])
+    np.testing.assert_allclose(holm(families), np.stack([adjusted, adjusted[::-1]]))
+
+
+def test_equal_differences_have_no_interval_and_prove_little() -> None:
+    # Equal, though not in the last bit.
+    one, other = np.array([0.9, 0.8]), np.array([0.8, 0.7])
+    differences = one - other
+    assert differences[0] != differences[1]
+    result = paired_t(differences)
+    assert np.isnan(result.low)
+    assert result.p == 0.5
+    assert paired_t(np.full(10, 0.1)).p == pytest.approx(2 / 1024)
+    assert paired_t(np.zeros(3)).p == 1.0
+
+
+def test_one_pair_has_no_interval() -> None:
+    result = paired_t(np.array([0.3]))
+    assert result.mean == pytest.approx(0.3)
+    assert np.isnan([result.low, result.high, result.p]).all()
+
+
+@pytest.mark.parametrize(
+    ("gain", "p", "verdict"),
+    [
+        (0.1, 0.049, "rotation better"),
+        (-0.1, 0.049, "supervised-only better"),
+        (0.1, 0.051, "no clear difference"),
+        (0.1, np.nan, "not enough runs"),
+        (0.0, 1.0, "no clear difference"),
+    ],
+)
+def test_verdict_in_words(gain: float, p: float, verdict: str) -> None:
+    assert verdicts(np.array([gain]), np.array([p])).item() == verdict
+
+
+CLEAR = [0.10, 0.12, 0.09, 0.11, 0.10]
+
+
+@pytest.mark.parametrize(
+    ("differences", "metric", "verdict", "wins"),
+    [
+        (CLEAR, "test_acc", "rotation better", 5),
+        ([-d for d in CLEAR], "test_acc", "supervised-only better", 0),
+        # A higher accuracy is here a lower loss: less of it is better.
+        (CLEAR, "test_loss", "rotation better", 5),
+        ([-d for d in CLEAR], "test_loss", "supervised-only better", 0),
+        ([0.1, -0.1, 0.02, -0.03, 0.01], "test_acc", "no clear difference", 3),
+        ([0.3], "test_acc", "not enough runs", 1),
+        ([0.0, 0.0, 0.0], "test_acc", "no clear difference", 0),
+    ],
+)
+def test_a_cells_verdict(runs, differences, metric: str, verdict: str, wins: int) -> None:
+    runs.arms(differences)
+    (cell,) = compare(pair_runs(runs.frame(), runs.histories(), metric)).to_dict("records")
+    assert cell["verdict"] == verdict
+    assert (cell["wins"], cell["n"]) == (wins, len(differences))
+    if metric == "test_acc":
+        assert cell["difference"] == pytest.approx(np.mean(differences))
+        assert cell["rotation_mean"] - cell["supervised_mean"] == pytest.approx(cell["difference"])
+        if len(differences) > 1:
+            assert cell["rotation_sd"] == pytest.approx(np.std(differences, ddof=1))
+
+
+def test_the_basis_says_what_the_verdict_rests_on(runs) -> None:
+    runs.arms(CLEAR)
+    runs.arms([0.1, 0.1, 0.1], dataset__labels_per_class="10")
+    runs.arms([0.1], dataset__labels_per_class="20")
+    basis = compare(pair_runs(runs.frame()))["basis"]
+    assert "paired t test on 5 seeds, p = 3.4e-05, 6.8e-05 after Holm over 2 cells" in basis[0]
+    assert "sign flips p = 0.062 (the least that 5 seeds can give)" in basis[0]
+    assert "3 seeds with the same difference" in basis[1]
+    assert "one seed" in basis[2]
+
+
+def test_more_cells_ask_for_more(runs) -> None:
+    runs.arms([0.01, 0.05, 0.03, 0.06, 0.02])
+    alone = compare(pair_runs(runs.frame()))
+    assert alone["verdict"][0] == "rotation better"
+    for labels in range(6, 16):
+        runs.arms([0.05, -0.05, 0.01], dataset__labels_per_class=str(labels))
+    among = compare(pair_runs(runs.frame()))
+    assert among["p"][0] == alone["p"][0]
+    assert among["verdict"][0] == "no clear difference"
+
+
+def test_cells_are_named_by_what_tells_them_apart_in_natural_order(runs) -> None:
+    for labels in ("20", "null", "1", "5"):
+        for freeze, target in (("none", "Nothing"), ("backbone", "Frozen")):
+            runs.arms(
+                [0.1, 0.2], dataset__labels_per_class=labels, freeze=freeze, freeze___target_=target
+            )
+    cells = compare(pair_runs(runs.frame()))
+    assert list(cells["dataset.labels_per_class"].drop_duplicates()) == ["1", "5", "20", "null"]
+    assert cells["cell"][0] == "labels_per_class=1 freeze=backbone"
+    assert cells["cell"].nunique() == len(cells) == 8
+
+
+def test_by_averages_within_a_seed_before_it_counts(runs) -> None:
+    """Four settings with the same three seeds are three observations, not twelve."""
+    effects = {0: 0.10, 1: 0.02, 2: 0.06}
+    for labels, shift in (("1", 0.03), ("5", -0.03), ("10", 0.01), ("20", -0.01)):
+        runs.arms([effect + shift for effect in effects.values()], dataset__labels_per_class=labels)
+    (cell,) = compare(pair_runs(runs.frame()), by=["model", "freeze"]).to_dict("records")
+    assert (cell["n"], cell["pairs"]) == (3, 12)
+    assert cell["p"] == pytest.approx(stats.ttest_1samp(list(effects.values()), 0).pvalue)
+    assert cell["cell"] == "model=resnet_tiny freeze=none"
+
+
+def test_by_refuses_unknown_keys_and_lists_the_known(runs) -> None:
+    runs.arms([0.1, 0.2])
+    with pytest.raises(ConfigError, match=r"by=modle is no key of the runs; allowed: .*model"):
+        compare(pair_runs(runs.frame()), by=["modle"])
+
+
+def test_epochs_to_match_is_a_median_that_never_may_win(runs) -> None:
+    for seed, acc in enumerate([0.8, 0.5, 0.3]):
+        runs.downstream("rotation", seed, acc)
+        runs.downstream("supervised", seed, 0.4)
+    (cell,) = compare(pair_runs(runs.frame(), runs.histories())).to_dict("records")
+    assert (cell["epochs_to_match"], cell["matched"]) == (8, 2)  # 5, 8, never
+    runs.downstream("rotation", 3, 0.1)
+    runs.downstream("supervised", 3, 0.4)
+    (cell,) = compare(pair_runs(runs.frame(), runs.histories())).to_dict("records")
+    assert np.isinf(cell["epochs_to_match"])
+
+
+def test_pretext_cost_whole_and_shared(runs) -> None:
+    for seed in range(2):
+        pretext = runs.pretext(seed, images=4000)
+        for labels in ("1", "5"):
+            runs.downstream("rotation", seed, 0.6, after=pretext, dataset__labels_per_class=labels)
+            runs.downstream("supervised", seed, 0.5, dataset__labels_per_class=labels)
+    cells = compare(pair_runs(runs.frame(), runs.histories()))
+    assert list(cells["pretext_images"]) == [4000, 4000]
+    assert list(cells["pretext_images_shared"]) == [2000, 2000]
+    assert list(cells["pretext_seconds"]) == [3, 3]
+    assert list(cells["pretext_seconds_shared"]) == [1.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"dataset.labels_per_class": "1", "freeze": "none"}, "labels_per_class=1 freeze=none"),
+        (
+            {"schedule.lr": "0.1", "pretext.schedule.lr": "0.2"},
+            "schedule.lr=0.1 pretext.schedule.lr=0.2",
+        ),
+        ({}, "all pairs"),
+    ],
+)
+def test_label(settings: dict[str, str], line: str) -> None:
+    assert label(settings) == line
