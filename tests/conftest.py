@@ -74,6 +74,12 @@ def compose() -> Callable[..., DictConfig]:
 
 
 @pytest.fixture(scope="session")
+def choices() -> Callable[..., dict[str, str]]:
+    """The option of each group that a command line comes to."""
+    return lambda *overrides: _compose(*overrides)[1]
+
+
+@pytest.fixture(scope="session")
 def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
