@@ -9,7 +9,7 @@ from ssl_rot.errors import ConfigError
 
 MISSPELT = [
     ("+sed=1", "sed is no key of ours; did you mean seed?"),
-    ("+tracking.name=x", "tracking.name is no key of ours; allowed: experiment_name, uri"),
+    ("+tracking.name=x", "tracking.name is no key of ours; allowed: experiment_name"),
     ("+checkpoint.evry=1", "checkpoint.evry is no key of ours; allowed: every, keep"),
     ("+dataset.labels_per_clas=1", "did you mean labels_per_class?"),
     ("+dataset.source.image_sise=8", "did you mean image_size?"),
