@@ -87,6 +87,15 @@ def _folder(out: str) -> Path:
     return folder
 
 
+def _quoted(argument: str) -> str:
+    """Hydra would stumble over the signs of a filter; quoted, it takes it as text."""
+    key, equals, value = argument.partition("=")
+    if key != "where" or value.startswith(("'", '"')) or not value:
+        return argument
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{key}{equals}"{escaped}"'
+
+
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="report")
 def _task(cfg: DictConfig) -> None:
     try:
@@ -98,6 +107,7 @@ def _task(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The console script ``ssl-rot-report``."""
+    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
     _task()
 
 

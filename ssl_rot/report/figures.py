@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ MOST_PANELS = 6
 MOST_ROWS = 40
 MOST_NAMED = 8
 
+FIGURE_NAMES = re.compile(r"forest|labels|curves-\d+|pretext|cost")
 CURVES = ("test_loss", "test_acc", "train_loss", "train_acc")
 
 

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 import ssl_rot
 from ssl_rot.report.cost import curves
-from ssl_rot.report.figures import Drawing, draw_all
+from ssl_rot.report.figures import FIGURE_NAMES, Drawing, draw_all
 from ssl_rot.report.settings import spoken
 from ssl_rot.report.style import save, styled
 from ssl_rot.report.tables import (
@@ -70,6 +70,9 @@ def render(
     out.mkdir(parents=True, exist_ok=True)
     for name, frame in (("runs", runs), ("pairs", pairs), ("cells", cells)):
         frame.to_csv(out / f"{name}.csv", index=False)
+    for old in (out / "figures").glob("*.*"):
+        if FIGURE_NAMES.fullmatch(old.stem) and old.suffix in (".png", ".svg"):
+            old.unlink()
     drawings = draw_all(cells, pairs, curves(histories)) if len(cells) > 0 else []
     placed = [_place(drawing, out / "figures") for drawing in drawings]
     nothing = Table([], [])

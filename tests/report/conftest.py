@@ -161,7 +161,9 @@ class Runs:
             columns=["run_id", "metric", "epoch", "value"],
         )
 
-    def write(self, uri: str, experiment: str = "ssl_rot", parent: str | None = None) -> MlflowClient:
+    def write(
+        self, uri: str, experiment: str = "ssl_rot", parent: str | None = None
+    ) -> MlflowClient:
         """Into an MLflow store."""
         client = MlflowClient(uri)
         found = client.get_experiment_by_name(experiment)
@@ -175,7 +177,11 @@ class Runs:
             ids[made.run_id] = run.info.run_id
             client.log_batch(
                 run.info.run_id,
-                [Metric(m, v, made.start, e) for m, vs in made.metrics.items() for e, v in vs.items()],
+                [
+                    Metric(m, v, made.start, e)
+                    for m, vs in made.metrics.items()
+                    for e, v in vs.items()
+                ],
                 [Param(k, v) for k, v in made.params.items()],
                 [RunTag("version.torch", "2.14.1")],
             )
@@ -183,6 +189,12 @@ class Runs:
                 client.set_terminated(run.info.run_id, made.status)
             made.run_id = run.info.run_id
         return client
+
+
+@pytest.fixture(scope="session")
+def new_runs() -> type[Runs]:
+    """To make runs in a fixture of a wider scope."""
+    return Runs
 
 
 @pytest.fixture

@@ -104,7 +104,9 @@ def test_no_partner_though_all_params_agree(runs) -> None:
     of_rotation = (frame["tags.ssl_rot.arm"] == "rotation") & (frame["params.seed"] == "1")
     frame.loc[of_rotation, "tags.ssl_rot.pair_key"] = "other data"
     said = reasons(pair_runs(frame))["rotation-digits-seed1"]
-    assert said.endswith("the data, the precision or the starting weights, whatever their params say")
+    assert said.endswith(
+        "the data, the precision or the starting weights, whatever their params say"
+    )
 
 
 def test_a_cell_whose_arms_differ_is_refused_and_the_keys_are_named(runs) -> None:

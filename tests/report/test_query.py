@@ -198,7 +198,9 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 def test_an_empty_experiment(store_uri: str) -> None:
     MlflowClient(store_uri).create_experiment("ssl_rot")
-    with pytest.raises(TrackingError, match=r"no downstream run in experiment ssl_rot .*Train both"):
+    with pytest.raises(
+        TrackingError, match=r"no downstream run in experiment ssl_rot .*Train both"
+    ):
         load_runs(uri=store_uri)
 
 

@@ -1,0 +1,169 @@
+"""The page in a real browser: Debian's Chromium, driven by playwright.
+
+Skipped where there is none; `.ci/run` installs it: apt-get install chromium.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ssl_rot.report import compare, pair_runs
+from ssl_rot.report.render import render
+
+playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
+
+EVIL = "<img src=x onerror=alert(1)>"
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+def run_rows() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs with names that look like markup, as a user may give them."""
+    rows, lines = [], []
+    for labels, gain in (("1", 0.1), ("10", 0.02), ("2", 0.05)):
+        for seed in range(3):
+            for arm in ("rotation", "supervised"):
+                acc = 0.5 + (gain + 0.004 * seed) * (arm == "rotation")
+                run_id = f"{arm}-{labels}-{seed}"
+                rows.append(
+                    {
+                        "run_id": run_id,
+                        "run_name": EVIL,
+                        "status": "FINISHED",
+                        "start_time": pd.Timestamp("2026-01-01"),
+                        "params.seed": str(seed),
+                        "params.dataset.labels_per_class": labels,
+                        "params.model": EVIL,
+                        "tags.ssl_rot.phase": "downstream",
+                        "tags.ssl_rot.arm": arm,
+                        "tags.ssl_rot.config_key": run_id,
+                        "tags.ssl_rot.pair_key": f"{labels}-{seed}",
+                        "tags.ssl_rot.command": f"python -m ssl_rot.run model={EVIL}",
+                        "metrics.test_acc": acc,
+                    }
+                )
+                lines += [(run_id, "test_acc", epoch, acc * epoch / 5) for epoch in range(1, 6)]
+    rows.append(rows[0] | {"run_id": "failed", "status": "FAILED"})
+    columns = ["run_id", "metric", "epoch", "value"]
+    return pd.DataFrame(rows), pd.DataFrame(lines, columns=columns)
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs, histories = run_rows()
+    pairs = pair_runs(runs, histories)
+    out = tmp_path_factory.mktemp("report")
+    return render(
+        runs, histories, pairs, compare(pairs), out, scope=EVIL, own_command=f"report {EVIL}"
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(params=[(1200, 900), (390, 844)], ids=["desk", "phone"])
+def page(request, browser, page_file: Path) -> Iterator[object]:
+    width, height = request.param
+    opened = browser.new_page(viewport={"width": width, "height": height})
+    opened.set_default_timeout(5000)
+    opened.errors, opened.requests, opened.dialogs = [], [], []
+    opened.on("pageerror", lambda error: opened.errors.append(str(error)))
+    opened.on(
+        "console",
+        lambda message: opened.errors.append(message.text) if message.type == "error" else None,
+    )
+    opened.on("request", lambda made: opened.requests.append(made.url))
+    opened.on("dialog", lambda dialog: (opened.dialogs.append(dialog.message), dialog.dismiss()))
+    opened.goto(page_file.as_uri())
+    opened.wait_for_load_state("load")
+    yield opened
+    opened.close()
+
+
+def test_no_script_error_and_nothing_from_a_network(page, page_file: Path) -> None:
+    assert page.errors == []
+    outside = [url for url in page.requests if not url.startswith("data:")]
+    assert outside == [page_file.as_uri()]
+
+
+def test_every_figure_is_drawn(page) -> None:
+    sizes = page.eval_on_selector_all(
+        "figure img", "images => images.map(i => [i.complete, i.naturalWidth])"
+    )
+    assert len(sizes) >= 4
+    assert all(complete and width > 100 for complete, width in sizes)
+
+
+def test_names_that_look_like_markup_are_shown_as_text(page) -> None:
+    assert page.dialogs == []
+    assert page.locator("img[src=x]").count() == 0
+    body = page.inner_text("body")
+    assert body.count(EVIL) > 10
+    assert f"python -m ssl_rot.run model={EVIL}" in body
+
+
+def test_the_verdict_is_what_one_sees_first(page) -> None:
+    heading = page.locator("h1").bounding_box()
+    first = page.locator(".verdicts li").first.bounding_box()
+    assert heading["y"] < first["y"] < page.viewport_size["height"]
+    assert "cells" in page.inner_text("h1")
+
+
+def column(page, name: str) -> list[str]:
+    heads = page.locator("#cells thead button").all_inner_texts()
+    position = heads.index(name) + 1
+    return page.locator(f"#cells tbody td:nth-child({position})").all_inner_texts()
+
+
+@pytest.mark.parametrize(
+    ("head", "ascending"),
+    [
+        # Numbers as numbers: 10 comes after 2.
+        ("dataset.labels_per_class", ["1", "2", "10"]),
+        ("difference (percentage points)", ["+2.40", "+5.40", "+10.40"]),
+    ],
+)
+def test_sorting(page, head: str, ascending: list[str]) -> None:
+    button = page.get_by_role("button", name=head, exact=True).first
+    button.click()
+    assert column(page, head) == ascending
+    button.click()
+    assert column(page, head) == ascending[::-1]
+    cell = page.locator("#cells thead th", has=button)
+    assert cell.get_attribute("aria-sort") == "descending"
+    assert page.locator("#cells thead th[aria-sort]").count() == 1
+
+
+def test_sorting_keeps_the_rows_whole(page) -> None:
+    before = sorted(page.locator("#cells tbody tr").all_inner_texts())
+    page.get_by_role("button", name="rotation (%)", exact=True).first.click()
+    assert sorted(page.locator("#cells tbody tr").all_inner_texts()) == before
+
+
+def test_sorting_with_the_keyboard(page) -> None:
+    button = page.get_by_role("button", name="dataset.labels_per_class", exact=True).first
+    button.focus()
+    page.keyboard.press("Enter")
+    assert column(page, "dataset.labels_per_class") == ["1", "2", "10"]
+
+
+def test_the_page_never_scrolls_sideways(page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_what_was_left_out_is_listed_with_its_reason(page) -> None:
+    assert "not FINISHED: FAILED" in page.inner_text("#left-out")

@@ -1,0 +1,203 @@
+"""The page, its twin and the figures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from ssl_rot.report import compare, figures, pair_runs
+from ssl_rot.report.cost import curves
+from ssl_rot.report.figures import draw_all
+from ssl_rot.report.render import render
+from ssl_rot.report.style import ARM_LOOKS, VERDICT_LOOKS
+
+EVIL = "<img src=x onerror=alert(1)> | `$x_1$`"
+
+
+def rendered(runs, out: Path, frame: pd.DataFrame | None = None) -> Path:
+    frame = runs.frame() if frame is None else frame
+    histories = runs.histories()
+    pairs = pair_runs(frame, histories)
+    page = render(
+        frame, histories, pairs, compare(pairs), out, scope="Test", own_command="python -m report"
+    )
+    assert page == out / "report.html"
+    return page
+
+
+def drawn(runs) -> dict[str, Figure]:
+    histories = runs.histories()
+    pairs = pair_runs(runs.frame(), histories)
+    return {d.name: d.figure for d in draw_all(compare(pairs), pairs, curves(histories))}
+
+
+@pytest.fixture
+def sweep(runs):
+    return swept(runs)
+
+
+@pytest.fixture(scope="module")
+def page(new_runs, tmp_path_factory) -> Path:
+    """Of the sweep, made once for all who only read it."""
+    return rendered(swept(new_runs()), tmp_path_factory.mktemp("page"))
+
+
+def swept(runs):
+    for labels, gain in (("1", 0.1), ("5", 0.05), ("null", 0.0)):
+        rng = np.random.default_rng(len(labels))
+        runs.arms(list(gain + rng.normal(0, 0.01, 3)), dataset__labels_per_class=labels)
+    return runs
+
+
+def test_every_figure_stands_on_the_page_and_on_the_disk(page: Path) -> None:
+    text = page.read_text()
+    names = {"forest", "labels", "curves-1", "curves-2", "curves-3", "pretext", "cost"}
+    assert {path.stem for path in (page.parent / "figures").iterdir()} == names
+    for name in names:
+        assert f'id="figure-{name}"' in text
+        assert (page.parent / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        ElementTree.parse(page.parent / "figures" / f"{name}.svg")
+    assert text.count('src="data:image/svg+xml;base64,') == len(names)
+    markdown = (page.parent / "report.md").read_text()
+    for link in re.findall(r"\]\((figures/[^)]+)\)", markdown):
+        assert (page.parent / link).exists()
+    assert markdown.count("](figures/") == len(names)
+
+
+def test_the_page_needs_nothing_from_elsewhere(page: Path) -> None:
+    text = page.read_text()
+    assert "default-src 'none'" in text
+    assert not re.search(r"""(?:src|href)=["'](?!data:)""", text)
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_the_verdict_comes_first(page: Path) -> None:
+    text = page.read_text()
+    order = [text.index(mark) for mark in ("<h1>", 'id="verdicts"', "<figure", 'id="cells"')]
+    assert order == sorted(order)
+
+
+def test_names_that_look_like_markup_are_text(runs, tmp_path: Path) -> None:
+    runs.arms([0.1, 0.2], model=EVIL)
+    runs.downstream("rotation", 8, 0.5, name=EVIL, model=EVIL)
+    runs.downstream("supervised", 1, 0.5, name=EVIL, dataset__labels_per_class=EVIL)
+    runs.downstream("rotation", 1, 0.5, name=EVIL, dataset__labels_per_class=EVIL)
+    frame = runs.frame()
+    frame["tags.ssl_rot.command"] = f"python -m ssl_rot.run model={EVIL}"
+    text = rendered(runs, tmp_path, frame).read_text()
+    assert "<img src=x" not in text
+    assert text.count("&lt;img src=x onerror=alert(1)&gt;") >= 4
+    markdown = (tmp_path / "report.md").read_text()
+    assert "<img" not in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert all(re.fullmatch(r"\|([^|]*\|)+", row.rstrip()) for row in rows)
+
+
+def test_commands_and_versions_are_told(sweep, tmp_path: Path) -> None:
+    frame = sweep.frame()
+    frame["tags.ssl_rot.command"] = "python -m ssl_rot.run +experiment=rotation"
+    frame["tags.version.torch"] = ["2.14.1"] * (len(frame) - 1) + ["2.13.0"]
+    frame["tags.mlflow.source.git.commit"] = "0123abcd"
+    text = rendered(sweep, tmp_path, frame).read_text()
+    assert "python -m ssl_rot.run +experiment=rotation" in text
+    assert f"2.14.1 ({len(frame) - 1} runs), 2.13.0 (1 runs)" in text
+    assert "0123abcd" in text
+    assert "python -m report" in text
+
+
+def test_an_earlier_reports_files_are_replaced(sweep, runs, tmp_path: Path) -> None:
+    rendered(sweep, tmp_path)
+    del sweep.made[9:]
+    rendered(sweep, tmp_path)
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
+        *("forest", "curves-1", "pretext", "cost"),
+    }
+
+
+def test_the_same_report_twice_is_the_same_file_twice(page: Path, sweep, tmp_path: Path) -> None:
+    assert rendered(sweep, tmp_path).read_bytes() == page.read_bytes()
+
+
+def test_looks_differ_without_colour() -> None:
+    assert len({(look.dash, look.marker) for look in ARM_LOOKS.values()}) == 2
+    assert len({look.marker for look in VERDICT_LOOKS.values()}) == len(VERDICT_LOOKS)
+
+
+def test_matplotlibs_settings_stay_as_they_were(sweep) -> None:
+    before = dict(mpl.rcParams)
+    drawn(sweep)
+    assert dict(mpl.rcParams) == before
+
+
+def test_curves_show_mean_and_band_of_both_arms(sweep) -> None:
+    figure = drawn(sweep)["curves-1"]
+    test_acc = figure.axes[1]
+    lines = {line.get_label(): line for line in test_acc.get_lines()}
+    assert set(lines) == {"rotation", "supervised-only"}
+    np.testing.assert_allclose(
+        lines["supervised-only"].get_ydata(), 100 * 0.5 * np.arange(1, 11) / 10
+    )
+    assert len(test_acc.collections) == 2  # a band for each arm
+    pairs = pair_runs(sweep.frame()).query("`params.dataset.labels_per_class` == '1'")
+    last = 100 * pairs["rotation"]
+    band = test_acc.collections[1].get_paths()[0].vertices
+    at_end = band[np.isclose(band[:, 0], 10), 1]
+    half = 4.302652729911275 * last.std() / np.sqrt(3)  # t, 2 degrees of freedom
+    np.testing.assert_allclose(
+        [at_end.min(), at_end.max()], [last.mean() - half, last.mean() + half]
+    )
+
+
+def test_forest_shows_every_cell_with_its_interval(sweep) -> None:
+    figure = drawn(sweep)["forest"]
+    (axes,) = figure.axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert [label.split()[0] for label in labels] == [
+        f"labels_per_class={n}" for n in (1, 5, "null")
+    ]
+    cells = compare(pair_runs(sweep.frame()))
+    spans = [line.get_xdata() for line in axes.get_lines() if len(line.get_xdata()) == 2][1:]
+    np.testing.assert_allclose(spans, 100 * cells[["low", "high"]].to_numpy())
+
+
+def test_a_huge_interval_does_not_flatten_the_others(runs) -> None:
+    runs.arms([0.10, 0.11, 0.12, 0.10])
+    runs.arms([0.3, 0.1], dataset__labels_per_class="1")  # half-width of 127 points
+    (axes,) = drawn(runs)["forest"].axes
+    assert axes.get_xlim()[1] < 80
+
+
+def test_labels_are_in_order_and_all_of_them_come_last(sweep) -> None:
+    axes = drawn(sweep)["labels"].axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "5", "all"]
+
+
+def test_no_label_figure_for_a_single_budget(runs) -> None:
+    runs.arms([0.1, 0.2])
+    assert "labels" not in drawn(runs)
+
+
+def test_many_cells_stay_readable_and_say_what_is_not_shown(runs, monkeypatch) -> None:
+    monkeypatch.setattr(figures, "MOST_ROWS", 5)
+    for labels in range(1, 13):
+        runs.arms([0.1, 0.12], dataset__labels_per_class=str(labels))
+    histories = runs.histories()
+    pairs = pair_runs(runs.frame(), histories)
+    drawings = {d.name: d for d in draw_all(compare(pairs), pairs, curves(histories))}
+    assert "7 more cells are in the table" in drawings["forest"].caption
+    assert sum(name.startswith("curves") for name in drawings) == figures.MOST_CURVES
+
+
+def test_without_pretext_costs_the_figures_about_them_are_left_away(runs) -> None:
+    for seed in range(2):
+        runs.downstream("rotation", seed, 0.6)
+        runs.downstream("supervised", seed, 0.5)
+    assert set(drawn(runs)) == {"forest", "curves-1"}
