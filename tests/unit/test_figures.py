@@ -84,6 +84,15 @@ def test_a_confusion_matrix_is_dark_where_the_guesses_are(tmp_path):
     assert corners(wrong)[0] < 0.1 < 0.9 < corners(wrong)[1]
 
 
+def test_a_row_of_the_confusion_matrix_is_a_true_class(tmp_path):
+    truths, guesses = torch.tensor([0, 1, 2]), torch.tensor([2, 1, 2])
+    path = confusion_matrix(guesses, truths, "abc", "first taken for last", tmp_path / "m.png")
+    rows, columns = np.nonzero(near(pixels(path), (8, 48, 107)))
+    # Dark are (0, 2), (1, 1) and (2, 2): nothing in the first column.
+    height, width = rows.max() - rows.min(), columns.max() - columns.min()
+    assert height / width == pytest.approx(3 / 2, rel=0.1)
+
+
 def test_a_class_without_test_images_is_no_division_by_zero(tmp_path):
     truths, guesses = torch.tensor([0, 0, 1]), torch.tensor([0, 2, 1])
     with np.errstate(all="raise"):

@@ -20,6 +20,7 @@ from ssl_rot.errors import TrackingError, WeightsError
 from ssl_rot.models import Classifier, StagedBackbone, linear_head, resnet
 from ssl_rot.tracking import Tag, Tracker
 
+URI = "sqlite:///{}/mlflow.db"
 METRICS = {"loss", "acc"}
 COST = {"lr", "epoch_seconds", "images_per_second", "images_processed"}
 
@@ -181,7 +182,7 @@ def test_no_run_stays_running(run_job, all_runs, own_module, tmp_path, phase, er
     kind = {"RuntimeError": RuntimeError, "KeyboardInterrupt": KeyboardInterrupt}
     with pytest.raises(kind.get(error.partition("(")[0], SystemExit)):
         run_job(tmp_path, "+experiment=rotation", f"{key}._target_=stops.Loss")
-    runs = {run.data.tags[Tag.PHASE]: run for run in all_runs(f"sqlite:///{tmp_path}/mlflow.db")}
+    runs = {run.data.tags[Tag.PHASE]: run for run in all_runs(URI.format(tmp_path))}
     assert set(runs) == ({"pretext", "downstream"} if phase == "downstream" else {"pretext"})
     stopped = runs[phase]
     assert stopped.info.status == status
@@ -192,13 +193,12 @@ def test_no_run_stays_running(run_job, all_runs, own_module, tmp_path, phase, er
 
 def test_a_failed_pretext_is_not_taken(run_job, all_runs, own_module, tmp_path):
     own_module("stops", STOPS.format(error="RuntimeError('x')"))
+    good = run_job(tmp_path, "+experiment=rotation").runs["pretext"]
     with pytest.raises(RuntimeError):
         run_job(tmp_path, "+experiment=rotation", "pretext.loss._target_=stops.Loss")
-    (failed,) = all_runs(f"sqlite:///{tmp_path}/mlflow.db")
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    ran = run_job(tmp_path, "+experiment=rotation")
-    good = ran.runs["pretext"]
-    # Even where its key is the same: only the status tells them apart.
+    (failed,) = [run for run in all_runs(URI.format(tmp_path)) if run.info.status == "FAILED"]
+    # The later of two with the same key: only the status tells them apart.
+    client = mlflow.MlflowClient(URI.format(tmp_path))
     client.set_tag(failed.info.run_id, Tag.PRETEXT_KEY, good.data.tags[Tag.PRETEXT_KEY])
     again = run_job(tmp_path, "+experiment=rotation")
     assert again.runs["downstream"].data.tags[Tag.PRETEXT_RUN_ID] == good.info.run_id
@@ -246,7 +246,7 @@ def test_four_processes_that_meet_a_missing_database_all_get_the_experiment(tmp_
     ]  # fmt: skip
     outputs = [process.communicate(timeout=200) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, outputs
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = mlflow.MlflowClient(URI.format(tmp_path))
     (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
     assert experiment.name == "shared"
     runs = client.search_runs([experiment.experiment_id])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -138,18 +140,29 @@ def test_cost_counts_the_samples_trained_on(train):
         assert record["images_per_second"] >= 64 / record["epoch_seconds"]
 
 
-def test_lr_is_that_of_the_epochs_start(compose, train):
-    from hydra.utils import instantiate
+def one_cycle(step: int) -> float:
+    share = (step - 2.6) / (11 - 2.6)
+    return 4e-7 + (0.1 - 4e-7) / 2 * (1 + math.cos(math.pi * share))
 
-    schedule = instantiate(compose("schedule=step", "schedule.scheduler.milestones=[1]",
-                                   "schedule.epochs=3", "schedule.lr=0.1").schedule)  # fmt: skip
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["schedule=step", "schedule.scheduler.milestones=[1]"], [0.1, 0.02, 0.02]),
+        # 4 steps an epoch, 12 in all: the top is after 0.3 * 12 - 1 of them, the end after 11.
+        (["schedule=onecycle"], [0.004, one_cycle(4), one_cycle(8)]),
+    ],
+    ids=["by epoch", "by step"],
+)
+def test_lr_is_that_of_the_epochs_start(compose, overrides, expected):
+    cfg = compose(*overrides, "schedule.epochs=3", "schedule.lr=0.1")
     images, labels = toy_set()
     history = fit(
         plain_model(), batches(images, labels), {}, loss_fn=nn.CrossEntropyLoss(),
-        schedule=schedule, policy=Nothing(), compute=CPU, seed=0, phase="downstream",
-        log=lambda epoch, record: None,
+        schedule=instantiate(cfg.schedule), policy=Nothing(), compute=CPU, seed=0,
+        phase="downstream", log=lambda epoch, record: None,
     )  # fmt: skip
-    assert [record["lr"] for record in history] == pytest.approx([0.1, 0.02, 0.02])
+    assert [record["lr"] for record in history] == pytest.approx(expected)
 
 
 def test_early_stop_ends_after_the_epoch_that_reaches_it(train):
@@ -252,15 +265,14 @@ def test_the_optimizer_gets_what_is_not_frozen_epoch_by_epoch(train, policy, sta
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(train):
-    def weights(seed):
-        torch.rand(7)  # somebody else's draw from the global stream
-        model = norm_model()
+    def weights(seed, drawn):
+        model = plain_model()
         dropout = Classifier(model.backbone, nn.Sequential(nn.Dropout(0.5), model.head))
-        torch.rand(seed * 3 + 1)
+        torch.rand(drawn)  # somebody else's, from the global stream
         train(dropout, seed=seed)
         return list(dropout.state_dict().values())
 
-    first, again, other = weights(0), weights(0), weights(1)
+    first, again, other = weights(0, drawn=1), weights(0, drawn=20), weights(1, drawn=1)
     assert all(map(torch.equal, first, again))
     assert not all(map(torch.equal, first, other))
 
