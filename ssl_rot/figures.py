@@ -67,6 +67,7 @@ def curves(history: Sequence[Mapping[str, float]], title: str, path: Path) -> Pa
                 marker = "o" if len(history) == 1 else ""  # a line of one point is invisible
                 axes.plot(epochs, values, dash, color=colour, label=split, marker=marker)
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -10,16 +10,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 
+from ssl_rot.compute import Compute, resolve
 from ssl_rot.config import flatten
 from ssl_rot.data import Dataset, Source
 from ssl_rot.errors import UserError, WeightsError, as_text
 from ssl_rot.keys import Keys, compute_keys
 from ssl_rot.pretext import Pretext
 from ssl_rot.tracking import WEIGHTS, Tracker
-from ssl_rot.train import Compute
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def set_up(
     Raises:
         UserError: data or weights are missing, or not what the config says.
     """
-    compute = _compute(config["device"], config["precision"])
+    compute = resolve(config["device"], config["precision"])
     data = _load(config["dataset"], config["seed"])
     weights = _starting_weights(config["model"].get("weights"), tracker, folder)
     keys = compute_keys(
@@ -123,25 +122,6 @@ def _source(node: str) -> Source:
     """The jobs of a sweep mostly share their data: read it once a process."""
     source: Source = build(json.loads(node))
     return source
-
-
-def _compute(device: str, precision: str) -> Compute:
-    if device == "auto":
-        mps = torch.backends.mps.is_available()
-        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    if precision == "auto":
-        precision = "bf16" if _has_bf16(device) else "fp32"
-    return Compute(torch.device(device), precision)
-
-
-def _has_bf16(device: str) -> bool:
-    """Whether the hardware itself computes in bfloat16; emulation is slower than float32."""
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        there = torch.cpu.get_capabilities()
-        return any(there.get(name) for name in ("avx512_bf16", "amx_bf16", "amx_tile"))
-    return False
 
 
 def _starting_weights(name: str | None, tracker: Tracker, folder: Path) -> Path | None:

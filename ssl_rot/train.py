@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,40 +15,16 @@ from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from ssl_rot import freeze
+from ssl_rot.compute import Compute
 from ssl_rot.data import Batches
 from ssl_rot.errors import NonFiniteLoss
+from ssl_rot.features import Features, precompute
 from ssl_rot.models import Classifier
 from ssl_rot.schedules import Schedule
 from ssl_rot.seeding import seeded
 
 Record = dict[str, float]
 """One epoch's numbers by metric name."""
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Where and in what precision to compute: ``precision`` is ``fp32`` or ``bf16``."""
-
-    device: torch.device
-    precision: str
-
-    @property
-    def layout(self) -> torch.memory_format:
-        """Convolutions are faster with the channels last, except where Metal runs them."""
-        mps = self.device.type == "mps"
-        return torch.contiguous_format if mps else torch.channels_last
-
-    def place(self, model: nn.Module) -> None:
-        """Moves a model to the device and into its layout, in place."""
-        model.to(self.device)
-        model.to(memory_format=self.layout)
-
-    def logits(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """float32 logits ``[B, K]`` of a batch on the device; losses are not left to bfloat16."""
-        bf16 = self.precision == "bf16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
-            logits: Tensor = model(inputs.contiguous(memory_format=self.layout))
-        return logits.float()
 
 
 class Meter:
@@ -83,7 +58,11 @@ class Meter:
 
 
 def evaluate(
-    model: nn.Module, batches: Batches, loss_fn: nn.Module, compute: Compute, label: str = "test"
+    model: nn.Module,
+    batches: Batches | Features,
+    loss_fn: nn.Module,
+    compute: Compute,
+    label: str = "test",
 ) -> tuple[float, float]:
     """Mean loss and accuracy of ``model`` in eval mode over the whole split, per sample."""
     meter = Meter()
@@ -159,6 +138,9 @@ def fit(
         history = list(state["history"])
         if history and schedule.early_stop.reached(history[-1]):
             return history
+    network, train, evaluations = _without_backbone(
+        model, train, evaluations, policy, compute, schedule.epochs
+    )
     for epoch in range(len(history) + 1, schedule.epochs + 1):
         started = time.perf_counter()
         frozen = policy.frozen(stages, epoch)
@@ -167,12 +149,14 @@ def fit(
         with seeded(seed, phase, "noise", epoch):  # what the network itself draws, such as dropout
             freeze.train_mode(model, frozen)
             meter = _train_epoch(
-                model, train, loss_fn, optimizer, scheduler, schedule, compute, epoch, phase
+                network, train, loss_fn, optimizer, scheduler, schedule, compute, epoch, phase
             )
         record: Record = dict(zip(("train_loss", "train_acc"), meter.means(), strict=True))
         trained = time.perf_counter() - started
         for prefix, batches in evaluations.items():
-            loss, accuracy = evaluate(model, batches, loss_fn, compute, f"{phase} {epoch} {prefix}")
+            loss, accuracy = evaluate(
+                network, batches, loss_fn, compute, f"{phase} {epoch} {prefix}"
+            )
             if not math.isfinite(loss):  # the last step broke the weights after its own loss
                 raise NonFiniteLoss(phase, epoch, len(train), lr, _lr_key(phase))
             record |= {f"{prefix}_loss": loss, f"{prefix}_acc": accuracy}
@@ -191,9 +175,32 @@ def fit(
     return history
 
 
-def _train_epoch(
+def _without_backbone(
     model: Classifier,
     train: Batches,
+    evaluations: Mapping[str, Batches],
+    policy: freeze.Policy,
+    compute: Compute,
+    epochs: int,
+) -> tuple[nn.Module, Batches | Features, Mapping[str, Batches | Features]]:
+    """The head and its features, if the backbone stands still to the end; else what was given."""
+    stages = model.backbone.stage_names
+    given: dict[str, Batches] = {"train": train, **evaluations}
+    ready: dict[str, Features] = {}
+    if policy.frozen(stages, epochs) == frozenset(stages):
+        for name, batches in given.items():
+            features = precompute(batches, model.backbone, compute)
+            if features is None:
+                break
+            ready[name] = features
+        else:
+            return model.head, ready.pop("train"), ready
+    return model, train, evaluations
+
+
+def _train_epoch(
+    model: nn.Module,
+    train: Batches | Features,
     loss_fn: nn.Module,
     optimizer: Optimizer,
     scheduler: LRScheduler | None,

@@ -75,21 +75,27 @@ class Batches:
         """Steps per epoch."""
         return len(self.sizes)
 
+    @property
+    def same_every_epoch(self) -> bool:
+        """Whether an image always looks the same: nothing random happens to its pixels."""
+        return self.augment is None or not (self.augment.crop_padding or self.augment.flip)
+
+    def rows(self, epoch: int) -> Iterator[Tensor]:
+        """The images of each batch of an epoch, as int64 row numbers on the CPU."""
+        order = torch.arange(len(self.images))
+        if self.shuffle:
+            draws = generator(self.seed, self.stream, "order", epoch)
+            order = torch.randperm(len(order), generator=draws)
+        return iter(torch.split(order, self.sizes))
+
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All batches of one epoch.
 
         Yields:
             float32 ``[B, C, H, W]`` and int64 ``[B]``, on the device (``T*B`` with ``turn``).
         """
-        count = len(self.images)
-        order = torch.arange(count)
-        if self.shuffle:
-            order = torch.randperm(
-                count, generator=generator(self.seed, self.stream, "order", epoch)
-            )
-        if isinstance(self.images, Tensor):
-            order = order.to(self.images.device)
-        for step, index in enumerate(torch.split(order, self.sizes)):
+        for step, rows in enumerate(self.rows(epoch)):
+            index = rows.to(self.images.device) if isinstance(self.images, Tensor) else rows
             pixels = self.images[index].to(self.device, non_blocking=True)
             if self.augment is not None:
                 draws = generator(self.seed, self.stream, "augment", epoch, step)

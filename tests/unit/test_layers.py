@@ -11,8 +11,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "ssl_rot"
 
 LAYERS = (
-    {"errors", "seeding", "confdir", "interrupt"},
+    {"errors", "seeding", "confdir", "interrupt", "compute"},
     {"config", "data", "models", "losses", "schedules", "freeze", "keys"},
+    {"features"},
     {"train", "checkpoint", "figures", "history"},
     {"pretext"},
     {"tracking"},
