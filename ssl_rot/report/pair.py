@@ -30,7 +30,6 @@ def pair_runs(
         - ``cell``: number of the cell: all pairs that are alike but for the seed
         - ``seed``; ``rotation_run_id``, ``rotation_run_name``, and the same of ``supervised``
         - ``metric``; ``rotation``, ``supervised``: its last value; ``difference`` of the two
-        - ``params.*`` of the rotation run
         - ``epochs_to_match``: first epoch of the rotation run as good as its partner's last
         - ``supervised_epochs``: how many the partner took
         - ``pretext_run_id``, ``pretext_acc``, ``pretext_images``, ``pretext_seconds``,
@@ -40,6 +39,7 @@ def pair_runs(
         - ``equal_images``: a number of images that both arms have processed, pretext included;
           ``equal_images_difference``: of the metric there; ``equal_images_run_id``: of the
           supervised-only run taken, alike but for ``schedule.epochs``
+        - ``params.*`` of the rotation run
 
     Raises:
         ConfigError: the metric is none of ours, or no run has it.
@@ -73,13 +73,18 @@ def pair_runs(
         table[f"{arm}_run_name"] = side["run_name"]
         table[arm] = side[f"metrics.{metric}"].astype(float)
     table["difference"] = table["rotation"] - table["supervised"]
-    table = pd.concat([table, pairs.filter(like="params.")], axis=1)
     table = table.join(costs(pairs, partners, runs, supervised, lines, metric))
+    table = table.join(pairs.filter(like="params."))
+    table = table.sort_values(["cell", "seed"], key=lambda c: pd.to_numeric(c, errors="coerce"))
 
     alone = usable.drop(index=[*pairs["run_id"].unique(), *pairs["partner"].unique()])
     reasons.update(partnerless(alone, rotation, supervised))
     table = pd.concat([table, _alone(downstream, reasons)], ignore_index=True)
-    return table.assign(metric=metric)
+    table.insert(3, "metric", metric)
+    # Params of other kinds of runs, as of the sweep's, have columns in `runs` too.
+    return table[
+        [c for c in map(str, table) if not c.startswith("params.") or table[c].notna().any()]
+    ]
 
 
 def check_metric(runs: pd.DataFrame, metric: str) -> None:

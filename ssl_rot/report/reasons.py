@@ -32,7 +32,9 @@ def unfit(downstream: pd.DataFrame, metric: str, lines: Curves) -> pd.Series[str
         first = mask & (reasons == "")
         reasons[first] = reason if isinstance(reason, str) else reason[first]
 
-    give(downstream["status"] != "FINISHED", "not FINISHED: " + downstream["status"].astype(str))
+    error = downstream.get(f"tags.{Tag.ERROR}", pd.Series(index=downstream.index, dtype=object))
+    why = (" (" + error.astype(object) + ")").fillna("")
+    give(downstream["status"] != "FINISHED", "not FINISHED: " + downstream["status"] + why)
     needed = downstream.reindex(columns=[ARM, CONFIG, PAIR, "params.seed"])
     give(needed.isna().any(axis=1), "its arm, config_key, pair_key or seed is missing")
     finished = downstream[reasons == ""].sort_values("start_time", kind="stable")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,9 +11,9 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-import ssl_rot
 from ssl_rot.report.cost import curves
 from ssl_rot.report.figures import FIGURE_NAMES, Drawing, draw_all
+from ssl_rot.report.provenance import commands, versions
 from ssl_rot.report.settings import spoken
 from ssl_rot.report.style import save, styled
 from ssl_rot.report.tables import (
@@ -31,7 +28,6 @@ from ssl_rot.report.tables import (
 
 MOST_VERDICTS = 40
 MOST_PAIRS = 500
-COMMAND = "tags.ssl_rot.command"
 
 
 @dataclass(frozen=True)
@@ -92,9 +88,9 @@ def render(
         "left_out": Table(left_out.columns, left_out.rows[:MOST_PAIRS]),
         "left_out_hidden": max(0, len(left_out.rows) - MOST_PAIRS),
         "reasons": counted(row[-1].text for row in left_out.rows),
-        "commands": counted(runs[COMMAND].dropna()) if COMMAND in runs else [],
+        "commands": commands(runs),
         "own_command": own_command,
-        "versions": _versions(runs),
+        "versions": versions(runs),
         "style": Markup((package / "report.css").read_text()),
         "script": Markup((package / "report.js").read_text()),
     }
@@ -118,21 +114,3 @@ def _place(drawing: Drawing, folder: Path) -> _Placed:
 def _markdown(text: str) -> Markup:
     """Text as text: neither HTML nor the end of a table's column."""
     return Markup(str(escape(text)).replace("|", "&#124;").replace("`", "&#96;"))
-
-
-def _versions(runs: pd.DataFrame) -> Sequence[tuple[str, list[tuple[str, int]]]]:
-    """Of what made the runs, as far as they recorded it, and of what made this report."""
-    names = {
-        "tags.ssl_rot.version": "ssl_rot (runs)",
-        "tags.mlflow.source.git.commit": "commit (runs)",
-    }
-    names |= {
-        column: column.removeprefix("tags.version.") + " (runs)"
-        for column in map(str, runs)
-        if column.startswith("tags.version.")
-    }
-    found = [(n, counted(runs[c].dropna())) for c, n in names.items() if c in runs]
-    own = {"ssl_rot": ssl_rot.__version__, "Python": platform.python_version()}
-    own |= {name: version(name) for name in ("mlflow", "pandas", "scipy", "matplotlib")}
-    made = ", ".join(f"{name} {number}" for name, number in own.items())
-    return [*found, ("this report", [(made, 1)])]

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-# Without effect, or with one that `pair_key` holds in a better form: what `precision=auto` came to,
-# the content of the weights file, the fingerprint of the data.
-WITHOUT_EFFECT = (
-    *("tracking.experiment_name", "tracking.uri", "device", "resume", "pretext.reuse"),
-    *("precision", "model.weights", "dataset.root", "dataset.source.root"),
-)
+# Where and how a run is recorded or found again.
+WITHOUT_EFFECT = ("tracking.", "checkpoint.", "pretext.reuse")
+# What `pair_key` holds in a better form: what `precision=auto` came to, the content of the weights
+# file, the fingerprint of the data.
+IN_PAIR_KEY = ("precision", "model.weights", "dataset.name", "dataset.root", "dataset.source.root")
 
 
 def effective(columns: Iterable[str]) -> list[str]:
@@ -21,7 +20,11 @@ def effective(columns: Iterable[str]) -> list[str]:
     """
     names = [c.removeprefix("params.") for c in columns if c.startswith("params.")]
     return sorted(
-        f"params.{n}" for n in names if ("." in n or n == "seed") and n not in WITHOUT_EFFECT
+        f"params.{name}"
+        for name in names
+        if ("." in name or name == "seed")
+        and not name.startswith(WITHOUT_EFFECT)
+        and name not in IN_PAIR_KEY
     )
 
 

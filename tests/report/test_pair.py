@@ -57,6 +57,24 @@ def test_what_is_not_finished_is_left_out(runs, status: str) -> None:
     assert reasons(pair_runs(runs.frame())) == {"bad": f"not FINISHED: {status}"}
 
 
+def test_why_a_run_failed_is_told(runs) -> None:
+    runs.arms([0.1, 0.2])
+    bad = runs.downstream("rotation", 5, 0.9, status="FAILED", name="bad")
+    bad.tags["error"] = "NonFiniteLoss: at epoch 3"
+    said = reasons(pair_runs(runs.frame()))
+    assert said == {"bad": "not FINISHED: FAILED (NonFiniteLoss: at epoch 3)"}
+
+
+def test_pairs_are_in_order_and_hold_no_params_of_other_runs(runs) -> None:
+    runs.arms([0.1] * 11)
+    frame = runs.frame().sample(frac=1, random_state=0)
+    sweep = {"run_id": "s", "status": "FINISHED", "tags.ssl_rot.phase": "sweep"}
+    frame = pd.concat([frame, pd.DataFrame([sweep | {"params.overrides": "seed=0"}])])
+    pairs = pair_runs(frame)
+    assert list(pairs["seed"]) == [str(seed) for seed in range(11)]
+    assert "params.overrides" not in pairs
+
+
 def test_the_latest_run_of_a_config_counts(runs) -> None:
     runs.downstream("rotation", 0, 0.9, name="old")
     runs.downstream("supervised", 0, 0.1, name="old supervised")
@@ -138,7 +156,11 @@ def test_a_param_that_only_one_arm_has_is_a_difference(runs) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["device", "precision", "tracking.uri", "dataset.root", "model.weights", "pretext.reuse"]
+    "key",
+    [
+        *("device", "precision", "resume", "tracking.uri", "tracking.parent_run_id"),
+        *("checkpoint.every", "dataset.root", "model.weights", "pretext.reuse"),
+    ],
 )
 def test_what_cannot_change_a_result_does_not_part_pairs(runs, key: str) -> None:
     runs.arms([0.1, 0.2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -103,12 +104,17 @@ def test_names_that_look_like_markup_are_text(runs, tmp_path: Path) -> None:
 
 def test_commands_and_versions_are_told(sweep, tmp_path: Path) -> None:
     frame = sweep.frame()
-    frame["tags.ssl_rot.command"] = "python -m ssl_rot.run +experiment=rotation"
+    parent = {"run_id": "p" * 32, "tags.ssl_rot.phase": "sweep", "run_name": "sweep"}
+    parent["tags.ssl_rot.command"] = "/home/me/ssl_rot/run.py --multirun seed=0,1 'a.b=[1, 2]'"
+    downstream = frame["tags.ssl_rot.phase"] == "downstream"
+    frame.loc[downstream, "tags.mlflow.parentRunId"] = parent["run_id"]
     frame["tags.version.torch"] = ["2.14.1"] * (len(frame) - 1) + ["2.13.0"]
     frame["tags.mlflow.source.git.commit"] = "0123abcd"
-    text = rendered(sweep, tmp_path, frame).read_text()
-    assert "python -m ssl_rot.run +experiment=rotation" in text
-    assert f"2.14.1 ({len(frame) - 1} runs), 2.13.0 (1 runs)" in text
+    frame = pd.concat([frame, pd.DataFrame([parent])], ignore_index=True)
+    text = html.unescape(rendered(sweep, tmp_path, frame).read_text())
+    assert "<code>python -m ssl_rot.run --multirun seed=0,1 'a.b=[1, 2]'</code>" in text
+    assert f"{downstream.sum()} runs</span>" in text
+    assert f"2.14.1 ({len(frame) - 2} runs), 2.13.0 (1 run)" in text
     assert "0123abcd" in text
     assert "python -m report" in text
 
