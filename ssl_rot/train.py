@@ -138,7 +138,7 @@ def fit(
         history = list(state["history"])
         if history and schedule.early_stop.reached(history[-1]):
             return history
-    network, train, evaluations = _without_backbone(
+    network, batches, splits = _without_backbone(
         model, train, evaluations, policy, compute, schedule.epochs
     )
     for epoch in range(len(history) + 1, schedule.epochs + 1):
@@ -149,7 +149,7 @@ def fit(
         with seeded(seed, phase, "noise", epoch):  # what the network itself draws, such as dropout
             freeze.train_mode(model, frozen)
             meter = _train_epoch(
-                network, train, loss_fn, optimizer, scheduler, schedule, compute, epoch, phase
+                network, batches, loss_fn, optimizer, scheduler, schedule, compute, epoch, phase
             )
         record: Record = dict(zip(("train_loss", "train_acc"), meter.means(), strict=True))
         trained = time.perf_counter() - started
