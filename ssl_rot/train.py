@@ -153,10 +153,8 @@ def fit(
             )
         record: Record = dict(zip(("train_loss", "train_acc"), meter.means(), strict=True))
         trained = time.perf_counter() - started
-        for prefix, batches in evaluations.items():
-            loss, accuracy = evaluate(
-                network, batches, loss_fn, compute, f"{phase} {epoch} {prefix}"
-            )
+        for prefix, split in splits.items():
+            loss, accuracy = evaluate(network, split, loss_fn, compute, f"{phase} {epoch} {prefix}")
             if not math.isfinite(loss):  # the last step broke the weights after its own loss
                 raise NonFiniteLoss(phase, epoch, len(train), lr, _lr_key(phase))
             record |= {f"{prefix}_loss": loss, f"{prefix}_acc": accuracy}
