@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "ssl_rot"
 
 LAYERS = (
-    {"errors", "seeding", "confdir", "interrupt", "compute"},
+    {"errors", "seeding", "confdir", "interrupt", "compute", "ranges"},
     {"config", "data", "models", "losses", "schedules", "freeze", "keys"},
     {"features"},
     {"train", "checkpoint", "figures", "history"},
