@@ -11,8 +11,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "ssl_rot"
 
 LAYERS = (
-    {"errors", "seeding", "confdir", "interrupt", "compute", "ranges"},
-    {"config", "data", "models", "losses", "schedules", "freeze", "keys"},
+    {"errors", "seeding", "confdir", "interrupt", "compute"},
+    {"config", "data", "models", "losses", "schedules", "freeze", "keys", "ranges"},
     {"features"},
     {"train", "checkpoint", "figures", "history"},
     {"pretext"},
@@ -21,7 +21,7 @@ LAYERS = (
 )
 # Within a layer modules are strangers, apart from the entry's, and from
 NEIGHBOURS = {
-    "config": {"models"},  # tries whether a model can be built
+    "config": {"models", "ranges"},  # tries whether a model can be built
     "freeze": {"models"},
 }
 # The report reads what MLflow holds, and knows a run by its names alone.
