@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import tempfile
 from pathlib import Path
 
 import hydra
@@ -36,7 +37,6 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
     from ssl_rot.report.tables import counted, headline, left_out_table, verdict_table
 
     by = _keys(cfg.by)
-    out = _folder(cfg.out)
     runs = load_runs(cfg.experiment_name, where=cfg.where, since=cfg.since, uri=cfg.tracking.uri)
     check_metric(runs, cfg.metric)
     sweep = sweep_of(runs) if cfg.log else None
@@ -50,6 +50,8 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
         + (f", since {cfg.since}" if cfg.since is not None else "")
         + f": {(pairs['left_out'] == '').sum()} pairs in {len(cells)} cells."
     )
+    out = _folder(cfg.out)
+    own_command = without_password(own_command)
     page = render(runs, histories, pairs, cells, out, scope=scope, own_command=own_command)
     if sweep is not None:
         publish(runs.attrs["uri"], sweep, out)
@@ -79,7 +81,8 @@ def _folder(out: str) -> Path:
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.html").touch()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise ConfigError(
             [f"out={out} cannot be written ({error.strerror}); take another folder"]

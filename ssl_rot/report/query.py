@@ -15,6 +15,7 @@ from ssl_rot.report.sql import Database
 from ssl_rot.report.store import experiment_ids, is_database, open_store, without_password
 from ssl_rot.tracking import Tag
 
+MAY_HOLD_PASSWORD = ("params.tracking.uri", "params.overrides", f"tags.{Tag.COMMAND}")
 CURVES = ("train_loss", "train_acc", "test_loss", "test_acc")
 COSTS = ("images_processed", "epoch_seconds")
 PRETEXT = ("pretext/test_acc", "pretext/images_processed", "pretext/epoch_seconds")
@@ -66,6 +67,9 @@ def load_runs(
     for column in ("start_time", "end_time"):
         runs[column] = pd.to_datetime(runs[column], unit="ms", utc=True)
     runs = runs.drop_duplicates("run_id", ignore_index=True)  # a page may move while we read
+    for column in MAY_HOLD_PASSWORD:
+        if column in runs:  # a report is for sending about
+            runs[column] = runs[column].map(without_password, na_action="ignore")
     runs.attrs["uri"] = client.tracking_uri
     return runs
 

@@ -178,6 +178,16 @@ def test_numbers_take_little_memory(runs, store_uri: str) -> None:
     assert histories.memory_usage(index=False).sum() / len(histories) < 32
 
 
+def test_passwords_in_addresses_are_not_passed_on(runs, store_uri: str) -> None:
+    uri = "postgresql://me:secret@host/mlflow"
+    runs.arms([0.1, 0.2], tracking__uri=uri)
+    runs.made[1].tags["command"] = f"run.py --multirun tracking.uri={uri} seed=0"
+    runs.write(store_uri)
+    text = load_runs(uri=store_uri).to_csv()
+    assert "secret" not in text
+    assert "tracking.uri=postgresql://me:***@host/mlflow seed=0" in text
+
+
 @pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "31.5.2026"])
 def test_a_date_that_is_none(since: str) -> None:
     with pytest.raises(ConfigError, match=rf"since={since} is not a date; .*2026-05-31"):
