@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import NDArray
 from scipy import stats
 
 from ssl_rot.report.cost import Curves
 from ssl_rot.report.settings import spoken, unit
-from ssl_rot.report.statistics import LABELS, label, natural, setting_keys
-from ssl_rot.report.style import ARM_LOOKS, GROUP_MARKERS, VERDICT_LOOKS, Look, styled
+from ssl_rot.report.statistics import LABELS, cell_of, label, natural, setting_keys
+from ssl_rot.report.style import (
+    ARM_LOOKS,
+    GROUP_COLOURS,
+    GROUP_MARKERS,
+    VERDICT_LOOKS,
+    Look,
+    styled,
+)
 
 # More than this and a figure cannot be read; the captions say what was left to the tables.
 MOST_CURVES = 6
@@ -157,14 +166,9 @@ def by_labels(cells: pd.DataFrame) -> Drawing | None:
 def curves(cells: pd.DataFrame, compared: pd.DataFrame, lines: Curves) -> list[Drawing]:
     """Loss and accuracy by epoch, on test and train, for the first cells."""
     drawings = []
-    keys = setting_keys(cells)
-    for number, settings in enumerate(cells[keys].head(MOST_CURVES).to_numpy()):
-        inside = np.logical_and.reduce(
-            [compared[f"params.{k}"] == v for k, v in zip(keys, settings, strict=True)],
-            initial=True,
-        )
-        name = cells["cell"].iloc[number]
-        drawing = _curves_of(name, number, compared[np.broadcast_to(inside, len(compared))], lines)
+    rows = cell_of(compared, cells)
+    for row, name in enumerate(cells["cell"].head(MOST_CURVES)):
+        drawing = _curves_of(name, row + 1, compared[rows == row], lines)
         drawings += [drawing] if drawing is not None else []
     return drawings
 
@@ -195,7 +199,7 @@ def _curves_of(name: str, number: int, pairs: pd.DataFrame, lines: Curves) -> Dr
     seeds = pairs["seed"].nunique()
     band = "with the 95 % t band of each arm" if seeds > 1 else "one seed, so without a band"
     return Drawing(
-        f"curves-{number + 1}",
+        f"curves-{number}",
         f"Curves: {name}",
         f"Mean over {seeds} seed{'s' * (seeds > 1)}, {band}; a loss band wider than twice the "
         "largest loss is cut.",
@@ -250,8 +254,7 @@ def pretext_gain(cells: pd.DataFrame, compared: pd.DataFrame) -> Drawing | None:
         )  # fmt: skip
     axes.set_xlabel("accuracy on the turned test images, last pretext epoch (%)")
     axes.set_ylabel(f"rotation less supervised-only\n({points} of {spoken(metric)})")
-    if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside lower center", ncols=2)
+    _names_below(figure, *axes.get_legend_handles_labels())
     return Drawing(
         "pretext",
         "Pretext accuracy against downstream gain",
@@ -264,24 +267,13 @@ def _groups(
     cells: pd.DataFrame, compared: pd.DataFrame
 ) -> list[tuple[Look, str | None, pd.DataFrame]]:
     """The pairs by cell, or all in one where so many markers could not be told apart."""
-    keys = [f"params.{key}" for key in setting_keys(cells)]
-    if not keys or len(cells) > MOST_NAMED:
+    if not 1 < len(cells) <= MOST_NAMED:
         return [(ARM_LOOKS["rotation"], None, compared)]
-    shades = (
-        "#000000",
-        "#E69F00",
-        "#56B4E9",
-        "#009E73",
-        "#0072B2",
-        "#D55E00",
-        "#CC79A7",
-        "#888888",
-    )
+    rows = cell_of(compared, cells)
+    looks = zip(GROUP_MARKERS, GROUP_COLOURS, strict=True)
     return [
-        (Look(name, shade, "-", marker), _short(name, 44), part)
-        for (_, part), name, shade, marker in zip(
-            _in_order(compared, keys, cells), cells["cell"], shades, GROUP_MARKERS, strict=False
-        )
+        (Look(name, colour, "-", marker), _short(name, 70), compared[rows == row])
+        for row, (name, (marker, colour)) in enumerate(zip(cells["cell"], looks, strict=False))
     ]
 
 
@@ -309,19 +301,15 @@ def accuracy_cost(cells: pd.DataFrame) -> Drawing | None:
         axes.plot(
             x, y, look.marker, color=look.colour, markerfacecolor=face, markersize=7, label=name
         )
-    for number, (x, y) in enumerate(zip(whole, rotation, strict=True), start=1):
-        axes.annotate(str(number), (x, y), (7, -3), textcoords="offset points", fontsize="small")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter())
     axes.set_xlabel("images processed, pretext and downstream together")
     axes.set_ylabel(_axis(metric))
     figure.legend(loc="outside upper center", ncols=3, fontsize="small")
+    _number_ends(axes, whole.to_numpy(float), rotation.to_numpy(float))
     if len(cells) <= MOST_NAMED:
-        names = [f"{number}  {_short(name, 44)}" for number, name in enumerate(cells["cell"], 1)]
-        figure.legend(
-            [Line2D([], [], linestyle="") for _ in names], names, loc="outside lower center",
-            ncols=2, handlelength=0, fontsize="small",
-        )  # fmt: skip
+        names = [f"{number}  {_short(name, 70)}" for number, name in enumerate(cells["cell"], 1)]
+        _names_below(figure, [Line2D([], [], linestyle="") for _ in names], names, handlelength=0)
     return Drawing(
         "cost",
         f"{spoken(metric).capitalize()} against cost",
@@ -331,13 +319,25 @@ def accuracy_cost(cells: pd.DataFrame) -> Drawing | None:
     )
 
 
-def _in_order(
-    compared: pd.DataFrame, keys: list[str], cells: pd.DataFrame
-) -> list[tuple[object, pd.DataFrame]]:
-    groups = dict(list(compared.groupby(keys)))
-    return [
-        (k, groups[k]) for k in map(tuple, cells[setting_keys(cells)].to_numpy()) if k in groups
-    ]
+def _number_ends(axes: Axes, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> None:
+    """Numbers points from 1, to their right; those that would cover each other are moved apart."""
+    low, high = axes.get_ylim()
+    height, least = -np.inf, 0.035 * (high - low)
+    for row in np.argsort(ys):
+        height = max(ys[row], height + least)
+        axes.annotate(
+            str(row + 1), (xs[row], height), (8, 0), textcoords="offset points",
+            va="center", fontsize="small",
+        )  # fmt: skip
+
+
+def _names_below(figure: Figure, handles: list[Any], names: list[str], **more: Any) -> None:
+    """A legend under the plot, in two columns where the names are short."""
+    if names:
+        columns = 2 if max(map(len, names)) <= 36 else 1
+        figure.legend(
+            handles, names, loc="outside lower center", ncols=columns, fontsize="small", **more
+        )
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

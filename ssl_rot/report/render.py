@@ -83,7 +83,7 @@ def render(
         "verdicts_hidden": max(0, len(verdicts.rows) - MOST_VERDICTS),
         "drawings": placed,
         "numbers": number_table(cells) if len(cells) > 0 else nothing,
-        "pairs": pair_table(pairs, MOST_PAIRS),
+        "pairs": pair_table(pairs, cells, MOST_PAIRS) if len(cells) > 0 else nothing,
         "pairs_hidden": max(0, int((pairs["left_out"] == "").sum()) - MOST_PAIRS),
         "left_out": Table(left_out.columns, left_out.rows[:MOST_PAIRS]),
         "left_out_hidden": max(0, len(left_out.rows) - MOST_PAIRS),

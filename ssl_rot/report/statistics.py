@@ -157,7 +157,7 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
     grouping = ["cell"] if by is None else keys
     for _, cell in compared.groupby(grouping, sort=False, dropna=False):
         settings = {key.removeprefix("params."): cell[key].iloc[0] for key in keys}
-        rows.append({"cell": label(settings), **settings, **_row(cell)})
+        rows.append({"cell": "", **settings, **_row(cell)})
     if not rows:
         return pd.DataFrame(columns=["cell", "metric", "n", "pairs", "difference", "verdict"])
     cells = pd.DataFrame(rows)
@@ -167,7 +167,12 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
     gain = sign * cells["difference"].to_numpy(dtype=float)
     cells["verdict"] = verdicts(gain, cells["p_holm"].to_numpy(dtype=float))
     cells["basis"] = [_basis(row, int(cells["p"].notna().sum())) for row in cells.itertuples()]
-    values = cells[setting_keys(cells)].to_numpy()
+    settings_of_all = cells[setting_keys(cells)]
+    # What is the same everywhere names nothing.
+    naming = settings_of_all.loc[:, (settings_of_all.nunique(dropna=False) > 1) | (len(cells) == 1)]
+    named = naming.astype(str).to_dict("records")
+    cells["cell"] = [label({str(k): v for k, v in settings.items()}) for settings in named]
+    values = settings_of_all.to_numpy()
     order = sorted(range(len(cells)), key=lambda i: [natural(str(v)) for v in values[i]])
     return cells.iloc[order].reset_index(drop=True)
 
@@ -176,6 +181,15 @@ def setting_keys(cells: pd.DataFrame) -> list[str]:
     """The columns that name a cell's settings: those between ``cell`` and ``metric``."""
     columns = [str(column) for column in cells]
     return columns[1 : columns.index("metric")]
+
+
+def cell_of(pairs: pd.DataFrame, cells: pd.DataFrame) -> pd.Series[int]:
+    """The row in ``cells`` of each pair."""
+    keys = setting_keys(cells)
+    settings = map(tuple, cells[keys].astype(str).to_numpy())
+    rows = {key: row for row, key in enumerate(settings)}
+    mine = map(tuple, pairs[[f"params.{key}" for key in keys]].astype(str).to_numpy())
+    return pd.Series([rows[key] for key in mine], index=pairs.index)
 
 
 def _row(cell: pd.DataFrame) -> dict[str, Any]:

@@ -33,7 +33,11 @@ VERDICT_LOOKS = {
     "no clear difference": Look("no clear difference", "#555555", "-", "D"),
     "not enough runs": Look("not enough runs", "#999999", "-", "x"),
 }
-GROUP_MARKERS = "osD^vP*X<>"
+GROUP_MARKERS = "osD^vP*X"
+GROUP_COLOURS = (
+    *("#000000", "#E69F00", "#56B4E9", "#009E73"),
+    *("#0072B2", "#D55E00", "#CC79A7", "#888888"),
+)
 
 _SETTINGS: dict[Any, Any] = {
     "font.size": 9.5,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ssl_rot.report.reasons import ARMS
 from ssl_rot.report.settings import spoken, unit
-from ssl_rot.report.statistics import VERDICTS, setting_keys
+from ssl_rot.report.statistics import VERDICTS, cell_of, setting_keys
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,16 @@ def number_table(cells: pd.DataFrame) -> Table:
     return Table(columns, rows)
 
 
-def pair_table(pairs: pd.DataFrame, most: int) -> Table:
-    """The pairs, the first ``most`` of them."""
-    compared = pairs[pairs["left_out"] == ""].head(most)
+def pair_table(pairs: pd.DataFrame, cells: pd.DataFrame, most: int) -> Table:
+    """The pairs by cell, the first ``most`` of them."""
+    compared = pairs[pairs["left_out"] == ""]
+    rows_of = cell_of(compared, cells).sort_values(kind="stable").head(most) + 1
+    compared = compared.loc[rows_of.index].assign(number=rows_of)
     metric = pairs["metric"].iloc[0]
     factor, points = unit(metric)
     digits = 2 if factor > 1 else 4
     columns = [
+        ("#", "number of the cell"),
         ("seed", ""),
         ("rotation run", "name and MLflow run id"),
         ("supervised-only run", "name and MLflow run id"),
@@ -162,6 +165,7 @@ def pair_table(pairs: pd.DataFrame, most: int) -> Table:
     ]
     rows = [
         [
+            _number(row["number"], 0),
             _text(row["seed"]),
             _text(f"{row['rotation_run_name']} · {row['rotation_run_id']}"),
             _text(f"{row['supervised_run_name']} · {row['supervised_run_id']}"),
