@@ -244,7 +244,7 @@ def pretext_gain(cells: pd.DataFrame, compared: pd.DataFrame) -> Drawing | None:
         return None
     metric = cells["metric"].iloc[0]
     factor, points = unit(metric)
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color="black", linewidth=1)
     for look, name, part in _groups(cells, known):
@@ -283,7 +283,7 @@ def accuracy_cost(cells: pd.DataFrame) -> Drawing | None:
         return None
     metric = cells["metric"].iloc[0]
     factor, _ = unit(metric)
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     whole = cells["rotation_images"] + cells["pretext_images"]
     shared = cells["rotation_images"] + cells["pretext_images_shared"]
@@ -322,12 +322,12 @@ def accuracy_cost(cells: pd.DataFrame) -> Drawing | None:
 def _number_ends(axes: Axes, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> None:
     """Numbers points from 1, to their right; those that would cover each other are moved apart."""
     low, high = axes.get_ylim()
-    height, least = -np.inf, 0.035 * (high - low)
+    height, least = -np.inf, 0.05 * (high - low)
     for row in np.argsort(ys):
         height = max(ys[row], height + least)
         axes.annotate(
             str(row + 1), (xs[row], height), (8, 0), textcoords="offset points",
-            va="center", fontsize="small",
+            va="center", fontsize="small", annotation_clip=False,
         )  # fmt: skip
 
 
@@ -335,6 +335,8 @@ def _names_below(figure: Figure, handles: list[Any], names: list[str], **more: A
     """A legend under the plot, in two columns where the names are short."""
     if names:
         columns = 2 if max(map(len, names)) <= 36 else 1
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + 0.2 * len(names) / columns)
         figure.legend(
             handles, names, loc="outside lower center", ncols=columns, fontsize="small", **more
         )
