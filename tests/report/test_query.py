@@ -164,11 +164,14 @@ def test_an_epoch_that_was_logged_twice_counts_once_with_its_later_value(
     client = runs.write(store_uri)
     run_id = runs.made[1].run_id
     client.log_metric(run_id, "test_acc", 0.42, timestamp=1_800_000_000_000, step=5)
+    # Written later, but of an earlier time: what a slow network may do.
+    client.log_metric(run_id, "test_acc", 0.99, timestamp=1_600_000_000_000, step=6)
     loaded = load_runs(uri=store_uri)
     histories = long(load_histories(loaded))
     line = histories.query("run_id == @run_id and metric == 'test_acc'")
     assert list(line["epoch"]) == list(range(1, 11))
     assert line.loc[line["epoch"] == 5, "value"].item() == 0.42
+    assert line.loc[line["epoch"] == 6, "value"].item() == pytest.approx(0.6 * 6 / 10)
 
 
 def test_numbers_take_little_memory(runs, store_uri: str) -> None:

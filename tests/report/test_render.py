@@ -98,8 +98,19 @@ def test_names_that_look_like_markup_are_text(runs, tmp_path: Path) -> None:
     assert text.count("&lt;img src=x onerror=alert(1)&gt;") >= 4
     markdown = (tmp_path / "report.md").read_text()
     assert "<img" not in markdown
-    rows = [line for line in markdown.splitlines() if line.startswith("|")]
-    assert all(re.fullmatch(r"\|([^|]*\|)+", row.rstrip()) for row in rows)
+    blocks = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
+    assert len(blocks) == 3
+    for block in blocks:  # no name adds a column
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_a_cell_with_one_pair_is_listed_as_left_out(runs, tmp_path: Path) -> None:
+    runs.arms([0.1, 0.12])
+    runs.arms([0.1], dataset__labels_per_class="1")
+    text = rendered(runs, tmp_path).read_text()
+    left_out = text[text.index("<h2>Left out</h2>") :]
+    assert "cell: labels_per_class=1" in left_out
+    assert "fewer than two pairs" in left_out
 
 
 def test_commands_and_versions_are_told(sweep, tmp_path: Path) -> None:
