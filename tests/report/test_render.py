@@ -18,6 +18,7 @@ from ssl_rot.report.cost import curves
 from ssl_rot.report.figures import draw_all
 from ssl_rot.report.render import render
 from ssl_rot.report.style import ARM_LOOKS, VERDICT_LOOKS
+from ssl_rot.report.tables import pair_table
 
 EVIL = "<img src=x onerror=alert(1)> | `$x_1$`"
 
@@ -102,6 +103,15 @@ def test_names_that_look_like_markup_are_text(runs, tmp_path: Path) -> None:
     assert len(blocks) == 3
     for block in blocks:  # no name adds a column
         assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_the_pairs_stand_by_the_number_of_their_cell(runs) -> None:
+    runs.arms([0.1, 0.12], dataset__labels_per_class="20")
+    runs.arms([0.3, 0.32], dataset__labels_per_class="1")
+    pairs = pair_runs(runs.frame())
+    rows = pair_table(pairs, compare(pairs), most=3).rows
+    assert [row[0].text for row in rows] == ["1", "1", "2"]
+    assert [row[-1].text for row in rows] == ["+30.00", "+32.00", "+10.00"]
 
 
 def test_a_cell_with_one_pair_is_listed_as_left_out(runs, tmp_path: Path) -> None:

@@ -170,6 +170,14 @@ def test_cells_are_named_by_what_tells_them_apart_in_natural_order(runs) -> None
     assert cells["cell"].nunique() == len(cells) == 8
 
 
+def test_a_setting_that_is_the_same_in_all_cells_names_none(runs) -> None:
+    runs.arms([0.1, 0.2])
+    runs.arms([0.1, 0.2], freeze="backbone", freeze___target_="Frozen")
+    cells = compare(pair_runs(runs.frame()))
+    assert list(cells["cell"]) == ["freeze=backbone", "freeze=none"]
+    assert list(cells["dataset.labels_per_class"]) == ["5", "5"]  # a column all the same
+
+
 def test_by_averages_within_a_seed_before_it_counts(runs) -> None:
     """Four settings with the same three seeds are three observations, not twelve."""
     effects = {0: 0.10, 1: 0.02, 2: 0.06}
