@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,5 +101,10 @@ def read(path: Path) -> dict[str, Any]:
     if not content.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
         raise ValueError(f"{path} is cut short, changed, or no checkpoint of ours")
     # A matching hash says that the file is whole, not who wrote it: no pickled code is run.
-    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(payload), map_location="cpu", weights_only=True
+        )
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise ValueError(f"{path} holds what no checkpoint of ours does") from error
     return state

@@ -63,9 +63,10 @@ class Interrupts:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Inside the block a signal waits for :meth:`raise_pending`."""
+        """Inside the block a signal waits for :meth:`raise_pending`, at the latest for its end."""
         self._training = True
         try:
             yield
         finally:
             self._training = False
+        self.raise_pending()

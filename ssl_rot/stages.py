@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def finished(job: Job) -> Phase | None:
 
 
 def _finished(job: Job, phase: str, run: Run) -> Phase:
-    run_id, folder = run.info.run_id, job.folder / phase
+    run_id, folder = run.info.run_id, _claim(job.folder / phase)
     weights = job.tracker.artifact(run_id, WEIGHTS, folder)
     history = History(job.tracker.artifact(run_id, HISTORY, folder))
     return Phase(run_id, weights, [*history.rows.values()], reused=True)
@@ -226,13 +227,25 @@ class _Recording:
             log.warning("%s. Training goes on; the numbers are in %s", error, history.path)
 
 
+def _claim(folder: Path) -> Path:
+    """Makes a folder that no other run has, even where two were given the same output directory."""
+    for number in count(2):
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            folder = folder.with_name(f"{folder.name.partition('-')[0]}-{number}")
+    return folder
+
+
 @contextmanager
 def _recorded(job: Job, phase: str, tags: dict[str, str]) -> Iterator[_Recording]:
     """Opens the MLflow run of a phase, or with ``resume=true`` the one that was interrupted."""
     key_tag = Tag.CONFIG_KEY
     unfinished = job.tracker.unfinished(phase, key_tag, tags[key_tag]) if job.resume else None
-    folder = job.folder / phase
-    if unfinished is not None:
+    if unfinished is None:
+        folder = _claim(job.folder / phase)
+    else:
         folder = Path(unfinished.data.tags[Tag.FOLDER])
         log.info("Going on with run %s in %s", unfinished.info.run_id, folder)
     name = f"{job.arm if phase == 'downstream' else phase}-{job.data.name}-seed{job.seed}"
