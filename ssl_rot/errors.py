@@ -74,4 +74,4 @@ class NonFiniteLoss(UserError):
 
 
 class SweepFailed(UserError):
-    """Jobs of a sweep did not finish; the others are not touched by that."""
+    """A sweep, or a job of one, did not finish; its other jobs are not touched by that."""

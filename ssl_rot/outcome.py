@@ -2,67 +2,109 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from mlflow.entities import Run
 
 from ssl_rot.tracking import Tag, Tracker
 
 if TYPE_CHECKING:
-    from ssl_rot.plan import Plan
+    from ssl_rot.plan import Plan, Planned
 
 NO_RECORD = "no run in MLflow: its process ended before it began"
+_COLUMNS = ["job", "overrides", "status", "test_acc", "val_acc", "error", "run_id"]
+
+Row = dict[str, Any]
 
 
 def outcomes(tracker: Tracker, parent: str, plan: Plan | None) -> pd.DataFrame:
     """One row a job.
 
+    Args:
+        tracker: of the sweep.
+        parent: the sweep's run.
+        plan: of the sweep; without one the rows are the downstream runs that there are.
+
     Returns:
         Columns ``job`` (its number), ``overrides`` (what sets it apart from the other jobs),
-        ``status`` (MLflow's, or ``MISSING``), ``test_acc`` (last epoch), ``error`` (a line) and
-        ``run_id``. Without a plan the rows are the downstream runs there are.
+        ``status`` (MLflow's, or ``MISSING``), ``test_acc`` and ``val_acc`` (last epoch), ``error``
+        (a line) and ``run_id``.
     """
-    runs = sorted(tracker.children(parent), key=lambda run: run.info.start_time)
-    by_key: dict[str, dict[str, object]] = {}
-    for run in runs:
-        tags, metrics = run.data.tags, run.data.metrics
-        key = tags.get(Tag.CONFIG_KEY, run.info.run_id)
-        by_key[key] = {
-            "status": run.info.status,
-            "test_acc": metrics.get("test_acc", float("nan")),
-            "error": tags.get(Tag.ERROR, "") if run.info.status != "FINISHED" else "",
-            "run_id": run.info.run_id,
-            "phase": tags.get(Tag.PHASE),
-        }
+    children = sorted(tracker.children(parent), key=lambda run: run.info.start_time)
     if plan is None:
+        rows = _chosen([run for run in children if run.data.tags[Tag.PHASE] == "downstream"])
+    else:
+        early = tracker.tags(parent, f"{Tag.JOB_ERROR}.")
+        by_key = {run.data.tags[Tag.CONFIG_KEY]: run for run in children}
         rows = [
-            {"job": number, "overrides": "", **row}
-            for number, row in enumerate(by_key.values())
-            if row["phase"] == "downstream"
+            {"job": job.number, **_outcome(tracker, job, by_key, early.get(str(job.number)))}
+            for job in plan.jobs
         ]
-        return _frame(rows)
-    common = set.intersection(*(set(job.overrides) for job in plan.jobs)) if plan.jobs else set()
-    rows = []
-    for job in plan.jobs:
-        row = by_key.get(job.keys.config)
-        if row is None and job.finished:
-            found = tracker.find("downstream", Tag.CONFIG_KEY, job.keys.config)
-            assert found is not None
-            accuracy, run_id = found.data.metrics["test_acc"], found.info.run_id
-            row = {"status": "FINISHED", "test_acc": accuracy, "error": "", "run_id": run_id}
-        if row is None and job.keys.pretext in by_key:
-            pretext = by_key[str(job.keys.pretext)]
-            if pretext["status"] != "FINISHED":
-                row = pretext
-        if row is None:
-            row = {"status": "MISSING", "test_acc": float("nan"), "error": NO_RECORD, "run_id": ""}
-        own = [item for item in job.overrides if item not in common] or list(job.overrides)
-        rows.append({"job": job.number, "overrides": " ".join(own), **row})
-    return _frame(rows)
+        common = set.intersection(*(set(job.overrides) for job in plan.jobs))
+        for row, job in zip(rows, plan.jobs, strict=True):
+            own = [item for item in job.overrides if item not in common]
+            row["overrides"] = " ".join(own or job.overrides)
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _frame(rows: list[dict[str, object]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["job", "overrides", "status", "test_acc", "error", "run_id"])
+def _row(run: Run) -> Row:
+    finished = run.info.status == "FINISHED"
+    return {
+        "status": run.info.status,
+        "test_acc": run.data.metrics.get("test_acc"),
+        "val_acc": run.data.metrics.get("val_acc"),
+        "error": "" if finished else run.data.tags.get(Tag.ERROR, ""),
+        "run_id": run.info.run_id,
+    }
+
+
+def _outcome(tracker: Tracker, job: Planned, by_key: dict[str, Run], early: str | None) -> Row:
+    run = by_key.get(job.keys.config)
+    if run is None and job.finished:
+        run = tracker.find("downstream", Tag.CONFIG_KEY, job.keys.config)
+    if run is not None:
+        return _row(run)
+    if early is not None:
+        return {"status": "FAILED", "error": early}
+    pretext = by_key.get(str(job.keys.pretext))
+    if pretext is not None and pretext.info.status != "FINISHED":
+        return _row(pretext)
+    return {"status": "MISSING", "error": NO_RECORD}
+
+
+def _chosen(runs: list[Run]) -> list[Row]:
+    """Rows of jobs that nobody planned: told apart by the params that differ."""
+    params = [run.data.params.items() for run in runs]
+    common = set.intersection(*map(set, params)) if len(params) > 1 else set()
+    return [
+        {
+            "job": number,
+            # The optimizer's own keys repeat those of the schedule.
+            "overrides": " ".join(
+                f"{k}={v}"
+                for k, v in sorted(own)
+                if ".optimizer." not in k and ".scheduler." not in k
+            ),
+            **_row(run),
+        }
+        for number, run in enumerate(runs)
+        for own in [run.data.params.items() - common]
+    ]
+
+
+def mark_best(tracker: Tracker, table: pd.DataFrame) -> None:
+    """Tags the finished run that is best on the validation split, and tells of it."""
+    finished = table[table["status"] == "FINISHED"]
+    if finished.empty:
+        return
+    best = finished.iloc[int(finished["val_acc"].astype(float).argmax())]
+    for run_id in finished["run_id"]:
+        tracker.tag(run_id, Tag.BEST, str(run_id == best["run_id"]).lower())
+    print(
+        f"\nBest on the validation split: job {best['job']} with {best['val_acc']:.4f}, "
+        f"{best['overrides']} (run {best['run_id']}, tag {Tag.BEST})"
+    )
 
 
 def print_table(table: pd.DataFrame) -> None:

@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_rot.config import validate
@@ -21,11 +23,20 @@ from ssl_rot.tracking import Tag, Tracker
 
 @dataclass(frozen=True)
 class Planned:
-    """A job: its number, what was overridden for it, and its keys."""
+    """A job.
+
+    Args:
+        number: Hydra's.
+        overrides: what was overridden for it.
+        keys: by which it is recognised.
+        reuse: whether it takes pretext weights that are there.
+        finished: whether it need not run.
+    """
 
     number: int
     overrides: tuple[str, ...]
     keys: Keys
+    reuse: bool
     finished: bool
 
 
@@ -37,71 +48,90 @@ class Plan:
 
     def describe(self, tracker: Tracker) -> str:
         """The plan in two lines."""
-        different = {job.keys.config for job in self.jobs}
-        done = {job.keys.config for job in self.jobs if job.finished}
-        pretexts = {job.keys.pretext for job in self.jobs if job.keys.pretext and not job.finished}
-        known = sum(tracker.find("pretext", Tag.PRETEXT_KEY, key) is not None for key in pretexts)
-        twins = len(self.jobs) - len(different)
+        different = {job.keys.config: job for job in self.jobs}
+        left = [job for job in different.values() if not job.finished]
+        shared = {job.keys.pretext for job in left if job.keys.pretext and job.reuse}
+        known = sum(tracker.find("pretext", Tag.PRETEXT_KEY, key) is not None for key in shared)
+        own = sum(job.keys.pretext is not None and not job.reuse for job in left)
         text = f"Sweep of {len(self.jobs)} jobs"
-        if twins:
+        if twins := len(self.jobs) - len(different):
             text += f", {twins} of them the same as another and not trained again"
-        if done:
-            text += f"; {len(done)} finished before, {len(different) - len(done)} to train"
-        text += f".\nPre-training: {len(pretexts)} different"
+        if done := len(different) - len(left):
+            text += f"; {done} finished before, {len(left)} to train"
+        text += f".\nPre-training: {len(shared)} different"
+        if own:
+            text += f" to share, {own} not shared (pretext.reuse=false)"
         return text + (f", {known} of them in MLflow already." if known else ".")
 
 
-def jobs_of(config: DictConfig, loader: ConfigLoader) -> list[list[str]] | None:
-    """Each job's overrides, as Hydra's own sweeper makes them; ``None`` for a sweeper that chooses.
+def make_plan(
+    config: DictConfig, loader: ConfigLoader, tracker: Tracker, folder: Path
+) -> Plan | None:
+    """Composes and validates every job, loads its data, and computes its keys.
 
     Args:
         config: of the sweep.
         loader: of the running Hydra.
-    """
-    sweeper = config.hydra.sweeper
-    if not sweeper._target_.endswith(".BasicSweeper"):
-        return None
-    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    arguments = [*params, *config.hydra.overrides.task]
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
-    return BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+        tracker: of the sweep.
+        folder: of the sweep.
 
-
-def make_plan(
-    jobs: Sequence[Sequence[str]],
-    config: DictConfig,
-    loader: ConfigLoader,
-    tracker: Tracker,
-    folder: Path,
-) -> Plan:
-    """Composes and validates every job, loads its data, and computes its keys.
+    Returns:
+        ``None`` for a sweeper that chooses its jobs as it goes.
 
     Raises:
         ConfigError: every fault of every job, each told once with the jobs that have it.
     """
+    params = config.hydra.sweeper.params or {}
+    arguments = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        _check_choosing(config, overrides)
+        return None
+    jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     planned = []
+    finished: dict[str, bool] = {}
     faults: dict[str, list[int]] = defaultdict(list)
-    for number, overrides in enumerate(jobs):
-        job_config = loader.load_sweep_config(config, list(overrides))
-        choices = OmegaConf.to_container(job_config.hydra.runtime.choices)
-        assert isinstance(choices, dict)
+    for number, job_overrides in enumerate(jobs):
+        job_config = loader.load_sweep_config(config, list(job_overrides))
+        choices: dict[str, Any] = OmegaConf.to_container(job_config.hydra.runtime.choices)  # type: ignore[assignment]
         OmegaConf.set_struct(job_config, False)
         del job_config["hydra"]
         try:
-            valid = validate(job_config)
-            job = set_up(valid, {str(k): str(v) for k, v in choices.items()}, folder, tracker)
-        except ConfigError as error:
-            for fault in error.faults:
+            if job_config.tracking != config.tracking:
+                raise ConfigError(["tracking.* is the sweep's, and the same for all of its jobs"])
+            job = set_up(validate(job_config), choices, folder, tracker)
+        except UserError as error:
+            for fault in error.faults if isinstance(error, ConfigError) else [str(error)]:
                 faults[fault].append(number)
             continue
-        except UserError as error:
-            faults[str(error)].append(number)
-            continue
-        done = job.resume and tracker.find("downstream", Tag.CONFIG_KEY, job.keys.config)
-        planned.append(Planned(number, tuple(overrides), job.keys, bool(done)))
+        key = job.keys.config
+        if key not in finished:
+            found = tracker.find("downstream", Tag.CONFIG_KEY, key) if job.resume else None
+            finished[key] = found is not None
+        planned.append(
+            Planned(number, tuple(job_overrides), job.keys, job.pretext.reuse, finished[key])
+        )
     if faults:
         raise ConfigError([f"{fault}  [{_jobs(at, len(jobs))}]" for fault, at in faults.items()])
     return Plan(tuple(planned))
+
+
+def _check_choosing(config: DictConfig, overrides: Sequence[Override]) -> None:
+    """A sweeper that chooses must neither see the test set nor pick the seed that was luckiest."""
+    faults = []
+    if config.dataset.val_fraction == 0:
+        faults.append(
+            "dataset.val_fraction=0 leaves the sweeper nothing but the test set to choose by; "
+            "set dataset.val_fraction=0.2, say"
+        )
+    faults += [
+        f"seed={override.get_value_element_as_str()} would be tuned, and the luckiest "
+        "taken; give one seed, and repeat the best trial with seed=range(5)"
+        for override in overrides
+        if override.key_or_group == "seed" and override.is_sweep_override()
+    ]
+    if faults:
+        raise ConfigError(faults)
 
 
 def _jobs(numbers: Sequence[int], total: int) -> str:

@@ -15,9 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ssl_rot.confdir import conf_dir
-from ssl_rot.errors import EXIT_STATUS, UserError
+from ssl_rot.errors import EXIT_STATUS, SweepFailed, UserError
 from ssl_rot.interrupt import Interrupts
-from ssl_rot.sweep import close_stopped
+from ssl_rot.sweep import close_stopped, note_failure
+from ssl_rot.workers import at_work
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,9 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
 
     config = validate(cfg)
     tracker = open_tracker(config)
+    parent = config["tracking"]["parent_run_id"]
+    if parent is not None and tracker.status(parent) != "RUNNING":
+        raise SweepFailed("The sweep that this job belongs to has been stopped")
     job = set_up(config, choices, folder, tracker)
     with tracker.lock(f"config-{job.keys.config}") if job.sweep else nullcontext():
         pretrained, downstream = None, stages.finished(job)
@@ -58,16 +62,21 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
 def _task(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
     choices = {str(group): str(option) for group, option in hydra_cfg.runtime.choices.items()}
+    sweeping = hydra_cfg.mode == RunMode.MULTIRUN
+    worker = at_work(Path(hydra_cfg.sweep.dir).absolute()) if sweeping else nullcontext()
     try:
-        with Interrupts().installed():
+        with Interrupts().installed(), worker:
             return run(cfg, choices, Path(hydra_cfg.runtime.output_dir).absolute())
     except Exception as error:
-        if hydra_cfg.mode == RunMode.MULTIRUN:
+        if sweeping:
             # Told now and in the job's own log; Hydra would tell of the first one only, at the end.
             log.error("Job %s failed: %s", hydra_cfg.job.num, error, exc_info=not _ours(error))
+            note_failure(cfg, hydra_cfg.job.num, error)
             if hydra_cfg.sweeper._target_.endswith(".BasicSweeper"):
                 return None  # the sweep's table has it from MLflow
-            raise  # a sweeper that chooses has to know
+            # A sweeper that chooses has to know; not every exception survives the way between
+            # processes.
+            raise SweepFailed(f"Job {hydra_cfg.job.num} failed: {error}") from None
         if not _ours(error):
             raise
         log.error("%s", error)

@@ -7,6 +7,7 @@ Nothing heavy is imported before a sweep starts: Hydra builds the callback for s
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import logging
 import shlex
 import sys
@@ -18,7 +19,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ssl_rot.errors import EXIT_STATUS, SweepFailed, UserError
+from ssl_rot import workers
+from ssl_rot.errors import EXIT_STATUS, ConfigError, SweepFailed, UserError
 
 if TYPE_CHECKING:
     from ssl_rot.plan import Plan
@@ -32,10 +34,16 @@ _opened: list[Sweep] = []
 class Sweep(Callback):
     """Hydra's callback; see ``hydra.callbacks`` in ``conf/config.yaml``."""
 
+    folder: Path
     tracker: Tracker
     parent: RunLog
     plan: Plan | None
     _run: AbstractContextManager[RunLog]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Launchers send the callbacks along with each job, which needs nothing of this; an open run
+        # could not travel, and what it imports would load torch before the job's environment holds.
+        return {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Makes the store, the plan and the parent run, and tells the jobs of the parent."""
@@ -43,40 +51,44 @@ class Sweep(Callback):
             self._start(config)
         except UserError as error:
             log.error("%s", error)
-            sys.exit(EXIT_STATUS)  # an ordinary exception in a callback would be a mere warning
+            sys.exit(EXIT_STATUS)
+        except Exception:
+            # Hydra would make a warning of it, and start the jobs.
+            log.exception("The sweep could not be prepared")
+            sys.exit(1)
 
     def _start(self, config: DictConfig) -> None:
-        from ssl_rot.config import flatten
-        from ssl_rot.errors import as_text
+        _require_plugins(config)
+
         from ssl_rot.job import open_tracker
-        from ssl_rot.plan import jobs_of, make_plan
+        from ssl_rot.plan import make_plan
         from ssl_rot.tracking import Tag
 
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        folder = Path(config.hydra.sweep.dir).absolute()
+        self.folder = Path(config.hydra.sweep.dir).absolute()
         self.tracker = open_tracker(config)
-        grid = list(config.hydra.overrides.task)
-        params: dict[str, Any] = OmegaConf.to_container(config.hydra.sweeper, resolve=True)  # type: ignore[assignment]
-        jobs = jobs_of(config, hydra.config_loader)
-        self.plan = None
-        if jobs is None:
+        self.plan = make_plan(config, hydra.config_loader, self.tracker, self.folder)
+        if self.plan is None:
             print("The sweeper chooses its jobs as it goes; each is checked when it starts.")
         else:
-            self.plan = make_plan(jobs, config, hydra.config_loader, self.tracker, folder)
             print(self.plan.describe(self.tracker), flush=True)
+        overrides = list(config.hydra.overrides.task)
+        grid = _grid(config)
         # The same command again: what resume=true looks for.
-        same = sorted(item for item in grid if not item.startswith("resume="))
-        key = hashlib.sha256(f"{same} {params}".encode()).hexdigest()[:16]
+        same = sorted(item for item in overrides if not item.startswith("resume="))
+        key = hashlib.sha256(f"{same} {grid}".encode()).hexdigest()[:16]
         unfinished = (
             self.tracker.unfinished("sweep", Tag.CONFIG_KEY, key) if config.resume else None
         )
+        # The run's lock stays where its tag says: elsewhere the jobs would take it for dead.
+        folder = self.folder if unfinished is None else Path(unfinished.data.tags[Tag.FOLDER])
+        command = shlex.join(["python", "-m", "ssl_rot.run", *sys.argv[1:]])
         self._run = self.tracker.start(
             "sweep " + " ".join(same)[:100],
             folder,
-            {Tag.PHASE: "sweep", Tag.CONFIG_KEY: key, Tag.COMMAND: shlex.join(sys.argv)},
-            {"overrides": " ".join(grid)}
-            | {f"sweeper.{k}": as_text(v) for k, v in flatten(params).items() if v is not None},
+            {Tag.PHASE: "sweep", Tag.CONFIG_KEY: key, Tag.COMMAND: command},
+            {"overrides": " ".join(overrides), **grid},
             unfinished=unfinished,
         )
         self.parent = self._run.__enter__()
@@ -86,28 +98,42 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Prints and records the table of jobs; ends the program with 1 if any failed."""
-        failed = self._close(None)
+        try:
+            failed = self._close(None)
+        except Exception as error:  # a mere warning for Hydra, and an exit status of 0
+            log.exception("The sweep's table could not be made: %s", error)
+            sys.exit(1)
         if failed:
             sys.exit(1)
 
     def _close(self, error: BaseException | None) -> int:
-        """Ends the parent run.
+        """Ends the parent run, once no job of the sweep is at work on this machine any more.
 
         Args:
-            error: what stopped the sweep before its end.
+            error: what ended the sweep before all its jobs did.
 
         Returns:
             How many jobs did not finish.
         """
-        from ssl_rot.outcome import outcomes, print_table
+        from ssl_rot.outcome import mark_best, outcomes, print_table
 
         _opened.remove(self)
+        if isinstance(error, KeyboardInterrupt):
+            workers.stop(self.folder)
+        else:
+            # A launcher that lost one job may give up waiting for the others.
+            workers.wait(self.folder)
+        self.tracker.close_dead()
         table = outcomes(self.tracker, self.parent.run_id, self.plan)
         failed = int((table["status"] != "FINISHED").sum())
         print_table(table)
+        if self.plan is None:
+            mark_best(self.tracker, table)
         self.parent.table(table, "jobs")
-        if error is None and failed:
+        if failed and not isinstance(error, KeyboardInterrupt):
             error = SweepFailed(f"{failed} of {len(table)} jobs did not finish")
+        elif isinstance(error, SystemExit):  # what Hydra makes of what a launcher raised
+            error = SweepFailed("The launcher or the sweeper failed")
         try:
             self._run.__exit__(type(error) if error else None, error, None)
         except BaseException as raised:
@@ -120,3 +146,41 @@ def close_stopped(error: BaseException) -> None:
     """Ends the sweep that ``error`` stopped, if there is one: Hydra calls no callback then."""
     for sweep in tuple(_opened):
         sweep._close(error)
+
+
+def note_failure(config: DictConfig, number: int, error: Exception) -> None:
+    """Leaves with the sweep's run why a job failed, for jobs that fail before they have a run."""
+    from ssl_rot.job import open_tracker
+    from ssl_rot.tracking import Tag, line
+
+    parent = config.tracking.parent_run_id
+    try:
+        open_tracker(config).tag(parent, f"{Tag.JOB_ERROR}.{number}", line(error))
+    except Exception as failure:  # the job's own failure is the one to tell
+        log.warning("MLflow was not told of it: %s", failure)
+
+
+def _grid(config: DictConfig) -> dict[str, str]:
+    """The sweeper's settings, flat, as MLflow's params take them."""
+    from ssl_rot.config import flatten
+    from ssl_rot.errors import as_text
+
+    settings: dict[str, Any] = OmegaConf.to_container(config.hydra.sweeper, resolve=True)  # type: ignore[assignment]
+    return {
+        "sweeper." + key.replace("+", ""): as_text(value)  # MLflow takes no plus in a name
+        for key, value in flatten(settings).items()
+        if value is not None
+    }
+
+
+def _require_plugins(config: DictConfig) -> None:
+    """Refuses a launcher or a sweeper that is not installed."""
+    faults = []
+    for kind in ("launcher", "sweeper"):
+        package = ".".join(config.hydra[kind]._target_.split(".")[:2])
+        if importlib.util.find_spec(package) is None:
+            name = package.rpartition(".")[2].replace("_", "-")
+            option = config.hydra.runtime.choices[f"hydra/{kind}"]
+            faults.append(f"hydra/{kind}={option} is not installed here: pip install {name}")
+    if faults:
+        raise ConfigError(faults)

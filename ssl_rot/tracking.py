@@ -42,6 +42,8 @@ class Tag:
     HOST = "ssl_rot.host"
     COMMAND = "ssl_rot.command"  # of a sweep
     ERROR = "ssl_rot.error"  # why it did not finish, in a line
+    JOB_ERROR = "ssl_rot.job_error"  # of a sweep: why job .0, .1, ... failed before it had a run
+    BEST = "ssl_rot.best"  # true: the trial that a sweeper which chooses found best
 
 
 WEIGHTS = "weights.safetensors"
@@ -80,7 +82,7 @@ class RunLog:
             try:
                 self.client.log_batch(self.run_id, metrics=values)
             except Exception as error:  # each kind of store has errors of its own
-                raise TrackingError(f"MLflow did not take epoch {epoch}: {_line(error)}") from error
+                raise TrackingError(f"MLflow did not take epoch {epoch}: {line(error)}") from error
             self.sent.add(epoch)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
@@ -132,7 +134,7 @@ class Tracker:
             raise
         except Exception as error:  # each kind of store has errors of its own
             raise TrackingError(
-                f"The tracking store tracking.uri={self.uri} cannot be used: {_line(error)}\n"
+                f"The tracking store tracking.uri={self.uri} cannot be used: {line(error)}\n"
                 "Is the server running, and the folder writable?"
             ) from error
 
@@ -142,11 +144,9 @@ class Tracker:
 
         The operating system releases it when its holder dies.
         """
-        where = (
-            self.uri
-            if "://" in self.uri and not self.uri.startswith("sqlite:///")
-            else (f"{os.getcwd()} {self.uri}")
-        )
+        where = self.uri
+        if where.startswith("sqlite:///"):  # relative to the working directory, or not
+            where = str(Path(where.removeprefix("sqlite:///")).resolve())
         digest = hashlib.sha256(where.encode()).hexdigest()[:12]
         folder = Path(tempfile.gettempdir()) / f"ssl_rot-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -197,6 +197,8 @@ class Tracker:
             else:
                 run_id = unfinished.info.run_id
                 self.client.update_run(run_id, status="RUNNING")
+                if Tag.ERROR in unfinished.data.tags:
+                    self.client.delete_tag(run_id, Tag.ERROR)
                 points = self.client.get_metric_history(run_id, f"{prefix}train_loss")
                 sent = {point.step for point in points}
             try:
@@ -216,15 +218,15 @@ class Tracker:
     def _end(self, run_id: str, status: str, error: BaseException | None = None) -> None:
         try:
             if error is not None:
-                self.client.set_tag(run_id, Tag.ERROR, _line(error))
+                self.client.set_tag(run_id, Tag.ERROR, line(error))
             self.client.set_terminated(run_id, status)
         except Exception as failure:
             if error is None:
-                raise TrackingError(
-                    f"MLflow did not take the end of a run: {_line(failure)}"
-                ) from (failure)
+                raise TrackingError(f"MLflow did not take the end of a run: {line(failure)}") from (
+                    failure
+                )
             # The first error is the one to tell; the run is closed by the next start.
-            log.warning("MLflow did not take the end of run %s: %s", run_id, _line(failure))
+            log.warning("MLflow did not take the end of run %s: %s", run_id, line(failure))
 
     def children(self, parent: str) -> list[Run]:
         """All runs under ``parent``."""
@@ -253,8 +255,29 @@ class Tracker:
             [self.experiment_id],
             f"attributes.status = 'RUNNING' and tags.`{Tag.HOST}` = '{host}'",
         ):
-            if not _alive(run):
+            # Asked for once more, since a run may have ended well between the search and now.
+            if not _alive(run) and self.status(run.info.run_id) == "RUNNING":
                 self._end(run.info.run_id, "KILLED", RuntimeError("its process is gone"))
+
+    def status(self, run_id: str) -> str:
+        """A run's status, as MLflow names it.
+
+        Raises:
+            TrackingError: the store does not answer, or has no such run.
+        """
+        try:
+            return str(self.client.get_run(run_id).info.status)
+        except Exception as error:  # each kind of store has errors of its own
+            raise TrackingError(f"Run {run_id} is not in {self.uri}: {line(error)}") from error
+
+    def tag(self, run_id: str, key: str, value: str) -> None:
+        """Sets a tag of any run."""
+        self.client.set_tag(run_id, key, value)
+
+    def tags(self, run_id: str, prefix: str) -> dict[str, str]:
+        """The tags of a run that begin with ``prefix``, without it."""
+        tags = self.client.get_run(run_id).data.tags
+        return {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
 
     def find(self, phase: str, tag: str, key: str, parent: str | None = None) -> Run | None:
         """The latest FINISHED run of a phase whose ``tag`` is ``key``, in any experiment.
@@ -289,7 +312,7 @@ class Tracker:
             return Path(self.client.download_artifacts(run_id, name, str(folder)))
         except (MlflowException, OSError) as error:
             raise TrackingError(
-                f"Run {run_id} in {self.uri} has no artifact {name}: {_line(error)}"
+                f"Run {run_id} in {self.uri} has no artifact {name}: {line(error)}"
             ) from error
 
 
@@ -319,6 +342,7 @@ def _alive(run: Run) -> bool:
         return True
 
 
-def _line(error: BaseException) -> str:
-    line = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {line}"[:500]
+def line(error: BaseException) -> str:
+    """An error in one line, for a tag or a table."""
+    text = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {text}"[:500]

@@ -17,7 +17,7 @@ LAYERS = (
     {"train", "checkpoint", "figures", "history"},
     {"pretext"},
     {"tracking"},
-    {"job", "outcome", "stages", "plan", "sweep", "run"},
+    {"job", "outcome", "stages", "plan", "sweep", "run", "workers"},
 )
 # Within a layer modules are strangers, apart from the entry's, and from
 NEIGHBOURS = {

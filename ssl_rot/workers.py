@@ -1,0 +1,88 @@
+"""The processes that a sweep's jobs run in: how many at once, which of them live, how to stop them.
+
+Launchers differ in what they know of their workers: submitit leaves them alone after Ctrl-C, and
+gives up waiting for all of them when one was killed. Locked files in the sweep's folder tell the
+same of every launcher on this machine, and the operating system releases them when a process dies.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+SLOTS = "SSL_ROT_SLOTS"
+"""In a job's environment: how many jobs of a sweep may work at once on a machine, or ``cores``."""
+
+_POLL = 0.2  # seconds
+
+
+@contextmanager
+def at_work(sweep: Path) -> Iterator[None]:
+    """Marks this process as one of the sweep's workers, and waits until it may work.
+
+    Args:
+        sweep: the sweep's folder.
+    """
+    folder = _folder(sweep)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{os.getpid()}.pid"), ExitStack() as stack:
+        limit = os.environ.get(SLOTS)
+        if limit is not None:
+            slots = (os.cpu_count() or 1) if limit == "cores" else int(limit)
+            stack.enter_context(_slot(folder, slots))
+        yield
+
+
+@contextmanager
+def _slot(folder: Path, slots: int) -> Iterator[None]:
+    while True:
+        for number in range(slots):
+            lock = FileLock(folder / f"{number}.slot")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            try:
+                yield
+            finally:
+                lock.release()
+            return
+        time.sleep(_POLL)
+
+
+def living(sweep: Path) -> set[int]:
+    """The process ids of the sweep's workers on this machine, this process not among them."""
+    found = set()
+    for path in _folder(sweep).glob("*.pid"):
+        try:
+            with FileLock(path, timeout=0):
+                pass
+        except Timeout:
+            found.add(int(path.stem))
+    return found - {os.getpid()}
+
+
+def wait(sweep: Path) -> None:
+    """Returns when no worker of the sweep is left."""
+    while living(sweep):
+        time.sleep(_POLL)
+
+
+def stop(sweep: Path) -> None:
+    """Asks all workers of the sweep to end after the epoch they are in, and waits for that."""
+    asked: set[int] = set()
+    while workers := living(sweep):
+        for worker in workers - asked:
+            os.kill(worker, signal.SIGINT)
+        asked |= workers
+        time.sleep(_POLL)
+
+
+def _folder(sweep: Path) -> Path:
+    return sweep / ".workers"

@@ -1,0 +1,245 @@
+"""A sweep: one parent, a plan, shared pre-training, failures that stay alone, and resume."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import mlflow
+import pytest
+
+TINY = (
+    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
+    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1"),
+)
+PARENT = "mlflow.parentRunId"
+
+
+@pytest.fixture
+def sweep(call_main, make_store, tmp_path):
+    """``sweep("seed=0,1")``: a tiny sweep in this process; exit status and output."""
+    make_store(tmp_path)
+    return lambda *args: call_main("--multirun", *TINY, *args)
+
+
+@pytest.fixture
+def runs(tmp_path, all_runs):
+    """The runs of a phase in the sweep's store, the oldest first."""
+
+    def of(phase):
+        found = all_runs(f"sqlite:///{tmp_path}/mlflow.db")
+        of_phase = [run for run in found if run.data.tags["ssl_rot.phase"] == phase]
+        return sorted(of_phase, key=lambda run: run.info.start_time)
+
+    return of
+
+
+def results(runs) -> dict[str, list[tuple]]:
+    """Every metric point of the downstream runs but for times, by config key."""
+    client = mlflow.MlflowClient()
+    return {
+        run.data.tags["ssl_rot.config_key"]: sorted(
+            (name, point.step, point.value)
+            for name in run.data.metrics
+            if "seconds" not in name and "per_second" not in name
+            for point in client.get_metric_history(run.info.run_id, name)
+        )
+        for run in runs("downstream")
+        if run.info.status == "FINISHED"
+    }
+
+
+def test_twelve_jobs_share_one_pretraining_and_one_parent(sweep, runs, tmp_path):
+    status, output = sweep(
+        "+experiment=rotation,supervised",
+        "dataset.labels_per_class=1,2,3",
+        "freeze=none,backbone",
+    )
+    assert status == 0
+    assert "Sweep of 12 jobs.\nPre-training: 1 different." in output
+    assert "12 of 12 jobs finished" in output
+    (parent,) = runs("sweep")
+    assert parent.info.status == "FINISHED"
+    assert "python -m ssl_rot.run --multirun" in parent.data.tags["ssl_rot.command"]
+    assert "dataset.labels_per_class=1,2,3" in parent.data.params["overrides"]
+    assert len(runs("pretext")) == 1
+    assert len(runs("downstream")) == 12
+    children = runs("pretext") + runs("downstream")
+    assert {run.data.tags[PARENT] for run in children} == {parent.info.run_id}
+    assert {run.info.experiment_id for run in children} == {parent.info.experiment_id}
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    for run in runs("downstream"):
+        points = client.get_metric_history(run.info.run_id, "test_acc")
+        assert [point.step for point in points] == [1, 2]
+    table = Path(client.download_artifacts(parent.info.run_id, "jobs.csv")).read_text()
+    assert table.count("FINISHED") == 12
+
+
+def test_jobs_that_come_out_the_same_run_once(sweep, runs):
+    status, output = sweep("+experiment=supervised", "pretext.schedule.lr=0.1,0.2,0.3")
+    assert status == 0
+    assert "Sweep of 3 jobs, 2 of them the same as another" in output
+    assert len(runs("downstream")) == 1
+    assert "3 of 3 jobs finished" in output
+
+
+def test_faults_of_all_jobs_are_told_before_the_first(sweep, runs):
+    status, output = sweep("seed=0,1", "schedule.lr=0.1,-1", "dataset.labels_per_class=2,5000")
+    assert status == 2
+    assert "schedule.lr=-1 is not allowed" in output
+    assert "[jobs 2, 3, 6, 7]" in output
+    assert output.count("dataset.labels_per_class=5000") == 1
+    assert "Traceback" not in output
+    assert not runs("downstream")
+    assert not runs("sweep")
+
+
+def test_a_job_that_fails_leaves_the_others_alone_and_is_all_that_resume_runs(sweep, runs):
+    # Far above what a step survives, but not out of range.
+    args = ("+experiment=rotation,supervised", "schedule.lr=0.1,1e30")
+    status, output = sweep(*args)
+    assert status == 1
+    assert "2 of 4 jobs finished" in output
+    assert output.count("NonFiniteLoss") >= 2
+    (parent,) = runs("sweep")
+    assert parent.info.status == "FAILED"
+    assert Counter(run.info.status for run in runs("downstream")) == {"FINISHED": 2, "FAILED": 2}
+    before = {run.info.run_id: run.info.end_time for run in runs("downstream")}
+
+    status, output = sweep(*args, "resume=true")
+    assert status == 1
+    assert "2 finished before, 2 to train" in output
+    assert "Pre-training: 1 different, 1 of them in MLflow already." in output
+    assert [run.info.run_id for run in runs("sweep")] == [parent.info.run_id]
+    assert len(runs("pretext")) == 1
+    for run in runs("downstream"):
+        again = run.info.end_time != before[run.info.run_id]
+        assert again == (run.info.status == "FAILED")
+
+
+def test_a_finished_sweep_resumed_trains_nothing(sweep, runs):
+    args = ("+experiment=rotation,supervised", "seed=0,1")
+    assert sweep(*args)[0] == 0
+    before = len(runs("downstream")), len(runs("pretext"))
+    status, output = sweep(*args, "resume=true")
+    assert status == 0
+    assert "4 finished before, 0 to train" in output
+    assert "4 of 4 jobs finished" in output
+    assert (len(runs("downstream")), len(runs("pretext"))) == before
+
+
+def test_a_sweep_kept_in_a_file_needs_no_flag(call_main, make_store, tmp_path, runs):
+    make_store(tmp_path)
+    status, output = call_main("+sweep=label_efficiency", *TINY, "dataset.train_size=250", "seed=0")
+    assert status == 0
+    assert "Sweep of 8 jobs.\nPre-training: 1 different." in output
+    (parent,) = runs("sweep")
+    assert parent.data.params["sweeper.params.experiment"] == "rotation,supervised"
+
+
+def start(tmp_path: Path, *args: str) -> subprocess.Popen[str]:
+    root = Path(__file__).resolve().parents[2]
+    # Hydra wants all overrides in one place.
+    flags = [arg for arg in args if arg.startswith("--")]
+    overrides = [arg for arg in args if not arg.startswith("--")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "ssl_rot.run", *flags, *TINY, *overrides],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(tmp_path: Path, phase: str, status: str, count: int = 1) -> None:
+    """Until so many runs of a phase have a status."""
+    query = (
+        "select count(*) from runs r join tags t on t.run_uuid = r.run_uuid "
+        "where t.key = 'ssl_rot.phase' and t.value = ? and r.status = ?"
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+            if database.execute(query, (phase, status)).fetchone()[0] >= count:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"no {status} {phase} run came")
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_finished_and_resume_does_the_rest(
+    sweep, call_main, make_store, tmp_path, tmp_path_factory, monkeypatch, all_runs, runs
+):
+    args = (
+        "+experiment=rotation,supervised",
+        "schedule.epochs=40",
+        "dataset.labels_per_class=2,3",
+    )
+    make_store(tmp_path)
+    process = start(tmp_path, "--multirun", *args)
+    wait_for(tmp_path, "downstream", "FINISHED")
+    wait_for(tmp_path, "downstream", "RUNNING")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "resume=true" in output
+    assert "Traceback" not in output
+    states = Counter(run.info.status for run in runs("downstream"))
+    assert states["FINISHED"] >= 1
+    assert states["KILLED"] == 1
+    assert [run.info.status for run in runs("sweep")] == ["KILLED"]
+    finished = {
+        r.info.run_id: r.info.end_time for r in runs("downstream") if r.info.status == "FINISHED"
+    }
+
+    assert sweep(*args, "resume=true")[0] == 0
+    assert [run.info.status for run in runs("sweep")] == ["FINISHED"]
+    assert len(runs("downstream")) == 4
+    for run in runs("downstream"):
+        assert run.info.status == "FINISHED"
+        assert finished.get(run.info.run_id, run.info.end_time) == run.info.end_time
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    resumed = results(runs)
+
+    other = tmp_path_factory.mktemp("uninterrupted")
+    uri = make_store(other)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert call_main("--multirun", *TINY, *args)[0] == 0
+    whole = all_runs(uri)
+    assert resumed == results(
+        lambda phase: [run for run in whole if run.data.tags["ssl_rot.phase"] == phase]
+    )
+
+
+@pytest.mark.slow
+def test_when_the_trainer_of_a_shared_pretext_dies_the_one_that_waits_takes_over(
+    make_store, tmp_path, runs
+):
+    make_store(tmp_path)
+    args = ("+experiment=rotation", "pretext.schedule.epochs=150")
+    first = start(tmp_path, *args)
+    wait_for(tmp_path, "pretext", "RUNNING")
+    second = start(tmp_path, *args, "dataset.labels_per_class=2")
+    deadline = time.monotonic() + 60
+    while "Waiting for another process" not in "".join(
+        path.read_text() for path in tmp_path.rglob("run.log")
+    ):
+        assert time.monotonic() < deadline, "the second process did not wait"
+        time.sleep(0.1)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    output, _ = second.communicate(timeout=200)
+    assert second.returncode == 0, output
+    pretexts = runs("pretext")
+    assert [run.info.status for run in pretexts][-1] == "FINISHED"
+    (downstream,) = runs("downstream")
+    assert downstream.data.tags["ssl_rot.pretext_run_id"] == pretexts[-1].info.run_id
