@@ -1,9 +1,9 @@
-# make run | test | lint | format    Needs Python 3.11 or newer and make; everything else it installs.
+# make run | test | lint | format | bench    Needs Python 3.11 or newer and make; everything else it installs.
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
 
-.PHONY: run test lint format clean
+.PHONY: run test lint format bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make test    set up, then lint, types and every test"
 	@echo "make lint    ruff and mypy only"
 	@echo "make format  let ruff rewrite the code"
+	@echo "make bench   set up, then every benchmark behind the figures in the docs (ten minutes and more)"
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -33,6 +34,9 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+bench: $(INSTALLED)
+	set -e; for benchmark in benchmarks/*.py; do echo "$$benchmark"; $(PY) "$$benchmark"; done
 
 clean:
 	rm -rf .venv build dist *.egg-info
