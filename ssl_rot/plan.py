@@ -81,7 +81,7 @@ def make_plan(
     Raises:
         ConfigError: every fault of every job, each told once with the jobs that have it.
     """
-    params = config.hydra.sweeper.params or {}
+    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     arguments = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
@@ -125,7 +125,7 @@ def _check_choosing(config: DictConfig, overrides: Sequence[Override]) -> None:
             "set dataset.val_fraction=0.2, say"
         )
     faults += [
-        f"seed={override.get_value_element_as_str()} would be tuned, and the luckiest "
+        f"{override.input_line} would be tuned, and the luckiest "
         "taken; give one seed, and repeat the best trial with seed=range(5)"
         for override in overrides
         if override.key_or_group == "seed" and override.is_sweep_override()

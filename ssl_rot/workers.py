@@ -16,6 +16,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ssl_rot.errors import ConfigError
+
 SLOTS = "SSL_ROT_SLOTS"
 """In a job's environment: how many jobs of a sweep may work at once on a machine, or ``cores``."""
 
@@ -34,8 +36,15 @@ def at_work(sweep: Path) -> Iterator[None]:
     with FileLock(folder / f"{os.getpid()}.pid"), ExitStack() as stack:
         limit = os.environ.get(SLOTS)
         if limit is not None:
-            slots = (os.cpu_count() or 1) if limit == "cores" else int(limit)
-            stack.enter_context(_slot(folder, slots))
+            slots = str(os.cpu_count() or 1) if limit == "cores" else limit
+            if not slots.isdecimal() or int(slots) < 1:
+                raise ConfigError(
+                    [
+                        f"{SLOTS}={limit} in the environment is not allowed; it must be "
+                        "a whole number of at least 1, or cores"
+                    ]
+                )
+            stack.enter_context(_slot(folder, int(slots)))
         yield
 
 

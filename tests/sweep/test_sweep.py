@@ -144,6 +144,45 @@ def test_a_sweep_kept_in_a_file_needs_no_flag(call_main, make_store, tmp_path, r
     assert parent.data.params["sweeper.params.experiment"] == "rotation,supervised"
 
 
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["dataset.val_fraction=0"], "dataset.val_fraction=0 leaves the sweeper nothing"),
+        (["seed=0,1"], "seed=0,1 would be tuned"),
+    ],
+)
+def test_a_sweeper_that_chooses_is_kept_from_the_test_set_and_the_seed(
+    call_main, make_store, tmp_path, runs, args, told
+):
+    make_store(tmp_path)
+    status, output = call_main("+experiment=optuna_lr", *TINY, *args)
+    assert status == 2
+    assert told in output
+    assert not runs("sweep")
+
+
+def test_optuna_tunes_on_the_validation_split_and_outlives_a_trial(
+    call_main, make_store, tmp_path, runs
+):
+    make_store(tmp_path)
+    args = ["+experiment=optuna_lr", *TINY, "hydra.sweeper.n_trials=6"]
+    status, output = call_main(*args, "schedule.lr=choice(0.1,1e30)")
+    assert status == 1  # a trial failed
+    assert "The sweeper chooses its jobs as it goes" in output
+    states = Counter(run.info.status for run in runs("downstream"))
+    assert states.keys() == {"FINISHED", "FAILED"}
+    assert sum(states.values()) == 6
+    assert len(runs("pretext")) == 1
+    finished = [run for run in runs("downstream") if run.info.status == "FINISHED"]
+    best = [run for run in finished if run.data.tags["ssl_rot.best"] == "true"]
+    assert len(best) == 1
+    top = max(run.data.metrics["val_acc"] for run in finished)
+    assert best[0].data.metrics["val_acc"] == top
+    assert "Best on the validation split: job" in output
+    (parent,) = runs("sweep")
+    assert {run.data.tags[PARENT] for run in finished} == {parent.info.run_id}
+
+
 def start(tmp_path: Path, *args: str) -> subprocess.Popen[str]:
     root = Path(__file__).resolve().parents[2]
     # Hydra wants all overrides in one place.
