@@ -12,7 +12,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from ssl_rot.report.cost import curves
-from ssl_rot.report.figures import FIGURE_NAMES, Drawing, draw_all
+from ssl_rot.report.drawing import Drawing
+from ssl_rot.report.figures import FIGURE_NAMES, draw_all
 from ssl_rot.report.provenance import commands, versions
 from ssl_rot.report.settings import spoken
 from ssl_rot.report.style import save, styled

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from ssl_rot.report import compare, figures, pair_runs
+from ssl_rot.report import compare, curve_figures, effect_figures, pair_runs
 from ssl_rot.report.cost import curves
 from ssl_rot.report.figures import draw_all
 from ssl_rot.report.render import render
@@ -203,8 +203,28 @@ def test_a_huge_interval_does_not_flatten_the_others(runs) -> None:
 
 
 def test_labels_are_in_order_and_all_of_them_come_last(sweep) -> None:
-    axes = drawn(sweep)["labels"].axes[0]
+    axes = drawn(sweep)["labels"].axes[1]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "5", "all"]
+
+
+def test_differences_too_small_for_the_accuracy_axis_have_one_of_their_own(runs) -> None:
+    for labels, gain in (("1", 0.004), ("5", -0.002)):
+        runs.arms([gain - 0.0005, gain, gain + 0.0005], dataset__labels_per_class=labels)
+    axes = drawn(runs)["labels"].axes[1]
+    shown = [line.get_ydata().item() for line in axes.get_lines() if line.get_marker() in "so"]
+    np.testing.assert_allclose(shown, [0.4, -0.2])
+    low, high = axes.get_ylim()
+    assert high - low < 2
+
+
+def test_every_label_panel_has_its_budgets_under_it(runs) -> None:
+    for lr in ("0.1", "0.2", "0.3", "0.4"):
+        for labels in ("1", "5"):
+            runs.arms([0.1, 0.12], dataset__labels_per_class=labels, schedule__lr=lr)
+    visible = [axes for axes in drawn(runs)["labels"].axes if axes.get_visible()]
+    ticks = [[tick.get_text() for tick in axes.get_xticklabels()] for axes in visible]
+    assert ticks.count(["1", "5"]) == 4
+    assert sum(bool(axes.get_title(loc="left")) for axes in visible) == 4
 
 
 def test_no_label_figure_for_a_single_budget(runs) -> None:
@@ -213,14 +233,14 @@ def test_no_label_figure_for_a_single_budget(runs) -> None:
 
 
 def test_many_cells_stay_readable_and_say_what_is_not_shown(runs, monkeypatch) -> None:
-    monkeypatch.setattr(figures, "MOST_ROWS", 5)
+    monkeypatch.setattr(effect_figures, "MOST_ROWS", 5)
     for labels in range(1, 13):
         runs.arms([0.1, 0.12], dataset__labels_per_class=str(labels))
     histories = runs.histories()
     pairs = pair_runs(runs.frame(), histories)
     drawings = {d.name: d for d in draw_all(compare(pairs), pairs, curves(histories))}
     assert "7 more cells are in the table" in drawings["forest"].caption
-    assert sum(name.startswith("curves") for name in drawings) == figures.MOST_CURVES
+    assert sum(name.startswith("curves") for name in drawings) == curve_figures.MOST_CURVES
 
 
 def test_without_pretext_costs_the_figures_about_them_are_left_away(runs) -> None:
