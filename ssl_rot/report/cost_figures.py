@@ -11,8 +11,8 @@ from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from ssl_rot.report.drawing import Drawing, axis_name, names_below, short
+from ssl_rot.report.naming import cell_of
 from ssl_rot.report.settings import spoken, unit
-from ssl_rot.report.statistics import cell_of
 from ssl_rot.report.style import ARM_LOOKS, GROUP_COLOURS, GROUP_MARKERS, Look
 
 MOST_NAMED = 8  # more markers cannot be told apart

@@ -11,8 +11,8 @@ from scipy import stats
 
 from ssl_rot.report.cost import Curves
 from ssl_rot.report.drawing import Drawing, axis_name, legend_above
+from ssl_rot.report.naming import cell_of
 from ssl_rot.report.settings import unit
-from ssl_rot.report.statistics import cell_of
 from ssl_rot.report.style import ARM_LOOKS, Look
 
 MOST_CURVES = 6  # more make a page that nobody scrolls through

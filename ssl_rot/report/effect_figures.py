@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ssl_rot.report.drawing import Drawing, axis_name, legend_above, short
+from ssl_rot.report.naming import LABELS, label, natural, setting_keys
 from ssl_rot.report.settings import spoken, unit
-from ssl_rot.report.statistics import LABELS, label, natural, setting_keys
 from ssl_rot.report.style import ARM_LOOKS, VERDICT_LOOKS
 
 # More than this and a figure cannot be read; the captions say what was left to the tables.

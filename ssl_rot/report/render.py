@@ -17,8 +17,8 @@ from ssl_rot.report.figures import FIGURE_NAMES, draw_all
 from ssl_rot.report.provenance import commands, versions
 from ssl_rot.report.settings import spoken
 from ssl_rot.report.style import save, styled
+from ssl_rot.report.table import Table
 from ssl_rot.report.tables import (
-    Table,
     counted,
     headline,
     left_out_table,

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ssl_rot.report.inference import VERDICTS
+from ssl_rot.report.naming import cell_of, setting_keys
 from ssl_rot.report.reasons import ARMS
 from ssl_rot.report.settings import spoken, unit
-from ssl_rot.report.statistics import VERDICTS, cell_of, setting_keys
+from ssl_rot.report.table import NONE, Cell, Table, number_cell, p_cell, text_cell
 
-
-@dataclass(frozen=True)
-class Cell:
-    """What a reader sees, and what the column sorts by."""
-
-    text: str
-    sort: float | str
-    is_number: bool = True
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns with the explanations that stand over them, and rows."""
-
-    columns: list[tuple[str, str]]
-    rows: list[list[Cell]]
-
-    def to_text(self) -> str:
-        """For a terminal: columns padded to their widest value."""
-        heads = [name for name, _ in self.columns]
-        lines = [heads, *([cell.text for cell in row] for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        padded = (
-            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
-            for line in lines
-        )
-        return "\n".join(line.rstrip() for line in padded)
+_COSTS = ("images", "seconds")
 
 
 def headline(cells: pd.DataFrame) -> str:
@@ -85,10 +60,10 @@ def verdict_table(cells: pd.DataFrame) -> Table:
     rows = [
         [
             Cell(str(number), number),
-            _text(row["cell"]),
-            _text(row["verdict"]),
+            text_cell(row["cell"]),
+            text_cell(row["verdict"]),
             Cell(difference(row), row["difference"]),
-            _text(row["basis"]),
+            text_cell(row["basis"]),
         ]
         for number, (_, row) in enumerate(cells.iterrows(), start=1)
     ]
@@ -128,17 +103,17 @@ def number_table(cells: pd.DataFrame) -> Table:
         rows.append(
             [
                 Cell(str(number), number),
-                *(_text(row[key]) for key in keys),
-                _number(row["n"], 0),
+                *(text_cell(row[key]) for key in keys),
+                number_cell(row["n"], 0),
                 *(_mean_sd(row, arm, factor) for arm in ("supervised", "rotation")),
-                _number(factor * row["difference"], 2 if factor > 1 else 4, sign=True),
+                number_cell(factor * row["difference"], 2 if factor > 1 else 4, sign=True),
                 _interval(factor * row["low"], factor * row["high"], 2 if factor > 1 else 4),
                 Cell(f"{row['wins']} of {row['n']}", row["wins"] / row["n"]),
-                *(_p(row[k]) for k in ("p", "p_holm", "p_sign_flip", "p_sign_flip_holm")),
+                *(p_cell(row[k]) for k in ("p", "p_holm", "p_sign_flip", "p_sign_flip_holm")),
                 _epochs(row["epochs_to_match"]),
-                _number(row["supervised_epochs"], 0),
+                number_cell(row["supervised_epochs"], 0),
                 _at_equal(row, factor),
-                _number(100 * row["pretext_acc"], 1),
+                number_cell(100 * row["pretext_acc"], 1),
                 *(_two(row[f"pretext_{c}"], row[f"pretext_{c}_shared"]) for c in _COSTS),
                 *(_two(row[f"supervised_{c}"], row[f"rotation_{c}"]) for c in _COSTS),
             ]
@@ -165,13 +140,13 @@ def pair_table(pairs: pd.DataFrame, cells: pd.DataFrame, most: int) -> Table:
     ]
     rows = [
         [
-            _number(row["number"], 0),
-            _text(row["seed"]),
-            _text(f"{row['rotation_run_name']} · {row['rotation_run_id']}"),
-            _text(f"{row['supervised_run_name']} · {row['supervised_run_id']}"),
-            _number(factor * row["rotation"], digits),
-            _number(factor * row["supervised"], digits),
-            _number(factor * row["difference"], digits, sign=True),
+            number_cell(row["number"], 0),
+            text_cell(row["seed"]),
+            text_cell(f"{row['rotation_run_name']} · {row['rotation_run_id']}"),
+            text_cell(f"{row['supervised_run_name']} · {row['supervised_run_id']}"),
+            number_cell(factor * row["rotation"], digits),
+            number_cell(factor * row["supervised"], digits),
+            number_cell(factor * row["difference"], digits, sign=True),
         ]
         for row in compared.to_dict("records")
     ]
@@ -188,9 +163,11 @@ def left_out_table(pairs: pd.DataFrame, cells: pd.DataFrame) -> Table:
             for arm, spoken_arm in ARMS.items()
             if isinstance(row[f"{arm}_run_id"], str)
         ]
-        rows.append([_text("; ".join(names)), _text(row["seed"]), _text(row["left_out"])])
+        rows.append(
+            [text_cell("; ".join(names)), text_cell(row["seed"]), text_cell(row["left_out"])]
+        )
     rows += [
-        [_text(f"cell: {name}"), _text(""), _text("fewer than two pairs")]
+        [text_cell(f"cell: {name}"), text_cell(""), text_cell("fewer than two pairs")]
         for name in cells.loc[cells["n"] < 2, "cell"]
     ]
     return Table(columns, rows)
@@ -202,34 +179,6 @@ def counted(values: Iterable[object]) -> list[tuple[str, int]]:
     return [(str(value), int(count)) for value, count in counts.items()]
 
 
-_COSTS = ("images", "seconds")
-_NONE = Cell("—", float("-inf"))
-
-
-def _text(value: object) -> Cell:
-    text = "" if value is None or value != value else str(value)
-    return Cell(text, _sortable(text), is_number=False)
-
-
-def _sortable(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _number(value: float, digits: int, *, sign: bool = False) -> Cell:
-    if not np.isfinite(value):
-        return _NONE
-    return Cell(f"{value:{'+' if sign else ''},.{digits}f}", float(value))
-
-
-def _p(value: float) -> Cell:
-    if np.isnan(value):
-        return _NONE
-    return Cell("< 0.0001" if value < 1e-4 else f"{value:.4f}", float(value))
-
-
 def _mean_sd(row: pd.Series[Any], arm: str, factor: float) -> Cell:
     digits = 2 if factor > 1 else 4
     mean, sd = factor * row[f"{arm}_mean"], factor * row[f"{arm}_sd"]
@@ -238,17 +187,17 @@ def _mean_sd(row: pd.Series[Any], arm: str, factor: float) -> Cell:
 
 def _interval(low: float, high: float, digits: int) -> Cell:
     if np.isnan(low):
-        return _NONE
+        return NONE
     return Cell(f"[{low:+.{digits}f}, {high:+.{digits}f}]", low)
 
 
 def _epochs(value: float) -> Cell:
-    return Cell("never", float("inf")) if np.isposinf(value) else _number(value, 0)
+    return Cell("never", float("inf")) if np.isposinf(value) else number_cell(value, 0)
 
 
 def _at_equal(row: pd.Series[Any], factor: float) -> Cell:
     if row["equal_images_n"] == 0:
-        return _NONE
+        return NONE
     digits = 2 if factor > 1 else 4
     value = factor * row["equal_images_difference"]
     return Cell(f"{value:+.{digits}f} ({row['equal_images_n']})", value)
@@ -256,5 +205,5 @@ def _at_equal(row: pd.Series[Any], factor: float) -> Cell:
 
 def _two(one: float, other: float) -> Cell:
     if not np.isfinite(one):
-        return _NONE
+        return NONE
     return Cell(" / ".join(f"{v:,.0f}" if np.isfinite(v) else "—" for v in (one, other)), one)
