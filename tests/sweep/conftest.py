@@ -1,0 +1,99 @@
+"""Sweeps as a user starts them, and what they left in a store."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.entities import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEP = (
+    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
+    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1"),
+    *("+experiment=rotation,supervised", "dataset.labels_per_class=2,3"),
+)
+
+Process = subprocess.Popen[str]
+
+
+@pytest.fixture(scope="session")
+def start_sweep() -> Callable[..., Process]:
+    """Starts a sweep of four tiny jobs: ``start_sweep(folder, "resume=true", TMPDIR=...)``."""
+
+    def start(folder: Path, *overrides: str, **environment: str) -> Process:
+        paths = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
+        own = {"OMP_NUM_THREADS": "1", "SSL_ROT_SLOTS": "4", "PYTHONPATH": paths}
+        return subprocess.Popen(
+            [sys.executable, "-m", "ssl_rot.run", "--multirun", *SWEEP, *overrides],
+            cwd=folder,
+            env=os.environ | own | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finish() -> Callable[..., str]:
+    """Waits for a sweep; gives what it printed."""
+
+    def end(process: Process, expect: int = 0) -> str:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == expect, output
+        return output
+
+    return end
+
+
+def runs_in(uri: str, phase: str) -> list[Run]:
+    client = mlflow.MlflowClient(uri)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return client.search_runs(experiments, f"tags.`ssl_rot.phase` = '{phase}'")
+
+
+@pytest.fixture(scope="session")
+def runs_of_phase() -> Callable[[str, str], list[Run]]:
+    """The runs of a phase in every experiment of a store."""
+    return runs_in
+
+
+@pytest.fixture(scope="session")
+def results() -> Callable[[str], dict[str, list[tuple[str, int, float]]]]:
+    """Every point of every metric but for times, by config key, pretext runs included."""
+
+    def points(uri: str) -> dict[str, list[tuple[str, int, float]]]:
+        client = mlflow.MlflowClient(uri)
+        return {
+            run.data.tags["ssl_rot.config_key"]: sorted(
+                (name, point.step, point.value)
+                for name in run.data.metrics
+                if "second" not in name
+                for point in client.get_metric_history(run.info.run_id, name)
+            )
+            for phase in ("pretext", "downstream")
+            for run in runs_in(uri, phase)
+            if run.info.status == "FINISHED"
+        }
+
+    return points
+
+
+@pytest.fixture(scope="session")
+def basic(
+    tmp_path_factory, start_sweep, finish, results
+) -> dict[str, list[tuple[str, int, float]]]:
+    """The results of the sweep on Hydra's own launcher."""
+    folder = tmp_path_factory.mktemp("basic")
+    finish(start_sweep(folder))
+    found: dict[str, list[tuple[str, int, float]]] = results(f"sqlite:///{folder}/mlflow.db")
+    assert len(found) == 5
+    return found

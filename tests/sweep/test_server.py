@@ -1,0 +1,109 @@
+"""A team's set-up: an MLflow server on PostgreSQL, its artifacts proxied, everything real."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], ready: Callable[[], object], **kwargs: object) -> Iterator[None]:
+    """A server, from when it answers to the end of the block."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kwargs)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                ready()
+                break
+            except Exception:
+                gone = process.poll() is not None or time.monotonic() > deadline
+                assert not gone, process.stdout.read().decode()
+                time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """The URI of an empty database."""
+    programs = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    initdb = shutil.which("initdb") or next(map(str, programs), None)
+    if initdb is None or importlib.util.find_spec("psycopg2") is None:
+        pytest.skip("apt-get install postgresql; pip install psycopg2-binary")
+    import psycopg2
+
+    # Not pytest's folder, which only its user may enter: root may not run a database.
+    folder = Path(tempfile.mkdtemp())
+    user = []
+    if os.getuid() == 0:
+        user = ["runuser", "-u", "postgres", "--"]
+        shutil.chown(folder, "postgres")
+    try:
+        data, port = str(folder / "data"), free_port()
+        make = [*user, initdb, "-D", data, "-A", "trust", "-U", "mlflow", "--no-sync"]
+        subprocess.run(make, check=True, capture_output=True, cwd="/")
+        where = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
+        serve = [*user, str(Path(initdb).with_name("postgres")), "-D", data, *where]
+        uri = f"postgresql://mlflow@127.0.0.1:{port}/postgres"
+        with running(serve, lambda: psycopg2.connect(uri).close(), cwd="/"):
+            # With the driver named: the default is another one since SQLAlchemy 2.1.
+            yield uri.replace("postgresql:", "postgresql+psycopg2:")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def server(postgres, tmp_path) -> Iterator[str]:
+    """The address of an MLflow server that keeps runs in PostgreSQL and artifacts in a folder."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", postgres, "--workers", "1"]
+    command += ["--artifacts-destination", str(tmp_path / "artifacts")]
+    uri = f"http://127.0.0.1:{port}"
+    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with running(command, lambda: urllib.request.urlopen(f"{uri}/health"), cwd=tmp_path, env=env):
+        yield uri
+
+
+@pytest.mark.slow
+def test_a_sweep_through_a_server_and_a_second_machine_that_takes_its_pretext(
+    server, start_sweep, finish, runs_of_phase, results, basic, tmp_path
+):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    uri = f"tracking.uri={server}"
+    finish(start_sweep(first, uri, "hydra/launcher=parallel"))
+    assert results(server) == basic
+    assert not list(first.rglob("*.db"))
+    (parent,) = runs_of_phase(server, "sweep")
+    for run in runs_of_phase(server, "pretext") + runs_of_phase(server, "downstream"):
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+    # Another machine has neither the first one's files nor its locks.
+    shutil.rmtree(first)
+    output = finish(start_sweep(second, uri, "freeze=backbone", TMPDIR=str(second)))
+    assert "Taking the pretext weights of run" in output
+    assert len(runs_of_phase(server, "pretext")) == 1
+    assert {run.info.status for run in runs_of_phase(server, "downstream")} == {"FINISHED"}
