@@ -148,6 +148,17 @@ def test_sorting(page, head: str, ascending: list[str]) -> None:
     assert page.locator("#cells thead th[aria-sort]").count() == 1
 
 
+def test_sorting_text(page) -> None:
+    head = page.locator("#pairs thead button", has_text="supervised-only run")
+    column_of = "#pairs tbody td:nth-child(4)"
+    names = sorted(page.locator(column_of).all_inner_texts())
+    assert len(set(names)) == 9
+    head.click()
+    assert page.locator(column_of).all_inner_texts() == names
+    head.click()
+    assert page.locator(column_of).all_inner_texts() == names[::-1]
+
+
 def test_sorting_keeps_the_rows_whole(page) -> None:
     before = sorted(page.locator("#cells tbody tr").all_inner_texts())
     page.get_by_role("button", name="rotation (%)", exact=True).first.click()
