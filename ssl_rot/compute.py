@@ -45,6 +45,8 @@ def resolve(device: str, precision: str) -> Compute:
         device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     if precision == "auto":
         precision = "bf16" if _has_bf16(device) else "fp32"
+    if device == "cuda":  # so that the same run gives the same bits
+        torch.backends.cudnn.deterministic = True
     return Compute(torch.device(device), precision)
 
 

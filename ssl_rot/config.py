@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -170,35 +171,29 @@ def _device(config: dict[str, Any]) -> Iterator[str]:
 
 def _trial(cfg: DictConfig) -> Iterator[str]:
     """Builds what is cheap to build and passes on what it says."""
-    with torch.device("meta"):
-        stages: tuple[str, ...] | None = None
-        model = dict(cfg.model) | {"weights": None}
-        # A download is no trial; together with xavier it is refused before there is one.
-        if model.get("pretrained") and model.get("init") != "xavier":
-            model["pretrained"] = False
+    model = dict(cfg.model) | {"weights": None}
+    # A download is no trial; together with xavier it is refused before there is one.
+    if model.get("pretrained") and model.get("init") != "xavier":
+        model["pretrained"] = False
+    backbone, fault = _built(partial(build_backbone, model, in_channels=3, seed=0))
+    stages: tuple[str, ...] | None = None if fault else backbone.stage_names
+    parts = {"model": fault}
+    parts["head"] = _built(partial(build_head, cfg.head, in_channels=8, num_classes=2, seed=0))[1]
+    parts |= {
+        group: _built(partial(instantiate, cfg[group]))[1]
+        for group in ("loss", "freeze", "pretext")
+    }
+    yield from (_said(group, error) for group, error in parts.items() if error is not None)
+    schedules = {"schedule": cfg.schedule}
+    if cfg.pretext.angles:
+        schedules["pretext.schedule"] = cfg.pretext.schedule
+    for path, node in schedules.items():
         try:
-            stages = build_backbone(model, in_channels=3, seed=0).stage_names
+            schedule = instantiate(node)
+            # The number of steps is not known yet; few of them would be a special case.
+            schedule.build([torch.nn.Parameter(torch.zeros(1))], steps_per_epoch=997)
         except Exception as error:
-            yield _said("model", error)
-        try:
-            build_head(cfg.head, in_channels=8, num_classes=2, seed=0)
-        except Exception as error:
-            yield _said("head", error)
-        for group in ("loss", "freeze", "pretext"):
-            try:
-                instantiate(cfg[group])
-            except Exception as error:
-                yield _said(group, error)
-        schedules = {"schedule": cfg.schedule}
-        if cfg.pretext.angles:
-            schedules["pretext.schedule"] = cfg.pretext.schedule
-        for path, node in schedules.items():
-            try:
-                schedule = instantiate(node)
-                # The number of steps is not known yet; few of them would be a special case.
-                schedule.build([torch.nn.Parameter(torch.zeros(1))], steps_per_epoch=997)
-            except Exception as error:
-                yield _said(path, error)
+            yield _said(path, error)
     if stages is not None:
         for key in ("model.cut", "freeze.stage"):
             stage = OmegaConf.select(cfg, key)
@@ -209,6 +204,21 @@ def _trial(cfg: DictConfig) -> Iterator[str]:
                 )
             elif stage is not None:
                 stages = stages[: stages.index(stage) + 1]  # what is cut off cannot be frozen
+
+
+def _built(build: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """What ``build`` makes and what it raises; on the meta device if it can do without values."""
+    try:
+        with torch.device("meta"):
+            return build(), None
+    except UserError as error:
+        return None, error
+    except Exception:
+        # Some constructors read a tensor's values, which meta tensors have not.
+        try:
+            return build(), None
+        except Exception as error:
+            return None, error
 
 
 def _said(path: str, error: Exception) -> str:

@@ -51,7 +51,10 @@ class Plan:
         different = {job.keys.config: job for job in self.jobs}
         left = [job for job in different.values() if not job.finished]
         shared = {job.keys.pretext for job in left if job.keys.pretext and job.reuse}
-        known = sum(tracker.find("pretext", Tag.PRETEXT_KEY, key) is not None for key in shared)
+        known = sum(
+            tracker.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True) is not None
+            for key in shared
+        )
         own = sum(job.keys.pretext is not None and not job.reuse for job in left)
         text = f"Sweep of {len(self.jobs)} jobs"
         if twins := len(self.jobs) - len(different):

@@ -48,11 +48,14 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     if parent is not None and tracker.status(parent) != "RUNNING":
         raise SweepFailed("The sweep that this job belongs to has been stopped")
     job = set_up(config, choices, folder, tracker)
-    with tracker.lock(f"config-{job.keys.config}") if job.sweep else nullcontext():
-        pretrained, downstream = None, stages.finished(job)
-        if downstream is None:
+    may_be_done = job.sweep is not None or job.resume
+    with tracker.lock(f"config-{job.keys.config}") if may_be_done else nullcontext():
+        done = stages.finished(job) if may_be_done else None
+        if done is None:
             pretrained = stages.pretext(job)
             downstream = stages.downstream(job, pretrained)
+        else:
+            pretrained, downstream = done
     stages.summarise(job, pretrained, downstream)
     last = downstream.history[-1]
     return last.get("val_acc", last["test_acc"])

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch.nn import Parameter
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ssl_rot.errors import ConfigError
 
@@ -69,7 +69,7 @@ class Schedule:
         """The optimizer over ``parameters`` and its scheduler.
 
         Raises:
-            ConfigError: the schedule is too short for its scheduler.
+            ConfigError: the schedule is too short for its scheduler, or that follows a metric.
         """
         optimizer = self.optimizer(list(parameters))
         if self.scheduler is None:
@@ -81,7 +81,7 @@ class Schedule:
             else {}
         )
         try:
-            return optimizer, self.scheduler(optimizer, **extra)
+            scheduler = self.scheduler(optimizer, **extra)
         except ZeroDivisionError as error:
             raise ConfigError(
                 [
@@ -89,3 +89,8 @@ class Schedule:
                     "OneCycleLR cannot climb in a single one; take another pct_start, or epochs"
                 ]
             ) from error
+        if isinstance(scheduler, ReduceLROnPlateau):
+            raise ConfigError(
+                ["scheduler=ReduceLROnPlateau follows a metric, which no schedule here does"]
+            )
+        return optimizer, scheduler

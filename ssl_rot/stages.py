@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import mlflow
 import torch
 import torchvision
 from mlflow.entities import Run
+from mlflow.utils.git_utils import get_git_commit
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -26,6 +29,7 @@ from torch import Tensor, nn
 import ssl_rot
 from ssl_rot import figures
 from ssl_rot.checkpoint import Checkpoints
+from ssl_rot.confdir import CHECKOUT_CONF
 from ssl_rot.data import Batches, Images
 from ssl_rot.errors import TrackingError
 from ssl_rot.freeze import Nothing, Policy
@@ -59,27 +63,36 @@ def pretext(job: Job) -> Phase | None:
     key = job.keys.pretext
     if key is None:
         return None
-    if not job.pretext.reuse:
+    if not job.pretext.reuse and not job.resume:
         return _pretrain(job, key)
     with job.tracker.lock(f"pretext-{key}"):
-        found = job.tracker.find("pretext", Tag.PRETEXT_KEY, key)
-        if found is None:
-            return _pretrain(job, key)
-    log.info("Taking the pretext weights of run %s", found.info.run_id)
-    return _finished(job, "pretext", found)
+        found = job.tracker.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True)
+        if found is not None:
+            try:
+                taken = _finished(job, "pretext", found)
+            except TrackingError as error:
+                log.warning("%s. Pre-training again.", error)
+            else:
+                log.info("Taking the pretext weights of run %s", found.info.run_id)
+                return taken
+        return _pretrain(job, key)
 
 
-def finished(job: Job) -> Phase | None:
-    """The downstream phase, where it need not be trained again.
+def finished(job: Job) -> tuple[Phase | None, Phase] | None:
+    """Both phases, where the downstream one need not be trained again.
 
     With ``resume=true`` any finished run of the same config will do; in a sweep one of its own,
     since two jobs come out the same when they differ only in what does not concern their arm.
     """
-    if not job.resume and job.sweep is None:
-        return None
     parent = None if job.resume else job.sweep
     found = job.tracker.find("downstream", Tag.CONFIG_KEY, job.keys.config, parent)
-    return None if found is None else _finished(job, "downstream", found)
+    if found is None:
+        return None
+    pretext_run = found.data.tags.get(Tag.PRETEXT_RUN_ID)
+    pretrained = None
+    if pretext_run is not None:
+        pretrained = _finished(job, "pretext", job.tracker.client.get_run(pretext_run))
+    return pretrained, _finished(job, "downstream", found)
 
 
 def _finished(job: Job, phase: str, run: Run) -> Phase:
@@ -261,6 +274,8 @@ def _recorded(job: Job, phase: str, tags: dict[str, str]) -> Iterator[_Recording
         OmegaConf.save(OmegaConf.create(job.config), folder / "config.yaml")
         run.artifact(folder / "config.yaml")
         yield _Recording(job, phase, name, folder, run, resumed=unfinished is not None)
+    if job.config["checkpoint"]["keep"] is not None:  # nobody goes on with a finished run
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def summarise(job: Job, pretrained: Phase | None, downstream: Phase) -> None:
@@ -317,7 +332,10 @@ def _batches(
 
 
 def _versions() -> dict[str, str]:
+    # By itself MLflow takes the commit of whatever repository the started script lies in.
+    commit = get_git_commit(ssl_rot.__file__) if CHECKOUT_CONF.is_dir() else None
     return {
+        **({} if commit is None else {MLFLOW_GIT_COMMIT: commit}),
         "ssl_rot.version": ssl_rot.__version__,
         "version.python": platform.python_version(),
         "version.torch": torch.__version__,

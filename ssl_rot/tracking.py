@@ -197,13 +197,16 @@ class Tracker:
             else:
                 run_id = unfinished.info.run_id
                 self.client.update_run(run_id, status="RUNNING")
+                if parent is not None:
+                    self.client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, parent)
                 if Tag.ERROR in unfinished.data.tags:
                     self.client.delete_tag(run_id, Tag.ERROR)
                 points = self.client.get_metric_history(run_id, f"{prefix}train_loss")
                 sent = {point.step for point in points}
             try:
-                items = [Param(key, value[:_PARAM_LIMIT]) for key, value in params.items()]
-                for first in range(0, len(items) if unfinished is None else 0, _BATCH_LIMIT):
+                known = {} if unfinished is None else unfinished.data.params
+                items = [Param(k, v[:_PARAM_LIMIT]) for k, v in params.items() if k not in known]
+                for first in range(0, len(items), _BATCH_LIMIT):
                     self.client.log_batch(run_id, params=items[first : first + _BATCH_LIMIT])
                 yield RunLog(self.client, run_id, prefix, sent)
             except Exception as error:
@@ -233,13 +236,12 @@ class Tracker:
         condition = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
         runs: list[Run] = []
         token = None
-        while token is not None or not runs:
+        while True:
             page = self.client.search_runs([self.experiment_id], condition, page_token=token)
             runs += page
             token = page.token
             if not token:
-                break
-        return runs
+                return runs
 
     def unfinished(self, phase: str, tag: str, key: str) -> Run | None:
         """The latest run of a phase whose ``tag`` is ``key`` that stopped on this machine."""
@@ -279,20 +281,36 @@ class Tracker:
         tags = self.client.get_run(run_id).data.tags
         return {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
 
-    def find(self, phase: str, tag: str, key: str, parent: str | None = None) -> Run | None:
-        """The latest FINISHED run of a phase whose ``tag`` is ``key``, in any experiment.
+    def find(
+        self,
+        phase: str,
+        tag: str,
+        key: str,
+        parent: str | None = None,
+        *,
+        everywhere: bool = False,
+    ) -> Run | None:
+        """The latest FINISHED run of a phase whose ``tag`` is ``key``.
 
         Args:
+            phase: of the run.
+            tag: the kind of key.
+            key: its value.
             parent: only among the children of this run.
+            everywhere: in all experiments of the store, not only in this one.
         """
         condition = "attributes.status = 'FINISHED'"
         if parent is not None:
             condition += f" and tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
-        found = self._search(phase, tag, key, condition, limit=1)
+        found = self._search(phase, tag, key, condition, limit=1, everywhere=everywhere)
         return found[0] if found else None
 
-    def _search(self, phase: str, tag: str, key: str, condition: str, limit: int) -> list[Run]:
-        experiments = [e.experiment_id for e in self.client.search_experiments()]
+    def _search(
+        self, phase: str, tag: str, key: str, condition: str, limit: int, everywhere: bool = False
+    ) -> list[Run]:
+        experiments = [self.experiment_id]
+        if everywhere:
+            experiments = [e.experiment_id for e in self.client.search_experiments()]
         found: list[Run] = self.client.search_runs(
             experiments,
             f"{condition} and tags.`{Tag.PHASE}` = '{phase}' and tags.`{tag}` = '{key}'",

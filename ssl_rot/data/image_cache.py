@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -26,7 +27,7 @@ from ssl_rot.errors import DataError
 log = logging.getLogger(__name__)
 
 # Part of the key: raise it when the same files would give other bytes.
-FORMAT = 1
+FORMAT = 2
 # Large enough that handing a chunk over costs nothing, small enough for a smooth progress bar.
 CHUNK_BYTES = 2**20
 
@@ -41,7 +42,7 @@ def cache_dir() -> Path:
 
 def cached_images(
     root: Path, paths: Sequence[str], version: object, image_size: int
-) -> tuple[Tensor, list[Bad]]:
+) -> tuple[Tensor, list[Bad], str]:
     """The images of these files, decoded now or taken from the cache.
 
     Two processes that want the same images at once decode them once, and nothing half-written is
@@ -54,8 +55,8 @@ def cached_images(
         image_size: pixels a side.
 
     Returns:
-        uint8 ``[N, 3, image_size, image_size]``, memory-mapped, and the files that gave no image
-        (their rows are black).
+        uint8 ``[N, 3, image_size, image_size]``, memory-mapped, the files that gave no image (their
+        rows are black), and a hash of all pixels.
 
     Raises:
         DataError: the cache cannot be written.
@@ -69,8 +70,8 @@ def cached_images(
             found = _load(folder, shape)
             if found is None:
                 log.info("Decoding %d images of %s into %s", len(paths), root, folder)
-                bad = _build(folder, [str(root / path) for path in paths], shape)
-                found = _map(folder), bad
+                bad, pixels = _build(folder, [str(root / path) for path in paths], shape)
+                found = _map(folder), bad, pixels
     except OSError as error:
         need = np.prod(shape, dtype=np.int64) / 2**20
         raise DataError(
@@ -85,35 +86,40 @@ def _map(folder: Path) -> Tensor:
     return torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c"))
 
 
-def _load(folder: Path, shape: tuple[int, ...]) -> tuple[Tensor, list[Bad]] | None:
+def _load(folder: Path, shape: tuple[int, ...]) -> tuple[Tensor, list[Bad], str] | None:
     """What an earlier process left, or ``None`` when it is missing, damaged or to be retried."""
     try:
         images = _map(folder)
-        bad = [Bad(**entry) for entry in json.loads((folder / "bad.json").read_text())]
-    except (OSError, ValueError, TypeError, EOFError):
+        about = json.loads((folder / "about.json").read_text())
+        bad = [Bad(**entry) for entry in about["bad"]]
+        pixels = str(about["pixels"])
+    except (OSError, ValueError, TypeError, EOFError, KeyError):
         return None
     if images.shape != shape or images.dtype != torch.uint8 or any(b.unreadable for b in bad):
         return None
-    return images, bad
+    return images, bad, pixels
 
 
-def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> list[Bad]:
+def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> tuple[list[Bad], str]:
     """Decodes everything into a directory beside ``folder``, then renames it."""
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
     try:
         partial.mkdir()
-        bad = _decode_all(partial / "images.npy", paths, shape)
-        (partial / "bad.json").write_text(json.dumps([dataclasses.asdict(entry) for entry in bad]))
+        bad, pixels = _decode_all(partial / "images.npy", paths, shape)
+        about = {"bad": [dataclasses.asdict(entry) for entry in bad], "pixels": pixels}
+        (partial / "about.json").write_text(json.dumps(about))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return bad
+    return bad, pixels
 
 
-def _decode_all(target: Path, paths: Sequence[str], shape: tuple[int, ...]) -> list[Bad]:
+def _decode_all(
+    target: Path, paths: Sequence[str], shape: tuple[int, ...]
+) -> tuple[list[Bad], str]:
     length = max(1, min(256, CHUNK_BYTES // int(np.prod(shape[1:]))))
     chunks = Chunks(paths, shape[-1], length)
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -130,17 +136,19 @@ def _decode_all(target: Path, paths: Sequence[str], shape: tuple[int, ...]) -> l
         generator=torch.Generator(),  # else it draws from the global stream, in a first start only
     )
     bad: list[Bad] = []
+    pixels = hashlib.sha256()
     progress = tqdm(total=len(paths), desc="decoding", unit="image", disable=None)
     with target.open("wb") as file, progress:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for images, found in loader:  # in order
             file.write(images)
+            pixels.update(images)
             bad += found
             progress.update(len(images))
         file.flush()
         os.fsync(file.fileno())
-    return bad
+    return bad, pixels.hexdigest()
 
 
 def _as_is(chunk: object) -> object:

@@ -66,7 +66,7 @@ def image_folder(
             labels += [classes.index(name)] * len(found)
         train_count = train_count or len(files)
     paths, sizes, times = zip(*files, strict=True)
-    images, bad = cached_images(root, paths, (sizes, times), image_size)
+    images, bad, pixels = cached_images(root, paths, (sizes, times), image_size)
     _report_bad(root, paths, bad, skip_bad)
     good = torch.ones(len(paths), dtype=torch.bool)
     good[[entry.row for entry in bad]] = False
@@ -84,8 +84,8 @@ def image_folder(
         train=everything.select(train),
         test=everything.select(test),
         classes=classes,
-        # Without the times: a copy of the folder is the same data.
-        fingerprint=fingerprint("image_folder", image_size, test_fraction, paths, sizes),
+        # What was decoded, not the files' times: a copy of the folder is the same data.
+        fingerprint=fingerprint("image_folder", image_size, test_fraction, paths, pixels),
     )
 
 
