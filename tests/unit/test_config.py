@@ -214,3 +214,22 @@ def test_flatten_keeps_lists_and_dots_keys():
         "a.c.d": [1, 2],
         "e": None,
     }
+
+
+def test_a_model_that_reads_values_while_it_is_built_is_not_refused(compose, own_module):
+    own_module(
+        "own_depth",
+        "import torch\n"
+        "from torch import nn\n"
+        "from ssl_rot.models import StagedBackbone\n"
+        "def net(in_channels):\n"
+        "    rates = [rate.item() for rate in torch.linspace(0, 0.1, 2)]\n"
+        "    stages = {f's{i}': nn.Sequential(nn.Conv2d(in_channels if i == 0 else 4, 4, 3),\n"
+        "                                     nn.Dropout(rate)) for i, rate in enumerate(rates)}\n"
+        "    return StagedBackbone(stages, [4, 4])\n",
+    )
+    cfg = compose("freeze=through", "freeze.stage=s1")
+    cfg.model = {"_target_": "own_depth.net", "init": "default", "weights": None, "cut": None}
+    assert validate(cfg)["model"]["_target_"] == "own_depth.net"
+    cfg.freeze.stage = "s9"
+    assert "s0, s1" in faults_of(cfg)[0]

@@ -1,5 +1,7 @@
 """A backbone that stands still runs once, and the head learns as if it ran every epoch."""
 
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -39,7 +41,7 @@ def batches(*, train: bool, augment: Augment | None = None, count: int = 33) -> 
     )
 
 
-def fitted(policy, *, augment=None, precision="fp32"):
+def fitted(policy, *, augment=None, precision="fp32", log=lambda epoch, record: None):
     """Trains three epochs; gives the history without the times, the weights, and how often the
     backbone ran."""
     backbone = build_backbone(MODEL, in_channels=1, seed=0)
@@ -58,7 +60,7 @@ def fitted(policy, *, augment=None, precision="fp32"):
         compute=Compute(torch.device("cpu"), precision),
         seed=0,
         phase="downstream",
-        log=lambda epoch, record: None,
+        log=log,
     )
     kept = ("train_loss", "train_acc", "test_loss", "test_acc", "images_processed")
     return [[r[k] for k in kept] for r in history], model.state_dict(), len(runs)
@@ -96,3 +98,15 @@ def test_features_keep_the_order_and_the_labels_of_the_batches():
     for (maps, labels), (inputs, targets) in zip(features.epoch(2), source.epoch(2), strict=True):
         assert torch.equal(labels, targets)
         torch.testing.assert_close(maps, backbone(inputs))
+
+
+def test_what_is_computed_ahead_counts_to_the_first_epoch(monkeypatch):
+    def slow(*args):
+        time.sleep(0.3)
+        return precompute(*args)
+
+    monkeypatch.setattr(training, "precompute", slow)
+    seconds = []
+    fitted(Backbone(), log=lambda epoch, record: seconds.append(record["epoch_seconds"]))
+    assert seconds[0] > 0.6  # two splits
+    assert max(seconds[1:]) < 0.6

@@ -238,3 +238,15 @@ def test_a_folder_that_is_laid_out_wrongly_is_refused(two_trees, break_it, optio
     break_it(two_trees)
     with pytest.raises(DataError, match=f"^dataset.root={two_trees}: {message}"):
         image_folder(two_trees, 8, **options)
+
+
+def test_other_pixels_in_files_of_the_same_size_are_other_data(tmp_path):
+    def fingerprint_of(shade):
+        for part in ("train", "test"):
+            for name in ("a", "b"):
+                folder = tmp_path / str(shade) / part / name
+                folder.mkdir(parents=True)
+                Image.new("RGB", (8, 8), (shade, 0, 0)).save(folder / "0.bmp")
+        return image_folder(tmp_path / str(shade), 8).fingerprint
+
+    assert fingerprint_of(10) != fingerprint_of(20)
