@@ -23,7 +23,6 @@ from mlflow.entities import Run
 from mlflow.utils.git_utils import get_git_commit
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 from omegaconf import OmegaConf
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import ssl_rot
@@ -37,6 +36,7 @@ from ssl_rot.history import History
 from ssl_rot.interrupt import Interrupts
 from ssl_rot.job import Job, build
 from ssl_rot.models import Backbone, Classifier, build_backbone, build_head, linear_head
+from ssl_rot.models.weights import save_weights
 from ssl_rot.schedules import Schedule
 from ssl_rot.seeding import seeded
 from ssl_rot.tracking import HISTORY, WEIGHTS, RunLog, Tag
@@ -220,7 +220,7 @@ class _Recording:
                 save=checkpoints.save,
             )
         weights = self.folder / WEIGHTS
-        save_file({k: v.contiguous().cpu() for k, v in model.state_dict().items()}, weights)
+        save_weights(model, weights)
         pictures = self.folder / "figures"
         figures.curves(records, self.name, pictures / "curves.png")
         draw(pictures)

@@ -1,18 +1,30 @@
-"""Starting a backbone from saved weights."""
+"""Saved weights: safetensors files that are whole or refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from ssl_rot.errors import WeightsError
 
 PREFIX = "backbone."
 SHOWN = 3  # how many keys a message names
+DIGEST = "sha256"  # in the file's metadata
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Writes a module's state dict as safetensors, with a hash of the tensors in its metadata.
+
+    The format itself notices a file that was cut short, but not one whose bytes have changed.
+    """
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
+    save_file(tensors, path, metadata={DIGEST: _digest(tensors)})
 
 
 def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
@@ -25,14 +37,19 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
             any code.
 
     Raises:
-        WeightsError: the file is missing or damaged, or its keys or shapes do not fit.
+        WeightsError: the file is missing or damaged, or its keys or shapes do not fit. Files of
+            other programs, without our hash, are taken as they are.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file. Give a .safetensors file.")
     try:
-        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            digest = (file.metadata() or {}).get(DIGEST)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: damaged, or no safetensors file ({error}).") from error
+    if digest is not None and digest != _digest(tensors):
+        raise WeightsError(f"{path}: damaged, its tensors are not those that were saved.")
     if any(key.startswith(PREFIX) for key in tensors):
         tensors = {
             key.removeprefix(PREFIX): tensor
@@ -57,6 +74,14 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
     if any(faults):
         raise WeightsError(f"{path} does not fit this model: {'; '.join(filter(None, faults))}.")
     backbone.load_state_dict(tensors)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _name(what: str, keys: Iterable[str]) -> str:
