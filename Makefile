@@ -1,6 +1,7 @@
 # make run | test | lint | format | bench    Needs Python 3.11 or newer and make; everything else it installs.
 PYTHON ?= python3
 PY := .venv/bin/python
+CODE := ssl_rot conf tests benchmarks
 INSTALLED := .venv/.installed
 
 .PHONY: run test lint format bench clean
@@ -27,13 +28,13 @@ test: lint
 	$(PY) -m pytest
 
 lint: $(INSTALLED)
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
+	$(PY) -m ruff check $(CODE)
+	$(PY) -m ruff format --check $(CODE)
 	$(PY) -m mypy
 
 format: $(INSTALLED)
-	$(PY) -m ruff format .
-	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format $(CODE)
+	$(PY) -m ruff check --fix $(CODE)
 
 bench: $(INSTALLED)
 	set -e; for benchmark in benchmarks/*.py; do echo "$$benchmark"; $(PY) "$$benchmark"; done

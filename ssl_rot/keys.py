@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import sysconfig
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from hydra.utils import get_object
 
 # What changes where and how a run is recorded or found again, but not its result.
 _WITHOUT_EFFECT = ("tracking", "device", "resume", "checkpoint")
@@ -18,7 +23,8 @@ class Keys:
     """Hashes over parts of a resolved config.
 
     Args:
-        config: everything that can change the result, the seed included.
+        config: everything that can change the result, the seed included; of code that is not
+            installed, the file that a ``_target_`` is in.
         pair: the same without the pretext. Equal for the two arms of a comparison.
         pretext: what the pretext weights depend on, and nothing else; ``None`` without a pretext.
     """
@@ -40,7 +46,7 @@ def compute_keys(
         precision: what ``auto`` came to.
         weights: the hash of the file that ``model.weights`` names; it stands for the name.
     """
-    basis = {k: deepcopy(v) for k, v in config.items() if k not in _WITHOUT_EFFECT}
+    basis = {k: _with_code(v) for k, v in config.items() if k not in _WITHOUT_EFFECT}
     basis |= {"precision": precision, "data": data}
     basis["model"]["weights"] = weights
     basis["dataset"].pop("name", None)
@@ -59,6 +65,31 @@ def compute_keys(
         pair=_digest(basis),
         pretext=_digest(shared | arm) if pretext["angles"] else None,
     )
+
+
+def _with_code(value: Any) -> Any:
+    """A copy in which the name of somebody's own code is followed by a hash of its source file.
+
+    What is installed is known by its name; a file that its author is still changing is not.
+    """
+    if not isinstance(value, Mapping):
+        return deepcopy(value)
+    node = {key: _with_code(each) for key, each in value.items()}
+    if "_target_" in node and (source := _own_source(node["_target_"])) is not None:
+        node["_target_"] += " " + hashlib.sha256(source.read_bytes()).hexdigest()
+    return node
+
+
+def _own_source(target: str) -> Path | None:
+    try:
+        source = inspect.getsourcefile(get_object(target))
+    except (TypeError, ImportError):  # built in, or refused by the validation
+        return None
+    path = Path(source or "").resolve()
+    ours = path.is_relative_to(Path(__file__).resolve().parent)
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
+    standard = path.is_relative_to(sysconfig.get_path("stdlib"))
+    return path if path.is_file() and not (ours or installed or standard) else None
 
 
 def _digest(value: Any) -> str:

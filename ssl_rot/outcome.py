@@ -12,7 +12,7 @@ from ssl_rot.tracking import Tag, Tracker
 if TYPE_CHECKING:
     from ssl_rot.plan import Plan, Planned
 
-NO_RECORD = "no run in MLflow: its process ended before it began"
+NO_RECORD = "no run in MLflow: it had not begun"
 _COLUMNS = ["job", "overrides", "status", "test_acc", "val_acc", "error", "run_id"]
 
 Row = dict[str, Any]

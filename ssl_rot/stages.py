@@ -261,7 +261,10 @@ def _recorded(job: Job, phase: str, tags: dict[str, str]) -> Iterator[_Recording
     else:
         folder = Path(unfinished.data.tags[Tag.FOLDER])
         log.info("Going on with run %s in %s", unfinished.info.run_id, folder)
-    name = f"{job.arm if phase == 'downstream' else phase}-{job.data.name}-seed{job.seed}"
+    budget = job.config["dataset"].get("labels_per_class")
+    labels = f"-{budget or 'all'}labels" if phase == "downstream" else ""
+    arm_or_phase = job.arm if phase == "downstream" else phase
+    name = f"{arm_or_phase}-{job.data.name}{labels}-seed{job.seed}"
     with job.tracker.start(
         name,
         folder,

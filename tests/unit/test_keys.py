@@ -105,3 +105,20 @@ def test_the_config_is_left_as_it_was(config):
     before = OmegaConf.to_yaml(OmegaConf.create(base))
     keys_of(base)
     assert OmegaConf.to_yaml(OmegaConf.create(base)) == before
+
+
+def test_a_change_to_ones_own_code_changes_the_keys(compose, own_module):
+    def keys_of(text: str, group: str) -> Keys:
+        own_module("own_code", text)
+        config = OmegaConf.to_container(compose("+experiment=rotation"), resolve=True)
+        config[group] = {"_target_": "own_code.thing"}
+        return compute_keys(config, data="d", precision="fp32", weights=None)
+
+    first = keys_of("def thing():\n    return 1\n", "loss")
+    assert keys_of("def thing():\n    return 1\n", "loss") == first
+    second = keys_of("def thing():\n    return 22\n", "loss")
+    assert second.config != first.config
+    assert second.pair != first.pair
+    assert second.pretext == first.pretext  # the downstream loss is none of its business
+    third = keys_of("def thing():\n    return 1\n", "model")
+    assert keys_of("def thing():\n    return 22\n", "model").pretext != third.pretext

@@ -1,0 +1,66 @@
+"""What sharing one pre-training among a sweep's jobs saves.
+
+    python benchmarks/sweep_sharing.py                 about fifteen minutes
+    python benchmarks/sweep_sharing.py --repeats 1
+
+A grid of 12 jobs on digits (2 arms x 3 label budgets x 2 freezes, one seed), with its pre-training
+shared and with pretext.reuse=false, in turns, each in a new tracking store. Prints each median
+with the smallest and the largest, and writes benchmarks/sweep_sharing.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GRID = (
+    *("--multirun", "+experiment=rotation,supervised", "dataset.labels_per_class=1,5,20"),
+    "freeze=none,backbone",
+)
+
+
+def timed(reuse: bool) -> float:
+    """Seconds of the whole command, start-up and tracking store included."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "ssl_rot.run", *GRID, f"pretext.reuse={reuse}".lower()]
+        began = time.perf_counter()
+        subprocess.run(
+            command,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    repeats = parser.parse_args().repeats
+    seconds: dict[str, list[float]] = {"shared": [], "not shared": []}
+    for _ in range(repeats):
+        seconds["shared"].append(timed(reuse=True))
+        seconds["not shared"].append(timed(reuse=False))
+    for name, values in seconds.items():
+        spread = f"{min(values):.1f} to {max(values):.1f}"
+        print(f"{name:<11} {statistics.median(values):7.1f} s  ({spread})")
+    ratios = [a / b for a, b in zip(seconds["shared"], seconds["not shared"], strict=True)]
+    print(f"ratio       {statistics.median(ratios):.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
+    machine = {"processor": platform.machine(), "cores": os.cpu_count()}
+    result = {"seconds": seconds, "ratios": ratios, "machine": machine, "grid": GRID}
+    (Path(__file__).with_suffix(".json")).write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
