@@ -264,11 +264,17 @@ def test_when_the_trainer_of_a_shared_pretext_dies_the_one_that_waits_takes_over
     make_store, tmp_path, runs
 ):
     make_store(tmp_path)
-    args = ("+experiment=rotation", "pretext.schedule.epochs=150")
+    # Long epochs, so that the first process is stopped while it trains and not while it writes.
+    long = ("dataset.train_size=1000", "pretext.schedule.batch_size=8", "pretext.schedule.epochs=8")
+    args = ("+experiment=rotation", *long)
     first = start(tmp_path, *args)
-    wait_for(tmp_path, "pretext", "RUNNING")
+    deadline = time.monotonic() + 200
+    while not [*tmp_path.rglob("pretext/history.csv")]:
+        assert time.monotonic() < deadline, "the first process did not train"
+        time.sleep(0.05)
+    time.sleep(0.2)
+    os.killpg(first.pid, signal.SIGSTOP)  # it keeps the lock, however long the second takes to come
     second = start(tmp_path, *args, "dataset.labels_per_class=2")
-    deadline = time.monotonic() + 60
     while "Waiting for another process" not in "".join(
         path.read_text() for path in tmp_path.rglob("run.log")
     ):
