@@ -37,7 +37,7 @@ format: $(INSTALLED)
 	$(PY) -m ruff check --fix $(CODE)
 
 bench: $(INSTALLED)
-	set -e; for benchmark in benchmarks/*.py; do echo "$$benchmark"; $(PY) "$$benchmark"; done
+	set -e; for benchmark in benchmarks/[a-z]*.py; do echo "$$benchmark"; $(PY) "$$benchmark"; done
 
 clean:
 	rm -rf .venv build dist *.egg-info

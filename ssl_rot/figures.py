@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the lines differ in dash too.
 _STYLES = {"train": ("#0072B2", "--"), "val": ("#009E73", "-."), "test": ("#D55E00", "-")}
+
+
+def _new(**options: Any) -> Figure:
+    # Imported here, since no run should wait for it before it has trained.
+    from matplotlib.figure import Figure
+
+    return Figure(**options)
 
 
 def _save(figure: Figure, path: Path) -> Path:
@@ -40,7 +50,7 @@ def turned_batch(
     """
     shape = (1, -1, 1, 1)
     pixels = inputs.float().cpu() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
-    figure = Figure(figsize=(columns, len(angles) * 1.05))
+    figure = _new(figsize=(columns, len(angles) * 1.05))
     for row, angle in enumerate(angles):
         images = pixels[targets.cpu() == row][:columns].clamp(0, 1)
         for column, image in enumerate(images):
@@ -55,7 +65,7 @@ def turned_batch(
 
 def curves(history: Sequence[Mapping[str, float]], title: str, path: Path) -> Path:
     """Loss and accuracy by epoch, each split a line."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = _new(figsize=(9, 3.4), layout="constrained")
     epochs = range(1, len(history) + 1)
     for axes, quantity, label in zip(
         figure.subplots(1, 2), ("loss", "acc"), ("loss", "accuracy"), strict=True
@@ -83,7 +93,7 @@ def confusion_matrix(
     counts = torch.bincount(truths * size + guesses, minlength=size * size).view(size, size).numpy()
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(4 + 0.25 * size, 14)
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = _new(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     step = max(1, size // 50)  # a thousand names would be a black bar

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import torch
-import torchvision
 from mlflow.entities import Run
 from mlflow.utils.git_utils import get_git_commit
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
@@ -342,6 +342,6 @@ def _versions() -> dict[str, str]:
         "ssl_rot.version": ssl_rot.__version__,
         "version.python": platform.python_version(),
         "version.torch": torch.__version__,
-        "version.torchvision": torchvision.__version__,
+        "version.torchvision": version("torchvision"),
         "version.mlflow": mlflow.__version__,
     }

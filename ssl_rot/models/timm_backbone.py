@@ -7,11 +7,12 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-import timm
 from torch import Tensor, nn
 
 from ssl_rot.errors import ConfigError, WeightsError
 from ssl_rot.models.backbone import Backbone
+
+# timm is imported where it is used: it takes a second, and the other models need none of it.
 
 
 class TimmBackbone(Backbone):
@@ -126,6 +127,8 @@ def timm_model(
             stages that follow one another.
         WeightsError: the pretrained weights cannot be had.
     """
+    import timm
+
     known = [*timm.list_models(), *timm.list_models(pretrained=True)]
     if name not in known:
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

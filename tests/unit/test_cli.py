@@ -112,6 +112,13 @@ def test_help_shows_what_can_be_set_and_imports_nothing_heavy(run_cli, checkout)
     assert imported.isdisjoint({"torch", "mlflow", "timm", "pandas", "sklearn"})
 
 
+def test_nothing_is_imported_that_training_on_digits_does_not_need(run_cli):
+    code = "import sys, ssl_rot.config, ssl_rot.stages; print(*sys.modules)"
+    imported = set(run_cli(module=("-c", code)).stdout.split())
+    assert "torch" in imported
+    assert imported.isdisjoint({"timm", "torchvision", "sklearn", "scipy", "matplotlib"})
+
+
 def test_the_command_prints_its_result_and_leaves_its_record(run_cli, all_runs, checkout, tmp_path):
     done = run_cli(
         *("+experiment=rotation", "dataset.image_size=8", "dataset.train_size=32"),

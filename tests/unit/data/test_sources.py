@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+import sklearn.datasets
 import torch
 import torchvision.datasets as tv
 from hydra import compose, initialize_config_dir
@@ -182,6 +183,18 @@ def test_digits_have_a_fixed_stratified_split():
     again = data.digits(image_size=16)
     assert torch.equal(again.test.images[:], source.test.images[:])
     assert again.fingerprint == source.fingerprint != data.digits(image_size=8).fingerprint
+
+
+def test_digits_are_scikit_learns():
+    bunch = sklearn.datasets.load_digits()
+    source = data.digits(image_size=8)
+    images = torch.cat([source.train.images[:], source.test.images[:]]).flatten(1)
+    labels = torch.cat([source.train.labels, source.test.labels])
+    ours = sorted(
+        (pixels.tolist(), label) for pixels, label in zip(images, labels.tolist(), strict=True)
+    )
+    grey = np.rint(bunch.data * 255 / 16).astype(int)
+    assert ours == sorted(zip(grey.tolist(), bunch.target.tolist(), strict=True))
 
 
 def test_digits_use_the_full_range_of_pixels():

@@ -1,0 +1,82 @@
+"""What the benchmarks share: sides measured in turns, their ratio, and the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Figures = dict[str, list[float]]
+"""By side, one for each repetition."""
+
+
+def in_turns(sides: Mapping[str, Callable[[], float]], repeats: int) -> Figures:
+    """Measures one side after the other, so that what slows the machine slows them all.
+
+    Each side's first measurement is not kept: files and kernels are warm in all that are.
+    """
+    figures: Figures = {name: [] for name in sides}
+    for repeat in range(repeats + 1):
+        for name, measure in sides.items():
+            value = measure()
+            if repeat:
+                figures[name].append(value)
+            print(f"  {name}: {value:.4g}{'' if repeat else ' (warm-up)'}", flush=True)
+    return figures
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, with the smallest and the largest."""
+    return f"{statistics.median(values):8.4g}  ({min(values):.4g} to {max(values):.4g})"
+
+
+def conclude(
+    script: str, figures: Figures, *, unit: str, ratio: tuple[str, str], goal: str, **about: object
+) -> None:
+    """Prints the figures and the ratio of two sides, and writes both beside the script.
+
+    Args:
+        script: the benchmark's file.
+        figures: of all sides.
+        unit: of the figures.
+        ratio: the side above and the side below the line.
+        goal: for the ratio.
+        about: what else belongs to the record.
+    """
+    above, below = (figures[side] for side in ratio)
+    ratios = [a / b for a, b in zip(above, below, strict=True)]
+    for name, values in figures.items():
+        print(f"{name:<24} {spread(values)} {unit}")
+    name = f"{ratio[0]} / {ratio[1]}"
+    print(f"{name:<24} {spread(ratios)}, goal {goal}", flush=True)
+    record = {"ratio": {"of": name, "values": ratios, "goal": goal}, "unit": unit}
+    record |= {"figures": figures, **about, "machine": machine()}
+    path = Path(script).with_suffix(".json")
+    path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def machine() -> dict[str, object]:
+    """What the figures were taken on."""
+    name = platform.processor() or platform.machine()
+    features: list[str] = []
+    if sys.platform == "linux":
+        about = Path("/proc/cpuinfo").read_text()
+        if found := re.search(r"model name\s*: (.*)", about):
+            name = found[1]
+        features = [flag for flag in ("avx512_bf16", "amx_bf16") if f" {flag}" in about]
+    return {
+        "processor": name,
+        "features": features,
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "mlflow", "pillow")},
+    }
