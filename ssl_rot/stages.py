@@ -65,17 +65,24 @@ def pretext(job: Job) -> Phase | None:
         return None
     if not job.pretext.reuse and not job.resume:
         return _pretrain(job, key)
-    with job.tracker.lock(f"pretext-{key}"):
-        found = job.tracker.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True)
-        if found is not None:
-            try:
-                taken = _finished(job, "pretext", found)
-            except TrackingError as error:
-                log.warning("%s. Pre-training again.", error)
-            else:
-                log.info("Taking the pretext weights of run %s", found.info.run_id)
-                return taken
-        return _pretrain(job, key)
+    taken = _take(job, key)
+    if taken is not None:
+        return taken
+    with job.tracker.lock(f"pretext-{key}", everywhere=True):
+        return _take(job, key) or _pretrain(job, key)
+
+
+def _take(job: Job, key: str) -> Phase | None:
+    found = job.tracker.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True)
+    if found is None:
+        return None
+    try:
+        taken = _finished(job, "pretext", found)
+    except TrackingError as error:
+        log.warning("%s. Pre-training again.", error)
+        return None
+    log.info("Taking the pretext weights of run %s", found.info.run_id)
+    return taken
 
 
 def finished(job: Job) -> tuple[Phase | None, Phase] | None:

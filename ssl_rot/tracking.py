@@ -12,7 +12,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import mlflow
@@ -25,6 +25,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from ssl_rot.errors import TrackingError
+from ssl_rot.lease import lease
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class Tracker:
                 self.client = MlflowClient(tracking_uri=self.uri)
                 experiment = self.client.get_experiment_by_name(experiment_name)
                 if experiment is None:
-                    self.experiment_id = self.client.create_experiment(experiment_name)
+                    self.experiment_id = self._new_experiment()
                 elif experiment.lifecycle_stage == "deleted":
                     raise TrackingError(
                         f"tracking.experiment_name={experiment_name} was deleted in {self.uri}; "
@@ -138,11 +139,25 @@ class Tracker:
                 "Is the server running, and the folder writable?"
             ) from error
 
+    def _new_experiment(self) -> str:
+        try:
+            made: str = self.client.create_experiment(self.experiment_name)
+        except MlflowException:  # another machine may have been faster
+            experiment = self.client.get_experiment_by_name(self.experiment_name)
+            if experiment is None:
+                raise
+            made = experiment.experiment_id
+        return made
+
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str, *, everywhere: bool = False) -> Iterator[None]:
         """Holds ``name`` against the other processes on this machine that use the same store.
 
         The operating system releases it when its holder dies.
+
+        Args:
+            name: of the lock.
+            everywhere: against those on other machines too, if the store is one for several.
         """
         where = self.uri
         if where.startswith("sqlite:///"):  # relative to the working directory, or not
@@ -156,8 +171,10 @@ class Tracker:
         except Timeout:
             log.info("Waiting for another process: %s", name)
             lock.acquire()
+        shared = everywhere and not self.uri.startswith("sqlite:")
         try:
-            yield
+            with lease(self.client, self.experiment_id, name) if shared else nullcontext():
+                yield
         finally:
             lock.release()
 

@@ -87,23 +87,33 @@ def server(postgres, tmp_path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_sweep_through_a_server_and_a_second_machine_that_takes_its_pretext(
+def test_two_machines_that_share_only_a_server_share_one_pretraining(
     server, start_sweep, finish, runs_of_phase, results, basic, tmp_path
 ):
+    """Both begin at the same moment, each without the other's files and locks."""
     first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    second.mkdir()
     uri = f"tracking.uri={server}"
-    finish(start_sweep(first, uri, "hydra/launcher=parallel"))
-    assert results(server) == basic
-    assert not list(first.rglob("*.db"))
-    (parent,) = runs_of_phase(server, "sweep")
-    for run in runs_of_phase(server, "pretext") + runs_of_phase(server, "downstream"):
-        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    sweeps = []
+    for folder, own in ((first, "freeze=none"), (second, "freeze=backbone")):
+        folder.mkdir()
+        sweeps.append(start_sweep(folder, uri, own, "hydra/launcher=parallel", TMPDIR=str(folder)))
+    for sweep in sweeps:
+        finish(sweep)
+    assert not list(tmp_path.rglob("*.db"))
+    (pretext,) = runs_of_phase(server, "pretext")
+    downstream = runs_of_phase(server, "downstream")
+    assert len(downstream) == 8
+    assert {run.info.status for run in [pretext, *downstream]} == {"FINISHED"}
+    parents = {run.info.run_id for run in runs_of_phase(server, "sweep")}
+    assert len(parents) == 2
+    assert {run.data.tags["mlflow.parentRunId"] for run in downstream} == parents
+    assert results(server).items() >= basic.items()
 
-    # Another machine has neither the first one's files nor its locks.
-    shutil.rmtree(first)
-    output = finish(start_sweep(second, uri, "freeze=backbone", TMPDIR=str(second)))
-    assert "Taking the pretext weights of run" in output
+    # A third comes later, when the others' disks are gone.
+    for folder in (first, second):
+        shutil.rmtree(folder)
+    third = tmp_path / "third"
+    third.mkdir()
+    output = finish(start_sweep(third, uri, "loss=focal", TMPDIR=str(third)))
+    assert f"Taking the pretext weights of run {pretext.info.run_id}" in output
     assert len(runs_of_phase(server, "pretext")) == 1
-    assert {run.info.status for run in runs_of_phase(server, "downstream")} == {"FINISHED"}

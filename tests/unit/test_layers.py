@@ -14,7 +14,7 @@ LAYERS = (
     {"errors", "seeding", "confdir", "interrupt", "compute"},
     {"config", "data", "models", "losses", "schedules", "freeze", "keys", "ranges"},
     {"features"},
-    {"train", "checkpoint", "figures", "history"},
+    {"train", "checkpoint", "figures", "history", "lease"},
     {"pretext"},
     {"tracking"},
     {"job", "outcome", "stages", "plan", "sweep", "run", "workers"},
