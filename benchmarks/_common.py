@@ -39,28 +39,31 @@ def spread(values: Sequence[float]) -> str:
 
 
 def conclude(
-    script: str, figures: Figures, *, unit: str, ratio: tuple[str, str], goal: str, **about: object
+    script: str,
+    figures: Figures,
+    *,
+    unit: str,
+    goals: Mapping[tuple[str, str], str],
+    **about: object,
 ) -> None:
-    """Prints the figures and the ratio of two sides, and writes both beside the script.
+    """Prints the figures and their ratios, and writes both beside the script.
 
     Args:
         script: the benchmark's file.
         figures: of all sides.
         unit: of the figures.
-        ratio: the side above and the side below the line.
-        goal: for the ratio.
+        goals: of the ratio of two sides, by the one above and the one below the line.
         about: what else belongs to the record.
     """
-    above, below = (figures[side] for side in ratio)
-    ratios = [a / b for a, b in zip(above, below, strict=True)]
     for name, values in figures.items():
-        print(f"{name:<24} {spread(values)} {unit}")
-    name = f"{ratio[0]} / {ratio[1]}"
-    print(f"{name:<24} {spread(ratios)}, goal {goal}", flush=True)
-    record = {"ratio": {"of": name, "values": ratios, "goal": goal}, "unit": unit}
-    record |= {"figures": figures, **about, "machine": machine()}
-    path = Path(script).with_suffix(".json")
-    path.write_text(json.dumps(record, indent=1) + "\n")
+        print(f"{name:<32} {spread(values)} {unit}")
+    ratios = {}
+    for (above, below), goal in goals.items():
+        values = [a / b for a, b in zip(figures[above], figures[below], strict=True)]
+        ratios[f"{above} / {below}"] = {"goal": goal, "values": values}
+        print(f"{f'{above} / {below}':<32} {spread(values)}, goal {goal}", flush=True)
+    record = {"ratios": ratios, "unit": unit, "figures": figures, **about, "machine": machine()}
+    Path(script).with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def machine() -> dict[str, object]:

@@ -50,7 +50,8 @@ def main() -> None:
             "imports": partial(timed, BARE, folder),
         }
         times = in_turns(sides, repeats)
-    conclude(__file__, times, unit="s", ratio=("first step", "imports"), goal="at most 2.5")
+    goals = {("first step", "imports"): "at most 2.5"}
+    conclude(__file__, times, unit="s", goals=goals)
 
 
 if __name__ == "__main__":

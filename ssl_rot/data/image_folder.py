@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -52,25 +55,28 @@ def image_folder(
         raise _fault(
             root, f"the only class folder in {root / trees[0]} is {classes[0]!r}; need two."
         )
-    files: list[tuple[str, int, int]] = []
-    labels: list[int] = []
-    train_count = 0
-    for tree in trees:
-        for name in _class_names(root / tree, root):
-            if name not in classes:
-                raise _fault(root, f"class {name!r} is in test and not in train; {classes=}.")
-            found = sorted(_list_files(str(root / tree / name), f"{tree}/{name}"))
-            if not found:
-                raise _fault(root, f"class folder {tree}/{name} is empty; it must hold images.")
-            files += found
-            labels += [classes.index(name)] * len(found)
-        train_count = train_count or len(files)
-    paths, sizes, times = zip(*files, strict=True)
-    images, bad, pixels = cached_images(root, paths, (sizes, times), image_size)
+    folders = [(tree, name) for tree in trees for name in _class_names(root / tree, root)]
+    for _, name in folders:
+        if name not in classes:
+            raise _fault(root, f"class {name!r} is in test and not in train; {classes=}.")
+    # Every file is asked for its size and time, and a disk on the network takes long to answer.
+    with ThreadPoolExecutor() as pool:
+        listings = list(pool.map(partial(_list_class, root), folders))
+    for (tree, name), found in zip(folders, listings, strict=True):
+        if not found:
+            raise _fault(root, f"class folder {tree}/{name} is empty; it must hold images.")
+    counts = torch.tensor([len(found) for found in listings])
+    labels = torch.tensor([classes.index(name) for _, name in folders]).repeat_interleave(counts)
+    train_count = sum(
+        len(found) for (tree, _), found in zip(folders, listings, strict=True) if tree == trees[0]
+    )
+    paths = tuple(chain.from_iterable(listings))
+    versions = [version for found in listings for version in found.values()]
+    images, bad, pixels = cached_images(root, paths, versions, image_size)
     _report_bad(root, paths, bad, skip_bad)
     good = torch.ones(len(paths), dtype=torch.bool)
     good[[entry.row for entry in bad]] = False
-    everything = Split(Images(images), torch.tensor(labels))
+    everything = Split(Images(images), labels)
     rows = torch.nonzero(good).flatten()
     if test_fraction is None:
         train, test = rows[rows < train_count], rows[rows >= train_count]
@@ -116,28 +122,38 @@ def _class_names(tree: Path, root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _list_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
+def _list_class(root: Path, folder: tuple[str, str]) -> dict[str, str]:
+    """What :func:`_list_files` finds in the folder of a class, in order."""
+    tree, name = folder
+    found = _list_files(str(root / tree / name), f"{tree}/{name}")
+    return {path: found[path] for path in sorted(found)}
+
+
+def _list_files(folder: str, prefix: str) -> dict[str, str]:
     """Everything below ``folder``, in no order, links followed.
 
-    Yields:
-        path beginning with ``prefix``, size in bytes (-1 when it is no regular file), and time of
-        the last change in ns.
+    Returns:
+        By the path, beginning with ``prefix``: size in bytes (-1 when it is no regular file), and
+        time of the last change in ns. As text: of a million tuples the garbage collector would
+        make more work than the disk does.
     """
+    found: dict[str, str] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             path = f"{prefix}/{entry.name}"
             if entry.is_dir():
-                yield from _list_files(entry.path, path)
+                found |= _list_files(entry.path, path)
                 continue
             try:
                 status = entry.stat()
             except OSError:  # a broken link or a circle of links; decoding will say so
-                yield path, -1, 0
+                found[path] = "-1 0"
             else:
                 size = status.st_size if stat.S_ISREG(status.st_mode) else -1
-                yield path, size, status.st_mtime_ns
+                found[path] = f"{size} {status.st_mtime_ns}"
+    return found
 
 
 def _report_bad(root: Path, paths: Sequence[str], bad: list[Bad], skip_bad: bool) -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -166,6 +167,20 @@ def test_a_process_killed_while_building_leaves_nothing_that_is_used(many, own_c
 
 
 def test_a_full_disk_leaves_no_half_cache(many, own_cache):
+    own_cache.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(own_cache)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        with pytest.raises(DataError, match=r"cannot be written \(No space left.*SSL_ROT_CACHE"):
+            image_folder(many, 8)
+        assert {path.suffix for path in (own_cache / "images").iterdir()} <= {".lock"}
+    finally:
+        subprocess.run(["umount", str(own_cache)], check=True)
+    assert contents(many).shape == (800, 3, 8, 8)
+
+
+def test_a_file_that_may_not_grow_leaves_no_half_cache(many, own_cache):
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # no file may grow larger
     try:

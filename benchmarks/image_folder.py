@@ -1,0 +1,96 @@
+"""Decoding a folder of JPEGs into the cache, and starting again with the cache there.
+
+    python benchmarks/image_folder.py                  two minutes; makes 50,000 JPEGs of its own
+    python benchmarks/image_folder.py PICTURES         PICTURES/<class>/*.jpg, at their first 32x32
+
+Three sides in turns: Pillow in one thread, the first start with a folder, and the second one. Each
+start ends with the images ready to be trained on. Files are in the system's cache. Prints each
+one's median with the smallest and the largest, and writes benchmarks/image_folder.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from _common import conclude, in_turns
+from PIL import Image
+
+from ssl_rot.data import image_folder
+from ssl_rot.data.sources import resize
+
+SIZE = 32
+CLASSES = 10
+
+
+def make_jpegs(root: Path, count: int) -> None:
+    """Smooth random images, of which JPEG makes files as large as those of photographs."""
+    draws = torch.Generator().manual_seed(0)
+    coarse = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=draws)
+    for number, image in enumerate(resize(coarse, SIZE).permute(0, 2, 3, 1).numpy()):
+        folder = root / str(number % CLASSES)
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number:06}.jpg", quality=90)
+
+
+def with_pillow(root: Path) -> float:
+    """Seconds of a plain loop over all files."""
+    began = time.perf_counter()
+    images = []
+    for path in sorted(root.glob("*/*.jpg")):
+        with Image.open(path) as image:
+            rgb = image.convert("RGB")
+            if rgb.size != (SIZE, SIZE):
+                rgb = rgb.resize((SIZE, SIZE))
+            images.append(np.asarray(rgb).transpose(2, 0, 1))
+    torch.from_numpy(np.stack(images))
+    return time.perf_counter() - began
+
+
+def start(root: Path, cache: Path, *, first: bool) -> float:
+    """Seconds until the images can be trained on."""
+    if first:
+        shutil.rmtree(cache, ignore_errors=True)
+    began = time.perf_counter()
+    image_folder(root, SIZE, test_fraction=0.2)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--count", type=int, default=50_000, help="of the JPEGs that it makes")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        cache = Path(temporary) / "cache"
+        os.environ["SSL_ROT_CACHE"] = str(cache)
+        root = args.folder
+        if root is None:
+            root = Path(temporary) / "pictures"
+            root.mkdir()
+            make_jpegs(root, args.count)
+        times = in_turns(
+            {
+                "Pillow, one thread": lambda: with_pillow(root),
+                "first start": lambda: start(root, cache, first=True),
+                "second start": lambda: start(root, cache, first=False),
+            },
+            args.repeats,
+        )
+        images = len(list(root.glob("*/*.jpg")))
+    goals = {
+        ("Pillow, one thread", "first start"): "at least 1.7",
+        ("second start", "first start"): "at most 0.05",
+    }
+    conclude(__file__, times, unit="s", goals=goals, images=images, folder=str(args.folder))
+
+
+if __name__ == "__main__":
+    main()
