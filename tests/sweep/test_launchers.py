@@ -72,6 +72,26 @@ def test_a_killed_worker_takes_no_other_job_with_it_and_resume_runs_it_again(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("launcher", "status"), [("parallel_joblib", 1), ("parallel_ray", 0)])
+def test_a_pool_that_loses_a_worker_loses_no_result(
+    start_sweep, finish, runs_of_phase, results, basic, make_store, tmp_path, launcher, status
+):
+    """Ray runs its job again; joblib gives up, and resume=true does the rest."""
+    package = LAUNCHERS[launcher][0]
+    if importlib.util.find_spec(f"hydra_plugins.{package.replace('-', '_')}") is None:
+        pytest.skip(f"pip install {package}")
+    uri = make_store(tmp_path)
+    process = start_sweep(tmp_path, f"hydra/launcher={launcher}")
+    os.kill(worker(tmp_path), signal.SIGKILL)
+    finish(process, expect=status)
+    if status:
+        assert [run.info.status for run in runs_of_phase(uri, "sweep")] == ["FAILED"]
+        finish(start_sweep(tmp_path, f"hydra/launcher={launcher}", "resume=true"))
+    assert [run.info.status for run in runs_of_phase(uri, "sweep")] == ["FINISHED"]
+    assert results(uri) == basic
+
+
+@pytest.mark.slow
 def test_ctrl_c_stops_the_jobs_that_a_launcher_would_leave_behind(
     start_sweep, runs_of_phase, make_store, tmp_path
 ):
