@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_rot.data.augment import Augment
+from ssl_rot.data.prefetch import gathered
 from ssl_rot.data.types import Images
 from ssl_rot.seeding import generator
 
@@ -55,6 +56,8 @@ class Batches:
         if labels is None and turn is None:
             raise ValueError("without labels, turn must give the targets")
         self.device = torch.device(device)
+        if isinstance(images, Tensor):
+            images = Images(images)
         self.images = images[:].to(self.device) if _fits(images, self.device) else images
         self.labels = None if labels is None else labels.to(self.device)
         self.augment, self.turn = augment, turn
@@ -94,9 +97,8 @@ class Batches:
         Yields:
             float32 ``[B, C, H, W]`` and int64 ``[B]``, on the device (``T*B`` with ``turn``).
         """
-        for step, rows in enumerate(self.rows(epoch)):
-            index = rows.to(self.images.device) if isinstance(self.images, Tensor) else rows
-            pixels = self.images[index].to(self.device, non_blocking=True)
+        pairs = zip(self.rows(epoch), self._pixels(epoch), strict=True)
+        for step, (rows, pixels) in enumerate(pairs):
             if self.augment is not None:
                 draws = generator(self.seed, self.stream, "augment", epoch, step)
                 pixels = self.augment(pixels, draws)
@@ -105,10 +107,18 @@ class Batches:
                 yield self.turn(inputs)
             else:
                 assert self.labels is not None
-                yield inputs, self.labels[index.to(self.device)]
+                yield inputs, self.labels[rows.to(self.device)]
+
+    def _pixels(self, epoch: int) -> Iterator[Tensor]:
+        """uint8 ``[B, C, H, W]`` of each batch, on the device."""
+        if isinstance(self.images, Tensor):
+            return (self.images[rows.to(self.device)] for rows in self.rows(epoch))
+        if self.images.mapped or self.device.type == "cuda":
+            return gathered(self.images, self.rows(epoch), self.device)
+        return (self.images[rows].to(self.device) for rows in self.rows(epoch))
 
 
-def _fits(images: Images | Tensor, device: torch.device) -> bool:
+def _fits(images: Images, device: torch.device) -> bool:
     """Whether all the images may stay on the device from the start."""
     if device.type != "cuda":
         return False

@@ -99,7 +99,7 @@ def prepare(
     whole = len(keep) == len(labels)
     rest = source.train if whole else source.train.select(keep)
     if mean is None or std is None:
-        measured = measure(source.train.images)
+        measured = source.statistics or measure(source.train.images)
         mean = measured[0] if mean is None else mean
         std = measured[1] if std is None else std
     _check_channels(mean, std, channels=source.train.images.shape[1])

@@ -9,7 +9,8 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,30 @@ def cached_images(
             f"{need:.0f} MiB; set SSL_ROT_CACHE to a directory that has the room."
         ) from error
     return found
+
+
+def kept(name: str, compute: Callable[[], Any]) -> Any:
+    """What ``compute`` gives, from the cache if an earlier process left it there.
+
+    Args:
+        name: changes with all that the result depends on.
+        compute: gives what JSON can hold.
+    """
+    path = cache_dir() / "results" / f"{name}-{FORMAT}.json"
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        result = compute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(result))
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        log.warning("%s cannot be written, and is computed at every start: %s", path, error)
+    return result
 
 
 def _map(folder: Path) -> Tensor:

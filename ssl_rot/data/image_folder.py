@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
+from ssl_rot.data.dataset import measure
 from ssl_rot.data.decode import Bad
-from ssl_rot.data.image_cache import cached_images
+from ssl_rot.data.image_cache import cached_images, kept
 from ssl_rot.data.sources import fixed_split
 from ssl_rot.data.types import Images, Source, Split, fingerprint
 from ssl_rot.errors import DataError
@@ -76,7 +77,7 @@ def image_folder(
     _report_bad(root, paths, bad, skip_bad)
     good = torch.ones(len(paths), dtype=torch.bool)
     good[[entry.row for entry in bad]] = False
-    everything = Split(Images(images), labels)
+    everything = Split(Images(images, mapped=True), labels)
     rows = torch.nonzero(good).flatten()
     if test_fraction is None:
         train, test = rows[rows < train_count], rows[rows >= train_count]
@@ -86,12 +87,18 @@ def image_folder(
         raise _fault(
             root, f"{len(train)} images to train on and {len(test)} to test on; need both."
         )
+    # What was decoded, not the files' times: a copy of the folder is the same data.
+    print_of_data = fingerprint("image_folder", image_size, test_fraction, paths, pixels)
+    training = everything.select(train)
+    mean, std = kept(
+        f"{print_of_data}-{len(training)}-statistics", lambda: measure(training.images)
+    )
     return Source(
-        train=everything.select(train),
+        train=training,
         test=everything.select(test),
         classes=classes,
-        # What was decoded, not the files' times: a copy of the folder is the same data.
-        fingerprint=fingerprint("image_folder", image_size, test_fraction, paths, pixels),
+        fingerprint=print_of_data,
+        statistics=(tuple(mean), tuple(std)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,10 +19,12 @@ class Images:
     Args:
         base: uint8 ``[M, C, H, W]``.
         rows: int64 ``[N]``, which rows of ``base`` these are, in order; ``None`` for all of them.
+        mapped: ``base`` lies in a file, and reading it may have to wait for a disk.
     """
 
     base: Tensor
     rows: Tensor | None = None
+    mapped: bool = False
 
     def __len__(self) -> int:
         return len(self.base) if self.rows is None else len(self.rows)
@@ -40,7 +42,7 @@ class Images:
 
     def select(self, index: Tensor) -> Images:
         """The images at ``index`` (int64 ``[n]``), as rows of the same array."""
-        return Images(self.base, index if self.rows is None else self.rows[index])
+        return replace(self, rows=index if self.rows is None else self.rows[index])
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,15 @@ class Source:
         test: all labelled.
         classes: names in the order of the labels.
         fingerprint: changes when the content does, and not when it only lies elsewhere.
+        statistics: mean and standard deviation of the training images, as ``measure`` gives them,
+            where the source has them at hand.
     """
 
     train: Split
     test: Split
     classes: tuple[str, ...]
     fingerprint: str
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 def fingerprint(*parts: object) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+
+import numpy as np
 import pytest
 import torch
 
@@ -113,6 +116,31 @@ def test_rows_of_a_larger_array_are_as_good_as_a_copy(make_batches, pixels):
     copied = everything(make_batches(pixels[rows]))
     assert torch.equal(lazy[0], copied[0])
     assert torch.equal(lazy[1], copied[1])
+
+
+def test_a_file_larger_than_memory_gives_the_same_bits(make_batches, pixels, tmp_path):
+    np.save(tmp_path / "images.npy", pixels.numpy())
+    mapped = torch.from_numpy(np.load(tmp_path / "images.npy", mmap_mode="c"))
+    for count in (23, 5, 1):  # more, as many and fewer batches than wait in line
+        expected = everything(make_batches(pixels[:count]), epoch=2)
+        found = everything(make_batches(Images(mapped, torch.arange(count), mapped=True)), epoch=2)
+        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_the_next_batch_is_read_while_one_is_worked_on(make_batches, pixels, monkeypatch):
+    read = threading.Semaphore(0)
+    gather = Images.__getitem__
+    monkeypatch.setattr(Images, "__getitem__", lambda *args: (gather(*args), read.release())[0])
+    epoch = make_batches(Images(pixels, mapped=True), batch_size=8).epoch(1)
+    next(epoch)
+    for _ in range(2):  # the first batch and, without being asked for, the second
+        assert read.acquire(timeout=10)
+
+
+def test_what_goes_wrong_with_the_file_is_told(make_batches, pixels):
+    batches = make_batches(Images(pixels, torch.tensor([0, 99]), mapped=True))
+    with pytest.raises(IndexError):
+        everything(batches)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ssl_rot.data import image_folder
+from ssl_rot.data import image_folder, measure
 from ssl_rot.errors import DataError
 
 
@@ -118,6 +119,18 @@ def test_large_jpegs_come_out_as_if_decoded_in_full(tmp_path):
     expected = np.asarray(square.resize((16, 16), Image.Resampling.BOX)).transpose(2, 0, 1)
     difference = read_one(tmp_path / "image.jpg", 16).numpy().astype(int) - expected
     assert np.abs(difference).max() <= 4
+
+
+def test_statistics_are_measured_once(two_trees, own_cache, monkeypatch):
+    first = image_folder(two_trees, 8)
+    assert first.statistics == measure(first.train.images)
+    with monkeypatch.context() as patch:
+        module = sys.modules["ssl_rot.data.image_folder"]  # its name is the function's too
+        patch.setattr(module, "measure", lambda _: pytest.fail("again"))
+        assert image_folder(two_trees, 8).statistics == first.statistics
+    for path in own_cache.rglob("*statistics*"):
+        path.write_text("[")  # cut short
+    assert image_folder(two_trees, 8).statistics == first.statistics
 
 
 # --- fingerprint
