@@ -80,6 +80,7 @@ RANGES: tuple[tuple[str, Check, str], ...] = (
     ("dataset.val_fraction", _number(0, 1, open_high=True), _FRACTION),
     ("dataset.test_fraction", _number(0, 1, open_low=True, open_high=True, null=True),
      "a number between 0 and 1, or null"),
+    ("dataset.unlabelled", _text_or_null, "the name of a folder in dataset.root, or null"),
     ("dataset.train_size", _number(1, whole=True, null=True),
      "a whole number of at least 1, or null for all"),
     ("dataset.image_size", _number(4, 4096, whole=True),

@@ -60,6 +60,7 @@ def prepare(
     root: str | Path | None = None,
     image_size: int | None = None,
     test_fraction: float | None = None,
+    unlabelled: str | None = None,
     skip_bad: bool | None = None,
 ) -> Dataset:
     """Takes validation split, ``train_size`` and label budget out of a source, in this order.
@@ -78,10 +79,11 @@ def prepare(
         mean: per channel, of pixels in [0, 1]; ``None`` to measure it on the training images.
         std: likewise.
         augment: for training batches.
-        root: not read here, as the three below: ``source`` takes it from here by interpolation,
+        root: not read here, as the four below: ``source`` takes it from here by interpolation,
             so that ``dataset.root`` is the key to set.
         image_size: for ``source``.
         test_fraction: for ``source``.
+        unlabelled: for ``source``.
         skip_bad: for ``source``.
 
     Raises:

@@ -32,6 +32,7 @@ def image_folder(
     root: str | Path,
     image_size: int,
     test_fraction: float | None = None,
+    unlabelled: str | None = None,
     skip_bad: bool = False,
 ) -> Source:
     """Images of any size and mode, decoded once into the image cache.
@@ -44,6 +45,8 @@ def image_folder(
         image_size: pixels a side, after a square crop in the centre.
         test_fraction: of the images of a single tree, for the test split, which is stratified and
             the same for every seed; ``None`` for two trees.
+        unlabelled: a folder in ``root`` with images for the pretext task alone; they stand behind
+            the labelled training images, with label -1.
         skip_bad: leave files out that give no image, instead of refusing the folder.
 
     Raises:
@@ -51,15 +54,28 @@ def image_folder(
     """
     root = Path(root).expanduser()
     trees = _trees(root, test_fraction)
-    classes = _class_names(root / trees[0], root)
+    classes = _class_names(root / trees[0], root, unlabelled)
     if len(classes) < 2:
         raise _fault(
             root, f"the only class folder in {root / trees[0]} is {classes[0]!r}; need two."
         )
-    folders = [(tree, name) for tree in trees for name in _class_names(root / tree, root)]
+    folders = [
+        (tree, name) for tree in trees for name in _class_names(root / tree, root, unlabelled)
+    ]
     for _, name in folders:
         if name not in classes:
             raise _fault(root, f"class {name!r} is in test and not in train; {classes=}.")
+    labels = [classes.index(name) for _, name in folders]
+    if unlabelled is not None:
+        inside = Path(unlabelled).name == unlabelled and (root / unlabelled).is_dir()
+        if not inside or unlabelled in trees:
+            raise _fault(
+                root,
+                f"dataset.unlabelled={unlabelled} must be the name of a folder in it that is "
+                "neither train nor test.",
+            )
+        folders.append((".", unlabelled))
+        labels.append(-1)
     # Every file is asked for its size and time, and a disk on the network takes long to answer.
     with ThreadPoolExecutor() as pool:
         listings = list(pool.map(partial(_list_class, root), folders))
@@ -67,22 +83,22 @@ def image_folder(
         if not found:
             raise _fault(root, f"class folder {tree}/{name} is empty; it must hold images.")
     counts = torch.tensor([len(found) for found in listings])
-    labels = torch.tensor([classes.index(name) for _, name in folders]).repeat_interleave(counts)
-    train_count = sum(
-        len(found) for (tree, _), found in zip(folders, listings, strict=True) if tree == trees[0]
-    )
+    label = torch.tensor(labels).repeat_interleave(counts)
+    in_test = torch.tensor([tree == "test" for tree, _ in folders]).repeat_interleave(counts)
     paths = tuple(chain.from_iterable(listings))
     versions = [version for found in listings for version in found.values()]
     images, bad, pixels = cached_images(root, paths, versions, image_size)
     _report_bad(root, paths, bad, skip_bad)
     good = torch.ones(len(paths), dtype=torch.bool)
     good[[entry.row for entry in bad]] = False
-    everything = Split(Images(images, mapped=True), labels)
+    everything = Split(Images(images, mapped=True), label)
     rows = torch.nonzero(good).flatten()
     if test_fraction is None:
-        train, test = rows[rows < train_count], rows[rows >= train_count]
+        train, test = rows[~in_test[rows]], rows[in_test[rows]]
     else:
-        train, test = (rows[part] for part in fixed_split(everything.labels[rows], test_fraction))
+        labelled, rest = rows[label[rows] >= 0], rows[label[rows] < 0]
+        train, test = (labelled[part] for part in fixed_split(label[labelled], test_fraction))
+        train = torch.cat([train, rest])
     if len(train) == 0 or len(test) == 0:
         raise _fault(
             root, f"{len(train)} images to train on and {len(test)} to test on; need both."
@@ -121,9 +137,11 @@ def _trees(root: Path, test_fraction: float | None) -> tuple[str, ...]:
     return (".",)
 
 
-def _class_names(tree: Path, root: Path) -> tuple[str, ...]:
+def _class_names(tree: Path, root: Path, unlabelled: str | None) -> tuple[str, ...]:
     with os.scandir(tree) as entries:
         names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    if tree == root and unlabelled in names:
+        names.remove(unlabelled)
     if not names:
         raise _fault(root, f"no class folders in {tree}; expected one folder of images per class.")
     return tuple(names)

@@ -37,6 +37,28 @@ def test_one_tree_is_split_the_same_every_time(tmp_path, write_images):
     assert torch.equal(again.test.images[:], source.test.images[:])
 
 
+@pytest.mark.parametrize("test_fraction", [None, 0.2])
+def test_images_without_a_label_are_for_the_pretext_alone(tmp_path, write_images, test_fraction):
+    for part in ("train", "test") if test_fraction is None else (".",):
+        write_images(tmp_path / "all" / part / "a", 10)
+        write_images(tmp_path / "all" / part / "b", 10)
+    before = image_folder(tmp_path / "all", 8, test_fraction)
+    write_images(tmp_path / "all" / "more" / "deeper", 7)
+    source = image_folder(tmp_path / "all", 8, test_fraction, unlabelled="more")
+    assert source.classes == ("a", "b")
+    assert source.fingerprint != before.fingerprint
+    assert torch.equal(source.test.images[:], before.test.images[:])
+    assert torch.equal(source.train.images[:][:-7], before.train.images[:])
+    assert torch.equal(source.train.labels[:-7], before.train.labels)
+    assert source.train.labels[-7:].tolist() == [-1] * 7
+
+
+@pytest.mark.parametrize("name", ["test", "train", "nowhere", "../more", "train/cat"])
+def test_test_images_never_count_as_unlabelled_ones(two_trees, name):
+    with pytest.raises(DataError, match=rf"dataset.unlabelled={name} must be the name of a folder"):
+        image_folder(two_trees, 8, unlabelled=name)
+
+
 def test_subfolders_and_links_belong_to_the_class_and_hidden_files_do_not(two_trees, write_images):
     write_images(two_trees / "train" / "cat" / "deeper" / "still", 3)
     write_images(two_trees.parent / "elsewhere", 2)
