@@ -1,7 +1,7 @@
 # make run | test | lint | format | bench    Needs Python 3.11 or newer and make; everything else it installs.
 PYTHON ?= python3
 PY := .venv/bin/python
-CODE := ssl_rot conf tests benchmarks
+CODE := ssl_rot conf tests benchmarks scripts
 INSTALLED := .venv/.installed
 
 .PHONY: run test lint format bench clean
