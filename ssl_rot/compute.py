@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ssl_rot.errors import CompileFailed
+
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and a precision, ``fp32`` or ``bf16``."""
+    """What a run computes with.
+
+    Args:
+        device: of the network and its batches.
+        precision: ``fp32`` or ``bf16``.
+        compiled: whether the network goes through ``torch.compile``.
+    """
 
     device: torch.device
     precision: str
+    compiled: bool = False
+
+    @property
+    def arithmetic(self) -> str:
+        """Changes with what can change a result by more than where it was computed does."""
+        return f"{self.precision} compiled" if self.compiled else self.precision
 
     @property
     def layout(self) -> torch.memory_format:
@@ -22,9 +38,26 @@ class Compute:
         return torch.contiguous_format if mps else torch.channels_last
 
     def place(self, model: nn.Module) -> None:
-        """Moves a model to the device and into its layout, in place."""
+        """Moves a model to the device and into its layout, in place; its names stay as they are."""
         model.to(self.device)
         model.to(memory_format=self.layout)
+        if self.compiled:
+            torch.compiler.reset()  # what another job of this process compiled counts to a limit
+            model.compile()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Inside the block, what ``torch.compile`` cannot do is the user's to hear.
+
+        Raises:
+            CompileFailed: no compiler, or a network that is beyond it.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.compiled and type(error).__module__.startswith(("torch._dynamo", "torch._ind")):
+                raise CompileFailed(error) from error
+            raise
 
     def forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """``model`` on a batch ``[B, C, H, W]`` on the device, in the precision asked for."""
@@ -38,7 +71,7 @@ class Compute:
         return self.forward(model, inputs).float()
 
 
-def resolve(device: str, precision: str) -> Compute:
+def resolve(device: str, precision: str, *, compiled: bool = False) -> Compute:
     """What ``auto`` comes to on this machine."""
     if device == "auto":
         mps = torch.backends.mps.is_available()
@@ -47,7 +80,7 @@ def resolve(device: str, precision: str) -> Compute:
         precision = "bf16" if _has_bf16(device) else "fp32"
     if device == "cuda":  # so that the same run gives the same bits
         torch.backends.cudnn.deterministic = True
-    return Compute(torch.device(device), precision)
+    return Compute(torch.device(device), precision, compiled)
 
 
 def _has_bf16(device: str) -> bool:

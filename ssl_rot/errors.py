@@ -73,5 +73,17 @@ class NonFiniteLoss(UserError):
         )
 
 
+class CompileFailed(UserError):
+    """``compile=true`` does not work here; says what torch's compiler said."""
+
+    def __init__(self, error: Exception) -> None:
+        lines = str(error).splitlines()
+        super().__init__(
+            f"compile=true does not work here: {lines[0] if lines else type(error).__name__}\n"
+            "torch.compile needs a C++ compiler (a GPU also triton) and a network it can follow; "
+            "compile=false trains the same without it."
+        )
+
+
 class SweepFailed(UserError):
     """A sweep, or a job of one, did not finish; its other jobs are not touched by that."""

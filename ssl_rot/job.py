@@ -83,13 +83,13 @@ def set_up(
     Raises:
         UserError: data or weights are missing, or not what the config says.
     """
-    compute = resolve(config["device"], config["precision"])
+    compute = resolve(config["device"], config["precision"], compiled=config["compile"])
     data = _load(config["dataset"], config["seed"])
     weights = _starting_weights(config["model"].get("weights"), tracker, folder)
     keys = compute_keys(
         config,
         data=data.fingerprint,
-        precision=compute.precision,
+        arithmetic=compute.arithmetic,
         weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
     )
     params = {key: as_text(value) for key, value in flatten(config).items()}

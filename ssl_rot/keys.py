@@ -14,8 +14,9 @@ from typing import Any
 
 from hydra.utils import get_object
 
-# What changes where and how a run is recorded or found again, but not its result.
-_WITHOUT_EFFECT = ("tracking", "device", "resume", "checkpoint")
+# What changes where and how a run is recorded or found again, but not its result. `compile` does,
+# as a part of the arithmetic.
+_WITHOUT_EFFECT = ("tracking", "device", "resume", "checkpoint", "profile", "compile")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Keys:
 
 
 def compute_keys(
-    config: Mapping[str, Any], *, data: str, precision: str, weights: str | None
+    config: Mapping[str, Any], *, data: str, arithmetic: str, weights: str | None
 ) -> Keys:
     """The keys of one run.
 
@@ -43,11 +44,11 @@ def compute_keys(
         config: the resolved config.
         data: the data set's fingerprint; it stands for ``dataset.root``, which differs by machine,
             and for ``dataset.name``.
-        precision: what ``auto`` came to.
+        arithmetic: what the precision, and all that changes rounding with it, came to.
         weights: the hash of the file that ``model.weights`` names; it stands for the name.
     """
     basis = {k: _with_code(v) for k, v in config.items() if k not in _WITHOUT_EFFECT}
-    basis |= {"precision": precision, "data": data}
+    basis |= {"precision": arithmetic, "data": data}
     basis["model"]["weights"] = weights
     basis["dataset"].pop("name", None)
     for node in (basis["dataset"], basis["dataset"]["source"]):

@@ -67,6 +67,8 @@ RANGES: tuple[tuple[str, Check, str], ...] = (
     ("seed", _number(0, 2**32 - 1, whole=True), "a whole number from 0 to 4294967295"),
     ("device", _one_of("auto", "cpu", "cuda", "mps"), "auto, cpu, cuda or mps"),
     ("precision", _one_of("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
+    ("compile", *_BOOLEAN),
+    ("profile", *_BOOLEAN),
     ("resume", *_BOOLEAN),
     ("checkpoint.every", _number(1, whole=True), "a whole number of at least 1"),
     ("checkpoint.keep", _number(1, whole=True, null=True),

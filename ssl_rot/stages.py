@@ -37,6 +37,7 @@ from ssl_rot.interrupt import Interrupts
 from ssl_rot.job import Job, build
 from ssl_rot.models import Backbone, Classifier, build_backbone, build_head, linear_head
 from ssl_rot.models.weights import save_weights
+from ssl_rot.profiling import profiled
 from ssl_rot.schedules import Schedule
 from ssl_rot.seeding import seeded
 from ssl_rot.tracking import HISTORY, WEIGHTS, RunLog, Tag
@@ -206,12 +207,19 @@ class _Recording:
         draw: Callable[[Path], None],
     ) -> Phase:
         """Trains, and leaves metrics, weights and figures in MLflow and in the run's folder."""
+        compute = self.job.compute
         history = History(self.folder / HISTORY)
         interrupts = Interrupts()
         checkpoints = Checkpoints(
             self.folder / "checkpoints", **self.job.config["checkpoint"], interrupts=interrupts
         )
-        with interrupts.installed(), interrupts.training():
+        trace = self.folder / "profile" if self.job.config["profile"] else None
+        with (
+            interrupts.installed(),
+            interrupts.training(),
+            compute.working(),
+            profiled(trace, compute.device) as stepped,
+        ):
             records = fit(
                 model,
                 train,
@@ -219,12 +227,13 @@ class _Recording:
                 loss_fn=loss_fn,
                 schedule=schedule,
                 policy=policy,
-                compute=self.job.compute,
+                compute=compute,
                 seed=self.job.seed,
                 phase=self.phase,
                 log=partial(self._log, history),
                 state=checkpoints.latest() if self.resumed else None,
                 save=checkpoints.save,
+                stepped=stepped,
             )
         weights = self.folder / WEIGHTS
         save_weights(model, weights)
@@ -234,8 +243,9 @@ class _Recording:
         self.run.metrics(history.rows)
         for path in (weights, history.path):
             self.run.artifact(path)
-        for path in sorted(pictures.iterdir()):
-            self.run.artifact(path, "figures")
+        for folder in ("figures", "profile"):
+            for path in sorted((self.folder / folder).glob("*")):
+                self.run.artifact(path, folder)
         return Phase(self.run.run_id, weights, records)
 
     def _log(self, history: History, epoch: int, record: Record) -> None:

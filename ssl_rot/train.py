@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.profiler import record_function
 from tqdm import tqdm
 
 from ssl_rot import freeze
@@ -99,6 +100,7 @@ def fit(
     log: Callable[[int, Record], None],
     state: dict[str, Any] | None = None,
     save: Callable[[int, Callable[[], dict[str, Any]]], None] = lambda epoch, snapshot: None,
+    stepped: Callable[[], None] = lambda: None,
 ) -> list[Record]:
     """Trains ``model`` in place.
 
@@ -111,6 +113,7 @@ def fit(
         log: called with the epoch (from 1) and its record as soon as the epoch ends.
         state: what ``save`` kept of an interrupted phase; training goes on after its epoch.
         save: called after each epoch with a function that takes the state at that point.
+        stepped: called after each training step.
 
     Returns:
         One record an epoch: ``train_loss``, ``train_acc`` (running means while training), the
@@ -151,7 +154,16 @@ def fit(
         with seeded(seed, phase, "noise", epoch):  # what the network itself draws, such as dropout
             freeze.train_mode(model, frozen)
             meter = _train_epoch(
-                network, batches, loss_fn, optimizer, scheduler, schedule, compute, epoch, phase
+                network,
+                batches,
+                loss_fn,
+                optimizer,
+                scheduler,
+                schedule,
+                compute,
+                epoch,
+                phase,
+                stepped,
             )
         record: Record = dict(zip(("train_loss", "train_acc"), meter.means(), strict=True))
         trained = time.perf_counter() - started
@@ -209,16 +221,20 @@ def _train_epoch(
     compute: Compute,
     epoch: int,
     phase: str,
+    stepped: Callable[[], None],
 ) -> Meter:
     meter = Meter()
     rates: list[float] = []
     label = f"{phase} {epoch}/{schedule.epochs} train"
     for inputs, targets in _progress(train.epoch(epoch), len(train), label, meter):
-        logits = compute.logits(model, inputs)
-        loss = loss_fn(logits, targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        with record_function("forward"):
+            logits = compute.logits(model, inputs)
+            loss = loss_fn(logits, targets)
+        with record_function("backward"):
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        with record_function("optimizer"):
+            optimizer.step()
         rates.append(float(optimizer.param_groups[0]["lr"]))
         if scheduler is not None and schedule.interval == "step":
             scheduler.step()
@@ -227,6 +243,7 @@ def _train_epoch(
             bad = meter.first_non_finite(since=len(rates) - ((len(rates) - 1) % 50 + 1))
             if bad is not None:
                 raise NonFiniteLoss(phase, epoch, bad + 1, rates[bad], _lr_key(phase))
+        stepped()
     if scheduler is not None and schedule.interval == "epoch":
         scheduler.step()
     return meter

@@ -23,6 +23,8 @@ RULES = [
     ("checkpoint.*", NONE),
     ("resume", NONE),
     ("device", NONE),
+    ("profile", NONE),
+    ("compile", NONE),  # a part of the arithmetic, which is given apart
     ("precision", NONE),  # "auto" is no precision; what it came to is given apart
     ("pretext.reuse", NONE),
     ("pretext.*", ARM),
@@ -45,7 +47,7 @@ OVERRIDES = (
 
 
 def keys_of(config, **given) -> Keys:
-    return compute_keys(config, **({"data": "d", "precision": "fp32", "weights": None} | given))
+    return compute_keys(config, **({"data": "d", "arithmetic": "fp32", "weights": None} | given))
 
 
 def changed(first: Keys, second: Keys) -> set[str]:
@@ -69,8 +71,10 @@ def test_every_config_key_changes_what_it_should_and_nothing_else(config):
         assert found == expected, key
 
 
-@pytest.mark.parametrize("given", [{"data": "e"}, {"precision": "bf16"}, {"weights": "w"}], ids=str)
-def test_what_stands_for_data_precision_and_weights_changes_all(config, given):
+@pytest.mark.parametrize(
+    "given", [{"data": "e"}, {"arithmetic": "bf16"}, {"weights": "w"}], ids=str
+)
+def test_what_stands_for_data_arithmetic_and_weights_changes_all(config, given):
     base = config("+experiment=rotation")
     assert changed(keys_of(base), keys_of(base, **given)) == ALL
 
@@ -112,7 +116,7 @@ def test_a_change_to_ones_own_code_changes_the_keys(compose, own_module):
         own_module("own_code", text)
         config = OmegaConf.to_container(compose("+experiment=rotation"), resolve=True)
         config[group] = {"_target_": "own_code.thing"}
-        return compute_keys(config, data="d", precision="fp32", weights=None)
+        return compute_keys(config, data="d", arithmetic="fp32", weights=None)
 
     first = keys_of("def thing():\n    return 1\n", "loss")
     assert keys_of("def thing():\n    return 1\n", "loss") == first

@@ -11,10 +11,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "ssl_rot"
 
 LAYERS = (
-    {"errors", "seeding", "confdir", "interrupt", "compute"},
-    {"config", "data", "models", "losses", "schedules", "freeze", "keys", "ranges"},
+    {"errors", "seeding", "confdir", "interrupt"},
+    {"compute", "config", "data", "models", "losses", "schedules", "freeze", "keys", "ranges"},
     {"features"},
-    {"train", "checkpoint", "figures", "history", "lease"},
+    {"train", "checkpoint", "figures", "history", "profiling", "lease"},
     {"pretext"},
     {"tracking"},
     {"job", "outcome", "stages", "plan", "sweep", "run", "workers"},
