@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ssl_rot import files
 from ssl_rot.interrupt import Interrupts
 
 log = logging.getLogger(__name__)
@@ -67,26 +67,15 @@ class Checkpoints:
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Writes ``state``: a reader finds all of it under ``path``, or what was there before."""
+    """Writes ``state``: a reader finds all of it under ``path``, or what was there before.
+
+    Raises:
+        StorageError: the disk is full, or cannot be written.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the rename itself
-    finally:
-        os.close(directory)
+    files.write(path, _MAGIC + hashlib.sha256(payload).digest() + payload)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -55,6 +55,25 @@ class TrackingError(UserError):
     """The tracking store cannot be reached, or does not hold what was asked for."""
 
 
+class StorageError(UserError):
+    """A file could not be written.
+
+    Args:
+        path: of the file.
+        error: what the operating system says.
+    """
+
+    def __init__(self, path: object, error: OSError) -> None:
+        super().__init__(
+            f"{path} cannot be written: {error.strerror}. Once it can be, the same command with "
+            "resume=true goes on from the last checkpoint."
+        )
+
+
+class ResumeError(UserError):
+    """``resume=true`` found a run, but not of this config."""
+
+
 class NonFiniteLoss(UserError):
     """The loss became NaN or infinite.
 

@@ -16,7 +16,7 @@ from hydra.utils import get_object
 
 # What changes where and how a run is recorded or found again, but not its result. `compile` does,
 # as a part of the arithmetic.
-_WITHOUT_EFFECT = ("tracking", "device", "resume", "checkpoint", "profile", "compile")
+WITHOUT_EFFECT = ("tracking", "device", "resume", "checkpoint", "profile", "compile")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def compute_keys(
         arithmetic: what the precision, and all that changes rounding with it, came to.
         weights: the hash of the file that ``model.weights`` names; it stands for the name.
     """
-    basis = {k: _with_code(v) for k, v in config.items() if k not in _WITHOUT_EFFECT}
+    basis = {k: _with_code(v) for k, v in config.items() if k not in WITHOUT_EFFECT}
     basis |= {"precision": arithmetic, "data": data}
     basis["model"]["weights"] = weights
     basis["dataset"].pop("name", None)

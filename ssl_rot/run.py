@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 import sys
@@ -15,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ssl_rot.confdir import conf_dir
-from ssl_rot.errors import EXIT_STATUS, SweepFailed, UserError
+from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.interrupt import Interrupts
 from ssl_rot.sweep import close_stopped, note_failure
 from ssl_rot.workers import at_work
@@ -38,7 +39,7 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
         UserError: something the user can mend.
     """
     # Torch and MLflow take seconds to import, and --help needs neither.
-    from ssl_rot import stages
+    from ssl_rot import resume, stages
     from ssl_rot.config import validate
     from ssl_rot.job import open_tracker, set_up
 
@@ -49,6 +50,8 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
         raise SweepFailed("The sweep that this job belongs to has been stopped")
     job = set_up(config, choices, folder, tracker)
     may_be_done = job.sweep is not None or job.resume
+    if job.resume and job.sweep is None:
+        resume.check(job)
     with tracker.lock(f"config-{job.keys.config}") if may_be_done else nullcontext():
         done = stages.finished(job) if may_be_done else None
         if done is None:
@@ -57,6 +60,7 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
         else:
             pretrained, downstream = done
     stages.summarise(job, pretrained, downstream)
+    tracker.settle()
     last = downstream.history[-1]
     return last.get("val_acc", last["test_acc"])
 
@@ -70,7 +74,8 @@ def _task(cfg: DictConfig) -> float | None:
     try:
         with Interrupts().installed(), worker:
             return run(cfg, choices, Path(hydra_cfg.runtime.output_dir).absolute())
-    except Exception as error:
+    except Exception as raised:
+        error = _told(raised)
         if sweeping:
             # Told now and in the job's own log; Hydra would tell of the first one only, at the end.
             log.error("Job %s failed: %s", hydra_cfg.job.num, error, exc_info=not _ours(error))
@@ -84,6 +89,13 @@ def _task(cfg: DictConfig) -> float | None:
             raise
         log.error("%s", error)
         sys.exit(EXIT_STATUS)
+
+
+def _told(error: Exception) -> Exception:
+    """The error, or what a user can do about it where it is a full disk's."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(error.filename or Path.cwd(), error)
+    return error
 
 
 def _ours(error: Exception) -> bool:

@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 import ssl_rot
-from ssl_rot import figures
+from ssl_rot import figures, files
 from ssl_rot.checkpoint import Checkpoints
 from ssl_rot.confdir import CHECKOUT_CONF
 from ssl_rot.data import Batches, Images
@@ -48,9 +48,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Phase:
-    """A finished phase: its MLflow run, its weights and its history."""
+    """A finished phase: its MLflow run, its weights and its history.
 
-    run_id: str
+    Without ``run_id`` MLflow was away when it began, and is told of it at the end.
+    """
+
+    run_id: str | None
     weights: Path
     history: list[Record]
     reused: bool = False
@@ -99,14 +102,18 @@ def finished(job: Job) -> tuple[Phase | None, Phase] | None:
     pretext_run = found.data.tags.get(Tag.PRETEXT_RUN_ID)
     pretrained = None
     if pretext_run is not None:
-        pretrained = _finished(job, "pretext", job.tracker.client.get_run(pretext_run))
+        pretrained = _finished(job, "pretext", job.tracker.get(pretext_run))
     return pretrained, _finished(job, "downstream", found)
 
 
 def _finished(job: Job, phase: str, run: Run) -> Phase:
     run_id, folder = run.info.run_id, _claim(job.folder / phase)
     weights = job.tracker.artifact(run_id, WEIGHTS, folder)
-    history = History(job.tracker.artifact(run_id, HISTORY, folder))
+    path = job.tracker.artifact(run_id, HISTORY, folder)
+    try:
+        history = History(path)
+    except ValueError as error:
+        raise TrackingError(f"The artifact {HISTORY} of run {run_id} is damaged") from error
     return Phase(run_id, weights, [*history.rows.values()], reused=True)
 
 
@@ -145,7 +152,7 @@ def downstream(job: Job, pretrained: Phase | None) -> Phase:
     tags = {Tag.CONFIG_KEY: job.keys.config, Tag.PAIR_KEY: job.keys.pair}
     if pretrained is not None:
         tags[Tag.PRETEXT_KEY] = str(job.keys.pretext)
-        tags[Tag.PRETEXT_RUN_ID] = pretrained.run_id
+        tags[Tag.PRETEXT_RUN_ID] = str(pretrained.run_id)
     with _recorded(job, "downstream", tags) as recording:
         # From the file also when it was trained just now: trained or taken, the bits are the same.
         backbone = _backbone(job, job.weights if pretrained is None else pretrained.weights)
@@ -208,11 +215,14 @@ class _Recording:
     ) -> Phase:
         """Trains, and leaves metrics, weights and figures in MLflow and in the run's folder."""
         compute = self.job.compute
-        history = History(self.folder / HISTORY)
         interrupts = Interrupts()
         checkpoints = Checkpoints(
             self.folder / "checkpoints", **self.job.config["checkpoint"], interrupts=interrupts
         )
+        state = checkpoints.latest() if self.resumed else None
+        if state is not None:  # whatever became of the rows on the disk
+            for epoch, record in enumerate(state["history"], 1):
+                self.run.history.add(epoch, record)
         trace = self.folder / "profile" if self.job.config["profile"] else None
         with (
             interrupts.installed(),
@@ -230,8 +240,8 @@ class _Recording:
                 compute=compute,
                 seed=self.job.seed,
                 phase=self.phase,
-                log=partial(self._log, history),
-                state=checkpoints.latest() if self.resumed else None,
+                log=self.run.epoch,
+                state=state,
                 save=checkpoints.save,
                 stepped=stepped,
             )
@@ -240,21 +250,10 @@ class _Recording:
         pictures = self.folder / "figures"
         figures.curves(records, self.name, pictures / "curves.png")
         draw(pictures)
-        self.run.metrics(history.rows)
-        for path in (weights, history.path):
-            self.run.artifact(path)
+        self.run.artifacts([weights, self.run.history.path])
         for folder in ("figures", "profile"):
-            for path in sorted((self.folder / folder).glob("*")):
-                self.run.artifact(path, folder)
+            self.run.artifacts(sorted((self.folder / folder).glob("*")), folder)
         return Phase(self.run.run_id, weights, records)
-
-    def _log(self, history: History, epoch: int, record: Record) -> None:
-        """The disk first; what MLflow does not take now it is sent with the next epoch."""
-        history.add(epoch, record)
-        try:
-            self.run.metrics(history.rows)
-        except TrackingError as error:
-            log.warning("%s. Training goes on; the numbers are in %s", error, history.path)
 
 
 def _claim(folder: Path) -> Path:
@@ -291,8 +290,9 @@ def _recorded(job: Job, phase: str, tags: dict[str, str]) -> Iterator[_Recording
         parent=job.sweep,
         unfinished=unfinished,
     ) as run:
-        OmegaConf.save(OmegaConf.create(job.config), folder / "config.yaml")
-        run.artifact(folder / "config.yaml")
+        config = folder / "config.yaml"
+        files.write(config, OmegaConf.to_yaml(OmegaConf.create(job.config)).encode())
+        run.artifacts([config])
         yield _Recording(job, phase, name, folder, run, resumed=unfinished is not None)
     if job.config["checkpoint"]["keep"] is not None:  # nobody goes on with a finished run
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -315,7 +315,8 @@ def summarise(job: Job, pretrained: Phase | None, downstream: Phase) -> None:
         )
     lines.append(f"  {'total':<33}{images:>11,.0f} images {seconds:>8.1f} s")
     experiment = job.tracker.experiment_name
-    look = f'mlflow ui, experiment "{experiment}", run {downstream.run_id}'
+    where = downstream.run_id or "that MLflow has not been told of yet"
+    look = f'mlflow ui, experiment "{experiment}", run {where}'
     lines += [f"  weights     {downstream.weights}", f"  record      {look}"]
     print("\n".join([f"\n{job.data.name}, {job.arm}, seed {job.seed}", *lines]), flush=True)
 

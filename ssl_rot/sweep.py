@@ -11,7 +11,7 @@ import importlib.util
 import logging
 import shlex
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +104,12 @@ class Sweep(Callback):
         """Prints and records the table of jobs; ends the program with 1 if any failed."""
         try:
             failed = self._close(None)
+        except UserError as error:
+            log.error("The sweep's table could not be made: %s", error)
+            log.error("python -m ssl_rot.sync %s sends what MLflow missed.", self.folder)
+            with suppress(UserError):
+                self._run.__exit__(type(error), error, None)
+            sys.exit(1)
         except Exception as error:  # a mere warning for Hydra, and an exit status of 0
             log.exception("The sweep's table could not be made: %s", error)
             sys.exit(1)
@@ -128,7 +134,7 @@ class Sweep(Callback):
             # A launcher that lost one job may give up waiting for the others.
             workers.wait(self.folder)
         self.tracker.close_dead()
-        table = outcomes(self.tracker, self.parent.run_id, self.plan)
+        table = outcomes(self.tracker, str(self.parent.run_id), self.plan)
         failed = int((table["status"] != "FINISHED").sum())
         print_table(table)
         if self.plan is None:

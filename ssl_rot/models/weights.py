@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from ssl_rot import files
 from ssl_rot.errors import WeightsError
 
 PREFIX = "backbone."
@@ -24,7 +25,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
     The format itself notices a file that was cut short, but not one whose bytes have changed.
     """
     tensors = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
-    save_file(tensors, path, metadata={DIGEST: _digest(tensors)})
+    files.write(path, save(tensors, metadata={DIGEST: _digest(tensors)}))
 
 
 def load_backbone_weights(backbone: nn.Module, path: Path) -> None:

@@ -23,14 +23,14 @@ def downstream(runs):
 
 def stop_after_first_epoch(monkeypatch):
     """The next downstream phase is stopped as by Ctrl-C, its first epoch kept."""
-    record = RunLog.metrics
+    record = RunLog.epoch
 
-    def stopping(self, history):
-        record(self, history)
-        if self.prefix == "":
+    def stopping(self, number, values):
+        record(self, number, values)
+        if self.record.prefix == "":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunLog, "metrics", stopping)
+    monkeypatch.setattr(RunLog, "epoch", stopping)
 
 
 def test_another_experiment_trains_its_own(run_job, tmp_path):
@@ -73,8 +73,12 @@ def test_params_that_a_stop_kept_back_are_sent(
     run_job, all_runs, make_store, tmp_path, monkeypatch
 ):
     uri = make_store(tmp_path)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr("ssl_rot.tracking.Param", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("ssl_rot.tracking.run_log.Param", stopped)
         with pytest.raises(KeyboardInterrupt):
             run_job(tmp_path, "+experiment=supervised")
     run_job(tmp_path, "+experiment=supervised", "resume=true")

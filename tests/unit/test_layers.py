@@ -11,18 +11,19 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "ssl_rot"
 
 LAYERS = (
-    {"errors", "seeding", "confdir", "interrupt"},
+    {"errors", "seeding", "confdir", "interrupt", "files"},
     {"compute", "config", "data", "models", "losses", "schedules", "freeze", "keys", "ranges"},
     {"features"},
     {"train", "checkpoint", "figures", "history", "profiling", "lease"},
     {"pretext"},
     {"tracking"},
-    {"job", "outcome", "stages", "plan", "sweep", "run", "workers"},
+    {"job", "outcome", "stages", "plan", "sweep", "run", "workers", "sync", "resume"},
 )
 # Within a layer modules are strangers, apart from the entry's, and from
 NEIGHBOURS = {
     "config": {"models", "ranges"},  # tries whether a model can be built
     "freeze": {"models"},
+    "files": {"errors"},
 }
 # The report reads what MLflow holds, and knows a run by its names alone.
 REPORT = {"errors", "confdir", "tracking"}

@@ -30,13 +30,13 @@ def test_the_metrics_of_every_epoch_equal_history_csv(rotation_run, phase, prefi
     rows = rotation_run.history(phase)
     assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
     names = {f"{split}_{what}" for split in ("train", "test", "val") for what in METRICS} | COST
-    assert rows[0].keys() == names | {"epoch"}
+    assert rows[0].keys() == names | {"epoch", "timestamp"}
     run = rotation_run.runs[phase]
     assert run.data.metrics.keys() == {prefix + name for name in names}
     for name in names:
         points = rotation_run.client.get_metric_history(run.info.run_id, prefix + name)
-        told = sorted((point.step, point.value) for point in points)
-        assert told == [(row["epoch"], row[name]) for row in rows], name
+        told = sorted((point.step, point.timestamp, point.value) for point in points)
+        assert told == [(row["epoch"], row["timestamp"], row[name]) for row in rows], name
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert all(0 <= row[f"{s}_acc"] <= 1 for row in rows for s in ("train", "test", "val"))
 

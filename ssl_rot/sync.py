@@ -1,0 +1,67 @@
+"""``python -m ssl_rot.sync outputs/<date>/<time>``: sends what MLflow missed while it was away."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import sys
+from pathlib import Path
+
+from ssl_rot.errors import EXIT_STATUS, TrackingError, UserError
+
+
+def sync(folder: Path) -> None:
+    """Sends what MLflow does not have of the runs in a folder and all folders below it.
+
+    Nothing is sent twice, however often it is called. A run whose process is gone ends KILLED; one
+    that is still at work is left alone.
+
+    Args:
+        folder: an output folder of ``ssl_rot.run``, of a run or of a sweep.
+
+    Raises:
+        UserError: there is no run, one's files are damaged, or MLflow does not answer.
+    """
+    from ssl_rot.tracking import RECORD, Record, Tag, Tracker
+    from ssl_rot.tracking.alive import is_alive
+
+    records = [Record.load(path.parent) for path in sorted(folder.rglob(RECORD))]
+    if not records:
+        raise TrackingError(f"{folder} holds no run: no {RECORD} in it, nor in a folder below it")
+    trackers: dict[tuple[str, str], Tracker] = {}
+    for record in records:
+        assert record is not None
+        if record.sent:
+            print(f"{record.folder}: MLflow has all of it, run {record.run_id}")
+            continue
+        if is_alive(record.folder, same_host=record.tags.get(Tag.HOST) == socket.gethostname()):
+            print(f"{record.folder}: still at work, left alone")
+            continue
+        store = (record.experiment, record.uri)
+        if store not in trackers:
+            trackers[store] = Tracker(*store)
+        trackers[store].take(record).close()
+        print(f"{record.folder}: sent, run {record.run_id} is {record.status}")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ssl_rot.sync",
+        description="Sends what MLflow missed of runs while it was away: runs, epochs, files and "
+        "how they ended. Nothing is sent twice.",
+    )
+    parser.add_argument("folder", nargs="+", type=Path, help="output folder of a run or a sweep")
+    folders: list[Path] = parser.parse_args().folder
+    logging.basicConfig(format="%(message)s")
+    try:
+        for folder in folders:
+            sync(folder.absolute())
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_STATUS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,411 @@
+"""An experiment in a tracking store: its runs are begun, found, taken up and closed here."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+
+import mlflow
+from filelock import FileLock, Timeout
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from ssl_rot.errors import TrackingError, UserError
+from ssl_rot.history import History
+from ssl_rot.lease import lease
+from ssl_rot.tracking.alive import is_alive, living
+from ssl_rot.tracking.names import HISTORY, Tag
+from ssl_rot.tracking.record import Record
+from ssl_rot.tracking.run_log import GONE, RunLog, answering, line, not_recorded
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+"""Seconds that a run which is over waits for MLflow to take what it has not taken."""
+
+
+class Tracker:
+    """An experiment in a tracking store.
+
+    Args:
+        experiment_name: made if it is not there.
+        uri: of the store; ``None`` follows MLflow's own defaults.
+
+    Raises:
+        TrackingError: the store cannot be reached or written, or the experiment was deleted.
+    """
+
+    def __init__(self, experiment_name: str, uri: str | None = None) -> None:
+        for chatty in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        # A server that is not there is told within seconds, not MLflow's minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        self.uri = _absolute(uri if uri is not None else mlflow.get_tracking_uri())
+        self.experiment_name = experiment_name
+        self._runs: list[RunLog] = []
+        try:
+            # Of several processes that all try to make a database only one would survive.
+            with self.lock("store"):
+                _make_database(self.uri)
+                self.client = MlflowClient(tracking_uri=self.uri)
+                experiment = self.client.get_experiment_by_name(experiment_name)
+                if experiment is None:
+                    self.experiment_id = self._new_experiment()
+                elif experiment.lifecycle_stage == "deleted":
+                    raise TrackingError(
+                        f"tracking.experiment_name={experiment_name} was deleted in {self.uri}; "
+                        "take another name, or restore it: mlflow experiments restore "
+                        f"--experiment-id {experiment.experiment_id}"
+                    )
+                else:
+                    self.experiment_id = experiment.experiment_id
+        except TrackingError:
+            raise
+        except Exception as error:  # each kind of store has errors of its own
+            raise TrackingError(
+                f"The tracking store tracking.uri={self.uri} cannot be used: {line(error)}\n"
+                "Is the server running, and the folder writable?"
+            ) from error
+
+    def _new_experiment(self) -> str:
+        try:
+            made: str = self.client.create_experiment(self.experiment_name)
+        except MlflowException:  # another machine may have been faster
+            experiment = self.client.get_experiment_by_name(self.experiment_name)
+            if experiment is None:
+                raise
+            made = experiment.experiment_id
+        return made
+
+    @contextmanager
+    def lock(self, name: str, *, everywhere: bool = False) -> Iterator[None]:
+        """Holds ``name`` against the other processes on this machine that use the same store.
+
+        The operating system releases it when its holder dies.
+
+        Args:
+            name: of the lock.
+            everywhere: against those on other machines too, if the store is one for several.
+        """
+        digest = hashlib.sha256(self.uri.encode()).hexdigest()[:12]
+        folder = Path(tempfile.gettempdir()) / f"ssl_rot-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock = FileLock(folder / f"{digest}-{name}.lock")
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            log.info("Waiting for another process: %s", name)
+            lock.acquire()
+        try:
+            with ExitStack() as stack:
+                if everywhere and not self.uri.startswith("sqlite:"):
+                    with answering(f"{self.uri} does not give the lock {name}"):
+                        stack.enter_context(lease(self.client, self.experiment_id, name))
+                yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def start(
+        self,
+        name: str,
+        folder: Path,
+        tags: Mapping[str, str],
+        params: Mapping[str, str],
+        *,
+        prefix: str = "",
+        parent: str | None = None,
+        unfinished: Run | None = None,
+    ) -> Iterator[RunLog]:
+        """A run: FINISHED after the block, FAILED if it raised, KILLED if it was stopped.
+
+        Where MLflow does not answer, the first run of this tracker is refused: nothing is lost
+        yet. Later ones are kept on the disk, see :meth:`settle`.
+
+        Args:
+            name: shown in MLflow.
+            folder: the run's own; a lock in it tells others that the run is alive.
+            tags: besides those of every run.
+            params: flat.
+            prefix: before each metric's name.
+            parent: run id of the sweep.
+            unfinished: go on with this run instead of making one.
+
+        Raises:
+            TrackingError: MLflow does not answer at the start.
+        """
+        own = {Tag.FOLDER: str(folder), Tag.HOST: socket.gethostname(), **tags}
+        if parent is not None:
+            own[MLFLOW_PARENT_RUN_ID] = parent
+        record = Record(
+            folder,
+            uri=self.uri,
+            experiment=self.experiment_name,
+            name=name,
+            start_time=int(time.time() * 1000),
+            tags=resolve_tags(own),
+            params=dict(params),
+            prefix=prefix,
+        )
+        with ExitStack() as stack:
+            with self.lock("dead") if unfinished is not None else nullcontext():
+                stack.enter_context(living(folder))
+                if unfinished is not None:
+                    self._take_up(record, unfinished)
+            record.save()
+            run = RunLog(self.client, self.experiment_id, record, _history(folder / HISTORY))
+            under_way = bool(self._runs)
+            self._runs.append(run)
+            try:
+                run.try_to_send() if under_way else run.send()
+                yield run
+            except Exception as error:
+                run.end("FAILED", error)
+                raise
+            except BaseException as error:  # KeyboardInterrupt, SystemExit: somebody stopped it
+                run.end("KILLED", error)
+                raise
+            run.end("FINISHED")
+
+    def _take_up(self, record: Record, unfinished: Run) -> None:
+        record.run_id = run_id = unfinished.info.run_id
+        record.start_time = unfinished.info.start_time
+        with answering(f"Run {run_id} cannot be taken up"):
+            self.client.update_run(run_id, status="RUNNING")
+            for tag in (Tag.FOLDER, Tag.HOST, MLFLOW_PARENT_RUN_ID):
+                value = record.tags.get(tag)
+                if value is not None and value != unfinished.data.tags.get(tag):
+                    self.client.set_tag(run_id, tag, value)
+            if Tag.ERROR in unfinished.data.tags:
+                self.client.delete_tag(run_id, Tag.ERROR)
+
+    def settle(self) -> None:
+        """Waits for MLflow to take what it has not taken yet of this tracker's runs.
+
+        Raises:
+            TrackingError: it did not within :data:`PATIENCE` seconds; says how to send it later.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while left := [run for run in self._runs if not run.record.sent]:
+            try:
+                left[0].send()
+            except TrackingError as error:
+                if time.monotonic() > deadline:
+                    raise not_recorded(left, error) from error
+                time.sleep(1)
+
+    def children(self, parent: str) -> list[Run]:
+        """All runs under ``parent``."""
+        condition = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
+        runs: list[Run] = []
+        token = None
+        while True:
+            with answering(f"{self.uri} does not tell which runs there are"):
+                page = self.client.search_runs([self.experiment_id], condition, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def unfinished(self, phase: str, tag: str, key: str) -> Run | None:
+        """The latest run of a phase whose ``tag`` is ``key`` that stopped and can be gone on with.
+
+        It did so on this machine, which may have got another name since.
+        """
+        for run in self._search(phase, tag, key, "attributes.status != 'FINISHED'", 20):
+            if _here(run) and not _alive(run):
+                return run
+        return None
+
+    def interrupted(self) -> list[Run]:
+        """The latest runs of this machine that did not finish, of both phases."""
+        host = f"tags.`{Tag.HOST}` = '{socket.gethostname()}'"
+        with answering(f"{self.uri} does not tell which runs there are"):
+            found: list[Run] = self.client.search_runs(
+                [self.experiment_id],
+                f"attributes.status != 'FINISHED' and attributes.status != 'RUNNING' and {host}",
+                max_results=100,
+                order_by=["attributes.start_time DESC"],
+            )
+        return [run for run in found if run.data.tags.get(Tag.PHASE) in ("pretext", "downstream")]
+
+    def close_dead(self) -> None:
+        """Ends the runs that a crash of this machine or a SIGKILL left RUNNING.
+
+        What they left on the disk and MLflow has not is sent with their end.
+        """
+        with answering(f"{self.uri} does not tell which runs there are"):
+            running = self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'")
+        for run in running:
+            if not _here(run) or _alive(run):
+                continue
+            with self.lock("dead"):
+                # Asked for once more: it may have ended well since, or somebody goes on with it.
+                if not _alive(run) and self.status(run.info.run_id) == "RUNNING":
+                    self._close(run)
+
+    def _close(self, run: Run) -> None:
+        run_id = run.info.run_id
+        try:
+            record = Record.load(_folder(run))
+            if record is not None and record.run_id == run_id:
+                self.take(record).close()
+                return
+        except UserError as error:  # a damaged file there is no reason not to start here
+            log.warning("%s", error)
+        with answering(f"MLflow did not take the end of run {run_id}"):
+            self.client.set_tag(run_id, Tag.ERROR, GONE)
+            self.client.set_terminated(run_id, "KILLED")
+
+    def take(self, record: Record) -> RunLog:
+        """A run whose process is gone, to send what it left.
+
+        Raises:
+            TrackingError: its numbers on the disk are damaged.
+        """
+        try:
+            history = History(record.folder / HISTORY)
+        except ValueError as error:
+            raise TrackingError(str(error)) from error
+        return RunLog(self.client, self.experiment_id, record, history)
+
+    def status(self, run_id: str) -> str:
+        """A run's status, as MLflow names it.
+
+        Raises:
+            TrackingError: the store does not answer, or has no such run.
+        """
+        return str(self.get(run_id).info.status)
+
+    def get(self, run_id: str) -> Run:
+        """A run by its id.
+
+        Raises:
+            TrackingError: the store does not answer, or has no such run.
+        """
+        with answering(f"Run {run_id} is not in {self.uri}"):
+            return self.client.get_run(run_id)
+
+    def tag(self, run_id: str, key: str, value: str) -> None:
+        """Sets a tag of any run."""
+        with answering(f"{self.uri} did not take a tag of run {run_id}"):
+            self.client.set_tag(run_id, key, value)
+
+    def tags(self, run_id: str, prefix: str) -> dict[str, str]:
+        """The tags of a run that begin with ``prefix``, without it."""
+        tags = self.get(run_id).data.tags
+        return {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
+
+    def find(
+        self,
+        phase: str,
+        tag: str,
+        key: str,
+        parent: str | None = None,
+        *,
+        everywhere: bool = False,
+    ) -> Run | None:
+        """The latest FINISHED run of a phase whose ``tag`` is ``key``.
+
+        Args:
+            phase: of the run.
+            tag: the kind of key.
+            key: its value.
+            parent: only among the children of this run.
+            everywhere: in all experiments of the store, not only in this one.
+        """
+        condition = "attributes.status = 'FINISHED'"
+        if parent is not None:
+            condition += f" and tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
+        found = self._search(phase, tag, key, condition, limit=1, everywhere=everywhere)
+        return found[0] if found else None
+
+    def _search(
+        self, phase: str, tag: str, key: str, condition: str, limit: int, everywhere: bool = False
+    ) -> list[Run]:
+        with answering(f"{self.uri} does not tell which runs there are"):
+            experiments = [self.experiment_id]
+            if everywhere:
+                experiments = [e.experiment_id for e in self.client.search_experiments()]
+            found: list[Run] = self.client.search_runs(
+                experiments,
+                f"{condition} and tags.`{Tag.PHASE}` = '{phase}' and tags.`{tag}` = '{key}'",
+                max_results=limit,
+                order_by=["attributes.start_time DESC"],
+            )
+        return found
+
+    def artifact(self, run_id: str, name: str, folder: Path) -> Path:
+        """Brings an artifact of a run into ``folder``.
+
+        Raises:
+            TrackingError: there is no such run, or it has no such artifact.
+        """
+        with answering(f"Run {run_id} in {self.uri} has no artifact {name}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            return Path(self.client.download_artifacts(run_id, name, str(folder)))
+
+
+def _make_database(uri: str) -> None:
+    """Makes a missing SQLite database under another name: a kill leaves no half one."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _absolute(uri: str) -> str:
+    """A SQLite file as it is named from any working directory."""
+    scheme = "sqlite:///"
+    if not uri.startswith(scheme):
+        return uri
+    return scheme + str(Path(uri.removeprefix(scheme)).resolve())
+
+
+def _history(path: Path) -> History:
+    """The numbers that are there; damaged ones are put aside, the checkpoints have most of them."""
+    try:
+        return History(path)
+    except ValueError as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        log.warning("%s; it is now %s", error, aside.name)
+        path.replace(aside)
+        return History(path)
+
+
+def _folder(run: Run) -> Path:
+    return Path(run.data.tags.get(Tag.FOLDER, os.devnull))
+
+
+def _here(run: Run) -> bool:
+    """Whether the run began on this machine, or in a folder that this machine has."""
+    if run.data.tags.get(Tag.HOST) == socket.gethostname():
+        return True
+    try:
+        record = Record.load(_folder(run))
+    except UserError:
+        return False
+    return record is not None and record.run_id == run.info.run_id
+
+
+def _alive(run: Run) -> bool:
+    same_host = run.data.tags.get(Tag.HOST) == socket.gethostname()
+    return is_alive(_folder(run), same_host=same_host)
