@@ -12,7 +12,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from mlflow import MlflowClient
@@ -27,7 +27,13 @@ _BEAT = "ssl_rot.beat"  # changes as long as the holder lives
 
 @contextmanager
 def lease(
-    client: MlflowClient, experiment_id: str, name: str, *, beat: float = 10, patience: float = 60
+    client: MlflowClient,
+    experiment_id: str,
+    name: str,
+    *,
+    tags: Mapping[str, str] | None = None,
+    beat: float = 10,
+    patience: float = 60,
 ) -> Iterator[None]:
     """Holds ``name`` against every other process that uses the same tracking store.
 
@@ -35,11 +41,12 @@ def lease(
         client: of the store.
         experiment_id: where the run that stands for the lock is kept while it is held.
         name: of the lock; it counts in all experiments of the store.
+        tags: of the run, besides.
         beat: seconds between two signs of life of the holder.
         patience: seconds without one after which the holder is taken for dead. Told by the clock of
             the one who waits, since those of two machines may differ.
     """
-    run_id = _acquire(client, experiment_id, name, patience)
+    run_id = _acquire(client, experiment_id, name, tags or {}, patience)
     ended = threading.Event()
     heart = threading.Thread(target=_beat, args=(client, run_id, beat, ended), daemon=True)
     heart.start()
@@ -48,10 +55,12 @@ def lease(
     finally:
         ended.set()
         heart.join()
-        _withdraw(client, run_id)
+        withdraw(client, run_id)
 
 
-def _acquire(client: MlflowClient, experiment_id: str, name: str, patience: float) -> str:
+def _acquire(
+    client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str], patience: float
+) -> str:
     waited = False
     while True:
         for other in _holders(client, name):
@@ -59,11 +68,11 @@ def _acquire(client: MlflowClient, experiment_id: str, name: str, patience: floa
                 log.info("Waiting for another machine: %s", name)
                 waited = True
             _wait(client, other, name, patience)
-        tags = {LOCK: name, _BEAT: "0"}
-        run_id: str = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+        own = {LOCK: name, _BEAT: "0", **tags}
+        run_id: str = client.create_run(experiment_id, tags=own, run_name=name).info.run_id
         if all(other.info.run_id == run_id for other in _holders(client, name)):
             return run_id
-        _withdraw(client, run_id)
+        withdraw(client, run_id)
         time.sleep(random.Random(run_id).uniform(0, 2))
 
 
@@ -86,7 +95,7 @@ def _wait(client: MlflowClient, other: Run, name: str, patience: float) -> None:
         if run.data.tags[_BEAT] != last:
             last, seen = run.data.tags[_BEAT], time.monotonic()
     log.warning("The machine that held %s has given no sign of life for %g s", name, patience)
-    _withdraw(client, other.info.run_id)
+    withdraw(client, other.info.run_id)
 
 
 def _beat(client: MlflowClient, run_id: str, beat: float, ended: threading.Event) -> None:
@@ -99,7 +108,8 @@ def _beat(client: MlflowClient, run_id: str, beat: float, ended: threading.Event
             log.debug("No sign of life could be given: %s", error)
 
 
-def _withdraw(client: MlflowClient, run_id: str) -> None:
+def withdraw(client: MlflowClient, run_id: str) -> None:
+    """Gives back the lock that a run stands for."""
     try:
         client.set_terminated(run_id, "KILLED")
         client.delete_run(run_id)

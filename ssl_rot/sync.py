@@ -6,19 +6,20 @@ import argparse
 import logging
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from ssl_rot.errors import EXIT_STATUS, TrackingError, UserError
 
 
-def sync(folder: Path) -> None:
-    """Sends what MLflow does not have of the runs in a folder and all folders below it.
+def sync(folders: Iterable[Path]) -> None:
+    """Sends what MLflow does not have of the runs in some folders and all folders below them.
 
     Nothing is sent twice, however often it is called. A run whose process is gone ends KILLED; one
     that is still at work is left alone.
 
     Args:
-        folder: an output folder of ``ssl_rot.run``, of a run or of a sweep.
+        folders: output folders of ``ssl_rot.run``, of runs or of sweeps.
 
     Raises:
         UserError: there is no run, one's files are damaged, or MLflow does not answer.
@@ -26,9 +27,12 @@ def sync(folder: Path) -> None:
     from ssl_rot.tracking import RECORD, Record, Tag, Tracker
     from ssl_rot.tracking.alive import is_alive
 
-    records = [Record.load(path.parent) for path in sorted(folder.rglob(RECORD))]
-    if not records:
-        raise TrackingError(f"{folder} holds no run: no {RECORD} in it, nor in a folder below it")
+    records = []
+    for folder in folders:
+        found = [Record.load(path.parent) for path in sorted(folder.rglob(RECORD))]
+        if not found:
+            raise TrackingError(f"{folder} holds no run: no {RECORD} in it or in a folder below it")
+        records += found
     trackers: dict[tuple[str, str], Tracker] = {}
     for record in records:
         assert record is not None
@@ -43,6 +47,8 @@ def sync(folder: Path) -> None:
             trackers[store] = Tracker(*store)
         trackers[store].take(record).close()
         print(f"{record.folder}: sent, run {record.run_id} is {record.status}")
+    for tracker in trackers.values():
+        tracker.close_dead()
 
 
 def main() -> None:
@@ -56,8 +62,7 @@ def main() -> None:
     folders: list[Path] = parser.parse_args().folder
     logging.basicConfig(format="%(message)s")
     try:
-        for folder in folders:
-            sync(folder.absolute())
+        sync(folder.absolute() for folder in folders)
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_STATUS)

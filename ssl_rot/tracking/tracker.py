@@ -22,7 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from ssl_rot.errors import TrackingError, UserError
 from ssl_rot.history import History
-from ssl_rot.lease import lease
+from ssl_rot.lease import LOCK, lease, withdraw
 from ssl_rot.tracking.alive import is_alive, living
 from ssl_rot.tracking.names import HISTORY, Tag
 from ssl_rot.tracking.record import Record
@@ -99,10 +99,7 @@ class Tracker:
             name: of the lock.
             everywhere: against those on other machines too, if the store is one for several.
         """
-        digest = hashlib.sha256(self.uri.encode()).hexdigest()[:12]
-        folder = Path(tempfile.gettempdir()) / f"ssl_rot-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        lock = FileLock(folder / f"{digest}-{name}.lock")
+        lock = self._local(name)
         try:
             lock.acquire(timeout=1)
         except Timeout:
@@ -111,11 +108,18 @@ class Tracker:
         try:
             with ExitStack() as stack:
                 if everywhere and not self.uri.startswith("sqlite:"):
+                    host = {Tag.HOST: socket.gethostname()}
                     with answering(f"{self.uri} does not give the lock {name}"):
-                        stack.enter_context(lease(self.client, self.experiment_id, name))
+                        stack.enter_context(lease(self.client, self.experiment_id, name, tags=host))
                 yield
         finally:
             lock.release()
+
+    def _local(self, name: str) -> FileLock:
+        digest = hashlib.sha256(self.uri.encode()).hexdigest()[:12]
+        folder = Path(tempfile.gettempdir()) / f"ssl_rot-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return FileLock(folder / f"{digest}-{name}.lock")
 
     @contextmanager
     def start(
@@ -197,6 +201,8 @@ class Tracker:
         Raises:
             TrackingError: it did not within :data:`PATIENCE` seconds; says how to send it later.
         """
+        if all(run.record.sent for run in self._runs):
+            return
         deadline = time.monotonic() + PATIENCE
         while left := [run for run in self._runs if not run.record.sent]:
             try:
@@ -205,6 +211,7 @@ class Tracker:
                 if time.monotonic() > deadline:
                     raise not_recorded(left, error) from error
                 time.sleep(1)
+        self.close_dead()  # and what else could not be told
 
     def children(self, parent: str) -> list[Run]:
         """All runs under ``parent``."""
@@ -249,12 +256,25 @@ class Tracker:
         with answering(f"{self.uri} does not tell which runs there are"):
             running = self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'")
         for run in running:
+            if LOCK in run.data.tags:
+                self._give_back(run)
+                continue
             if not _here(run) or _alive(run):
                 continue
             with self.lock("dead"):
                 # Asked for once more: it may have ended well since, or somebody goes on with it.
                 if not _alive(run) and self.status(run.info.run_id) == "RUNNING":
                     self._close(run)
+
+    def _give_back(self, run: Run) -> None:
+        """Gives back a lock of this machine whose holder is gone: it holds none here either."""
+        if run.data.tags.get(Tag.HOST) != socket.gethostname():
+            return
+        try:
+            with self._local(run.data.tags[LOCK]).acquire(timeout=0):
+                withdraw(self.client, run.info.run_id)
+        except Timeout:
+            pass
 
     def _close(self, run: Run) -> None:
         run_id = run.info.run_id
