@@ -10,6 +10,7 @@ import pytest
 import torch
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -131,6 +132,42 @@ def test_the_articles_parameters(compose, name, expected):
         assert {k: cfg.pretext.schedule[k] for k in expected} == expected
         assert cfg.pretext.loss == cfg.loss
         assert list(cfg.pretext.angles) == [0, 90, 180, 270]
+
+
+# Of RotNet: from which epoch on the learning rate is which.
+LONG = {1: 0.1, 61: 0.02, 121: 0.004, 161: 0.0008}
+CONV_HEAD = {1: 0.1, 36: 0.02, 71: 0.004, 86: 0.0008}
+MLP_HEAD = {1: 0.1, 21: 0.02, 41: 0.004, 46: 0.0008}  # held from 50 to 100
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "expected"),
+    [
+        ("rotnet_supervised", 200, LONG),
+        ("rotnet_conv_head", 100, CONV_HEAD),
+        ("rotnet_fine_tuned", 100, CONV_HEAD),
+        ("rotnet_mlp_head", 100, MLP_HEAD),
+    ],
+)
+@pytest.mark.parametrize("turns", ["rotation", "rotation_2", "rotation_8", "none"])
+def test_rotnets_parameters(compose, name, epochs, expected, turns):
+    cfg = compose(f"+experiment={name}", f"pretext={turns}")
+    schedules = [(cfg.schedule, epochs, expected)]
+    if turns != "none" and name != "rotnet_supervised":
+        schedules.append((cfg.pretext.schedule, 200, LONG))
+    for node, length, rates in schedules:
+        schedule = instantiate(node)
+        assert (schedule.epochs, schedule.batch_size) == (length, 128)
+        optimizer, scheduler = schedule.build([torch.nn.Parameter(torch.zeros(1))], 1)
+        assert isinstance(optimizer, torch.optim.SGD)
+        group = optimizer.param_groups[0]
+        assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 5e-4)
+        for epoch in range(1, length + 1):
+            rate = rates[max(start for start in rates if start <= epoch)]
+            assert group["lr"] == pytest.approx(rate), epoch
+            optimizer.step()
+            scheduler.step()
+    assert (cfg.dataset.augment.crop_padding, cfg.dataset.augment.flip) == (4, True)
 
 
 @pytest.fixture(scope="module")
