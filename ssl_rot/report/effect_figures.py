@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -66,7 +70,17 @@ def forest(cells: pd.DataFrame) -> Drawing:
 
 def by_labels(cells: pd.DataFrame) -> Drawing | None:
     """Both arms against the label budget, and under them their paired difference."""
-    key = LABELS.removeprefix("params.")
+    return _against(cells, LABELS.removeprefix("params."), "labels", "labels a class", natural)
+
+
+def by_stage(cells: pd.DataFrame) -> Drawing | None:
+    """Likewise against how much of the network is kept: which stage has the best features."""
+    return _against(cells, "model.cut", "stages", "stages kept, up to", _depth)
+
+
+def _against(
+    cells: pd.DataFrame, key: str, name: str, title: str, order: Callable[[str], Any]
+) -> Drawing | None:
     keys = setting_keys(cells)
     if key not in keys or cells[key].nunique() < 2:
         return None
@@ -74,10 +88,10 @@ def by_labels(cells: pd.DataFrame) -> Drawing | None:
     factor, points = unit(metric)
     others = [k for k in keys if k != key]
     panels = list(cells.groupby(others, sort=False) if others else [((), cells)])
-    shown = [(name, part) for name, part in panels if part[key].nunique() > 1][:MOST_PANELS]
+    shown = [(panel, part) for panel, part in panels if part[key].nunique() > 1][:MOST_PANELS]
     if not shown:
         return None
-    budgets = sorted(cells[key].unique(), key=natural)
+    values = sorted(cells[key].unique(), key=order)
     columns = min(len(shown), 3)
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(max(5.6, 3.4 * columns), 0.7 + 4.1 * rows), layout="constrained")
@@ -87,18 +101,19 @@ def by_labels(cells: pd.DataFrame) -> Drawing | None:
     span = _span(factor * every["difference"].to_numpy(float), factor * _ends(every))
     floor = factor * every[["rotation_mean", "supervised_mean"]].to_numpy(float).min()
     above, below = grid[::2].flatten(), grid[1::2].flatten()
-    for upper, lower, (name, part) in zip(above, below, shown, strict=False):
-        at = np.array([budgets.index(value) for value in part[key]])
+    for upper, lower, (panel, part) in zip(above, below, shown, strict=False):
+        part = part.sort_values(key, key=lambda column: column.map(order))
+        at = np.array([values.index(value) for value in part[key]])
         _arms(upper, at, part, factor)
         if others:
-            settings = dict(zip(others, map(str, name), strict=True))
+            settings = dict(zip(others, map(str, panel), strict=True))
             upper.set_title(short(label(settings), 44))
         if metric.endswith("_acc"):
             # Of so few seeds the interval of an arm often leaves [0, 1], which the axis does not.
             upper.set_ylim(max(0, floor - 12), 102)
         _differences(lower, at, part, factor)
         lower.set_ylim(*span)
-        names = ["all" if budget == "null" else budget for budget in budgets]
+        names = ["all" if value == "null" else value for value in values]
         for axes, ticks in ((upper, [""] * len(names)), (lower, names)):
             axes.set_xticks(range(len(names)), ticks)
             axes.set_xlim(-0.3, len(names) - 0.7)
@@ -107,18 +122,24 @@ def by_labels(cells: pd.DataFrame) -> Drawing | None:
     for upper, lower in zip(above[::columns], below[::columns], strict=True):
         upper.set_ylabel(axis_name(metric))
         lower.set_ylabel(f"difference\n({points})")
-    figure.supxlabel("labels a class", fontsize="medium")
+    figure.supxlabel(title, fontsize="medium")
     legend_above(figure, above[0])
     hidden = len(panels) - len(shown)
     return Drawing(
-        "labels",
-        f"{spoken(metric).capitalize()} against labels a class",
+        name,
+        f"{spoken(metric).capitalize()} against {title.split(',')[0]}",
         "Above: mean over seeds with its 95 % t interval, each arm by itself. These may overlap "
         "where the pairs differ clearly, since a seed moves both arms alike. Below: rotation less "
         "supervised-only, the paired difference with its interval and the verdict's marker."
         + (f" {hidden} more settings are in the table." if hidden else ""),
         figure,
     )
+
+
+def _depth(stage: str) -> tuple[bool, int, str]:
+    """Sorts stem, stage1, stage2, ..., stage10, and null (all of them) last."""
+    digits = stage.lstrip(string.ascii_letters)
+    return stage == "null", int(digits) if digits.isdecimal() else 0, stage
 
 
 def _arms(axes: Axes, at: NDArray[np.int64], cells: pd.DataFrame, factor: float) -> None:

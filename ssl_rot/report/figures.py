@@ -10,10 +10,10 @@ from ssl_rot.report.cost import Curves
 from ssl_rot.report.cost_figures import accuracy_cost, pretext_gain
 from ssl_rot.report.curve_figures import curves
 from ssl_rot.report.drawing import Drawing
-from ssl_rot.report.effect_figures import by_labels, forest
+from ssl_rot.report.effect_figures import by_labels, by_stage, forest
 from ssl_rot.report.style import styled
 
-FIGURE_NAMES = re.compile(r"forest|labels|curves-\d+|pretext|cost")
+FIGURE_NAMES = re.compile(r"forest|labels|stages|curves-\d+|pretext|cost")
 
 
 def draw_all(cells: pd.DataFrame, pairs: pd.DataFrame, lines: Curves) -> list[Drawing]:
@@ -26,6 +26,7 @@ def draw_all(cells: pd.DataFrame, pairs: pd.DataFrame, lines: Curves) -> list[Dr
     """
     compared = pairs[pairs["left_out"] == ""]
     with styled():
-        drawings = [forest(cells), by_labels(cells), *curves(cells, compared, lines)]
+        drawings = [forest(cells), by_labels(cells), by_stage(cells)]
+        drawings += [*curves(cells, compared, lines)]
         drawings += [pretext_gain(cells, compared), accuracy_cost(cells)]
     return [drawing for drawing in drawings if drawing is not None]

@@ -22,6 +22,7 @@ PARAMS = {
     "model": "resnet_tiny",
     "model._target_": "ssl_rot.models.resnet",
     "model.weights": "null",
+    "model.cut": "null",
     "head": "linear",
     "freeze": "none",
     "freeze._target_": "ssl_rot.freeze.Nothing",

@@ -227,6 +227,19 @@ def test_every_label_panel_has_its_budgets_under_it(runs) -> None:
     assert sum(bool(axes.get_title(loc="left")) for axes in visible) == 4
 
 
+def test_stages_stand_in_the_order_of_the_network(runs) -> None:
+    for number, stage in enumerate(("null", "stage10", "stage2", "stem")):
+        runs.arms([0.1 * number, 0.1 * number + 0.01], model__cut=stage)
+    figures = drawn(runs)
+    assert "labels" not in figures
+    upper, lower = figures["stages"].axes
+    ticks = [tick.get_text() for tick in lower.get_xticklabels()]
+    assert ticks == ["stem", "stage2", "stage10", "all"]
+    (line,) = [line for line in upper.get_lines() if line.get_marker() == "o"]
+    assert list(line.get_xdata()) == sorted(line.get_xdata())  # joined from left to right
+    assert (np.diff(line.get_ydata()) < 0).all()
+
+
 def test_no_label_figure_for_a_single_budget(runs) -> None:
     runs.arms([0.1, 0.2])
     assert "labels" not in drawn(runs)
