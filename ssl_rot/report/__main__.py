@@ -30,6 +30,7 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
     # MLflow, pandas and scipy take seconds to import, and --help needs none of them.
     from ssl_rot.report.pair import check_metric, pair_runs
     from ssl_rot.report.publish import publish, sweep_of
+    from ssl_rot.report.published import against_published, published_table
     from ssl_rot.report.query import COSTS, CURVES, load_histories, load_runs
     from ssl_rot.report.render import render
     from ssl_rot.report.statistics import compare
@@ -59,6 +60,9 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
     print(f"{headline(cells)}\n{scope}\n")
     if len(cells) > 0:
         print(verdict_table(cells).to_text())
+    published = published_table(against_published(runs))
+    if published.rows:
+        print(f"\nBeside what was published:\n{published.to_text()}")
     left_out = left_out_table(pairs, cells)
     if left_out.rows:
         print(f"\nLeft out ({len(left_out.rows)}):")

@@ -15,6 +15,7 @@ from ssl_rot.report.cost import curves
 from ssl_rot.report.drawing import Drawing
 from ssl_rot.report.figures import FIGURE_NAMES, draw_all
 from ssl_rot.report.provenance import commands, versions
+from ssl_rot.report.published import against_published, published_table
 from ssl_rot.report.settings import spoken
 from ssl_rot.report.style import save, styled
 from ssl_rot.report.table import Table
@@ -86,6 +87,7 @@ def render(
         "numbers": number_table(cells) if len(cells) > 0 else nothing,
         "pairs": pair_table(pairs, cells, MOST_PAIRS) if len(cells) > 0 else nothing,
         "pairs_hidden": max(0, int((pairs["left_out"] == "").sum()) - MOST_PAIRS),
+        "published": published_table(against_published(runs)),
         "left_out": Table(left_out.columns, left_out.rows[:MOST_PAIRS]),
         "left_out_hidden": max(0, len(left_out.rows) - MOST_PAIRS),
         "reasons": counted(row[-1].text for row in left_out.rows),

@@ -1,0 +1,83 @@
+"""Runs beside the figures that they repeat."""
+
+from __future__ import annotations
+
+import pytest
+
+from ssl_rot.report.published import against_published, published_table
+
+ROTNET = {
+    "model": "nin",
+    "model__num_blocks": "4",
+    "model__cut": "block2",
+    "head": "conv",
+    "freeze": "backbone",
+    "dataset__name": "cifar10",
+    "dataset__labels_per_class": "null",
+    "dataset__train_size": "null",
+    "schedule__epochs": "100",
+    "pretext__schedule__epochs": "200",
+}
+
+
+def test_a_run_is_found_by_its_config_and_seeds_are_averaged(runs) -> None:
+    for seed, accuracy in enumerate([0.90, 0.92]):
+        runs.downstream("rotation", seed, accuracy, **ROTNET)
+    runs.downstream("supervised", 0, 0.7, **ROTNET)
+    runs.downstream("rotation", 2, 0.1, status="FAILED", **ROTNET)
+    found = against_published(runs.frame())
+    assert list(found["published"]) == pytest.approx([0.7250, 0.9116])
+    assert list(found["mean"]) == pytest.approx([0.7, 0.91])
+    assert list(found["n"]) == [1, 2]
+    assert list(found["otherwise"]) == ["", ""]
+    rows = [[cell.text for cell in row] for row in published_table(found).rows]
+    assert rows[1][1:] == ["91.16", "RotNet", "91.00 ± 1.41", "2", ""]
+    assert rows[0][3] == "70.00"
+
+
+@pytest.mark.parametrize(
+    ("over", "published"),
+    [
+        ({"head": "mlp"}, 0.8906),
+        ({"head": "mlp", "model__cut": "block4"}, 0.6173),
+        ({"head": "mlp", "pretext__angles": "[0, 180]"}, 0.8746),
+        ({"freeze": "none"}, 0.9217),
+        ({"dataset__labels_per_class": "20"}, 0.6463),
+    ],
+)
+def test_settings_are_told_apart(runs, over, published) -> None:
+    runs.downstream("rotation", 0, 0.5, **ROTNET | over)
+    assert list(against_published(runs.frame())["published"]) == pytest.approx([published])
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"model": "resnet18"},
+        {"dataset__name": "svhn"},
+        {"model__num_blocks": "5"},
+        {"dataset__labels_per_class": "50"},
+        {"pretext__angles": "[0, 90]"},
+    ],
+)
+def test_what_was_not_published_is_not_compared(runs, over) -> None:
+    runs.downstream("rotation", 0, 0.5, **ROTNET | over)
+    assert against_published(runs.frame()).empty
+
+
+def test_it_is_said_what_is_not_as_published(runs) -> None:
+    less = {"dataset__name": "CIFAR-10 (JPEG)", "dataset__train_size": "500"}
+    less |= {"schedule__epochs": "2"}
+    runs.downstream("rotation", 0, 0.3, **ROTNET | less)
+    runs.downstream("rotation", 0, 0.9, **ROTNET)
+    found = against_published(runs.frame()).sort_values("mean")
+    assert list(found["otherwise"]) == [
+        "epochs=2 of 100 train_size=500 name=CIFAR-10 (JPEG)",
+        "",
+    ]
+
+
+def test_runs_of_another_version_may_lack_a_key(runs) -> None:
+    runs.arms([0.1, 0.2])
+    frame = runs.frame().drop(columns=["params.model.cut"])
+    assert against_published(frame).empty
