@@ -1,4 +1,4 @@
-"""Data on which nothing can be learnt, and the scripts that look for what must not be there."""
+"""Data on which nothing can be learnt, and scripts that look for what must not be there."""
 
 from __future__ import annotations
 
@@ -93,3 +93,16 @@ def test_traces_of_jpeg_are_told_from_what_the_pictures_show(run_job, script, tm
     poor = json.loads(script("jpeg_artefacts.py", folder, "--quality=1"))
     assert poor["turned"] == plain
     assert poor["turned, then encoded"] < plain
+
+
+def test_the_articles_transfer_throws_the_convolutions_away(run_job, sources, tmp_path):
+    job = ("model._target_=article_flaw.resnet", "model.bias=true", "model.init=xavier")
+    rotation, supervised = (
+        run_job(tmp_path, f"+experiment={arm}", "freeze=backbone", *job)
+        for arm in ("rotation", "supervised")
+    )
+    pretrained, start = rotation.backbone("pretext"), supervised.backbone("downstream")
+    for name, tensor in rotation.backbone("downstream").items():
+        is_convolution = tensor.ndim == 4
+        assert tensor.equal(start[name]) == is_convolution, name
+        assert tensor.equal(pretrained[name]) != is_convolution, name
