@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from ssl_rot.errors import CompileFailed
+from ssl_rot.distributed import Group, device_of, group
+from ssl_rot.errors import CompileFailed, ConfigError
 
 
 @dataclass(frozen=True)
@@ -20,16 +21,22 @@ class Compute:
         device: of the network and its batches.
         precision: ``fp32`` or ``bf16``.
         compiled: whether the network goes through ``torch.compile``.
+        group: the processes that share the work.
+        sync_batchnorm: whether they share BatchNorm's statistics too.
     """
 
     device: torch.device
     precision: str
     compiled: bool = False
+    group: Group = field(default_factory=Group)
+    sync_batchnorm: bool = False
 
     @property
     def arithmetic(self) -> str:
         """Changes with what can change a result by more than where it was computed does."""
-        return f"{self.precision} compiled" if self.compiled else self.precision
+        text = f"{self.precision} compiled" if self.compiled else self.precision
+        apart = not self.group.alone and not self.sync_batchnorm
+        return f"{text}, BatchNorm in {self.group.size} parts" if apart else text
 
     @property
     def layout(self) -> torch.memory_format:
@@ -39,6 +46,8 @@ class Compute:
 
     def place(self, model: nn.Module) -> None:
         """Moves a model to the device and into its layout, in place; its names stay as they are."""
+        if self.sync_batchnorm and not self.group.alone:
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         model.to(self.device)
         model.to(memory_format=self.layout)
         if self.compiled:
@@ -71,8 +80,14 @@ class Compute:
         return self.forward(model, inputs).float()
 
 
-def resolve(device: str, precision: str, *, compiled: bool = False) -> Compute:
-    """What ``auto`` comes to on this machine."""
+def resolve(
+    device: str, precision: str, *, compiled: bool = False, sync_batchnorm: bool = False
+) -> Compute:
+    """What ``auto`` comes to on this machine.
+
+    Raises:
+        ConfigError: ``sync_batchnorm`` where torch has none.
+    """
     if device == "auto":
         mps = torch.backends.mps.is_available()
         device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
@@ -80,7 +95,10 @@ def resolve(device: str, precision: str, *, compiled: bool = False) -> Compute:
         precision = "bf16" if _has_bf16(device) else "fp32"
     if device == "cuda":  # so that the same run gives the same bits
         torch.backends.cudnn.deterministic = True
-    return Compute(torch.device(device), precision, compiled)
+    processes = group()
+    if sync_batchnorm and not processes.alone and device != "cuda":
+        raise ConfigError([f"sync_batchnorm=true needs GPUs, and this run is on device={device}"])
+    return Compute(device_of(device), precision, compiled, processes, sync_batchnorm)
 
 
 def _has_bf16(device: str) -> bool:

@@ -24,7 +24,8 @@ from ssl_rot.ranges import out_of_range
 
 TOP_LEVEL = (
     *("dataset", "model", "head", "loss", "schedule", "freeze", "pretext"),
-    *("seed", "device", "precision", "compile", "profile", "resume", "checkpoint", "tracking"),
+    *("seed", "device", "precision", "compile", "sync_batchnorm", "profile"),
+    *("resume", "checkpoint", "tracking"),
 )
 
 SECTIONS = {

@@ -104,5 +104,15 @@ class CompileFailed(UserError):
         )
 
 
+class LostProcesses(UserError):
+    """The other processes of torchrun were left in the middle of a phase."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The other processes cannot follow after what happened before; start the same command "
+            "again, with resume=true"
+        )
+
+
 class SweepFailed(UserError):
     """A sweep, or a job of one, did not finish; its other jobs are not touched by that."""

@@ -29,6 +29,11 @@ class Features:
         """Steps per epoch."""
         return len(self.batches)
 
+    @property
+    def weights(self) -> list[float]:
+        """As of the batches."""
+        return self.batches.weights
+
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All batches of one epoch: features ``[B, C', H', W']`` and int64 ``[B]``."""
         for rows in self.batches.rows(epoch):
@@ -47,7 +52,9 @@ def precompute(batches: Batches, backbone: Backbone, compute: Compute) -> Featur
     backbone.eval()
     features = labels = None
     with torch.no_grad():
-        for rows, (inputs, targets) in zip(batches.rows(1), batches.epoch(1), strict=True):
+        # Every process needs all of them, since the next epoch deals them out anew.
+        whole = batches.whole()
+        for rows, (inputs, targets) in zip(whole.rows(1), whole.epoch(1), strict=True):
             maps = compute.forward(backbone, inputs)
             if features is None or labels is None:
                 count = len(batches.images)

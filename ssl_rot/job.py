@@ -22,29 +22,38 @@ from ssl_rot.tracking import WEIGHTS, Tracker
 
 
 @dataclass(frozen=True)
-class Job:
-    """What the stages of one run share.
+class Setting:
+    """What training needs to know.
 
     Args:
         config: valid and resolved.
-        params: the same, flat, as MLflow takes it, with the chosen option of each group.
-        folder: for what the run writes to the disk.
-        weights: the file that ``model.weights`` came to.
     """
 
     config: dict[str, Any]
-    params: dict[str, str]
-    folder: Path
     compute: Compute
     data: Dataset
     pretext: Pretext
-    keys: Keys
-    tracker: Tracker
-    weights: Path | None
 
     @property
     def seed(self) -> int:
         return int(self.config["seed"])
+
+
+@dataclass(frozen=True)
+class Job(Setting):
+    """What the stages of one run share.
+
+    Args:
+        params: the config, flat, as MLflow takes it, with the chosen option of each group.
+        folder: for what the run writes to the disk.
+        weights: the file that ``model.weights`` came to.
+    """
+
+    params: dict[str, str]
+    folder: Path
+    keys: Keys
+    tracker: Tracker
+    weights: Path | None
 
     @property
     def resume(self) -> bool:
@@ -83,20 +92,39 @@ def set_up(
     Raises:
         UserError: data or weights are missing, or not what the config says.
     """
-    compute = resolve(config["device"], config["precision"], compiled=config["compile"])
-    data = _load(config["dataset"], config["seed"])
+    setting = settle(config)
     weights = _starting_weights(config["model"].get("weights"), tracker, folder)
     keys = compute_keys(
         config,
-        data=data.fingerprint,
-        arithmetic=compute.arithmetic,
+        data=setting.data.fingerprint,
+        arithmetic=setting.compute.arithmetic,
         weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
     )
     params = {key: as_text(value) for key, value in flatten(config).items()}
     # The option's name beside its keys: what people group and filter by.
     params |= {group: name for group, name in choices.items() if group in config}
-    pretext: Pretext = build(config["pretext"])
-    return Job(config, params, folder, compute, data, pretext, keys, tracker, weights)
+    return Job(
+        **vars(setting), params=params, folder=folder, keys=keys, tracker=tracker, weights=weights
+    )
+
+
+def settle(config: dict[str, Any]) -> Setting:
+    """Loads the data, and finds out what to compute with.
+
+    Args:
+        config: valid and resolved.
+
+    Raises:
+        UserError: data is missing, or not what the config says.
+    """
+    compute = resolve(
+        config["device"],
+        config["precision"],
+        compiled=config["compile"],
+        sync_batchnorm=config["sync_batchnorm"],
+    )
+    data = _load(config["dataset"], config["seed"])
+    return Setting(config, compute, data, build(config["pretext"]))
 
 
 def build(node: Mapping[str, Any], **extra: Any) -> Any:

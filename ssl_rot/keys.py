@@ -14,9 +14,17 @@ from typing import Any
 
 from hydra.utils import get_object
 
-# What changes where and how a run is recorded or found again, but not its result. `compile` does,
-# as a part of the arithmetic.
-WITHOUT_EFFECT = ("tracking", "device", "resume", "checkpoint", "profile", "compile")
+# What changes where and how a run is recorded or found again, but not its result. `compile` and
+# `sync_batchnorm` do, as a part of the arithmetic.
+WITHOUT_EFFECT = (
+    "tracking",
+    "device",
+    "resume",
+    "checkpoint",
+    "profile",
+    "compile",
+    "sync_batchnorm",
+)
 
 
 @dataclass(frozen=True)

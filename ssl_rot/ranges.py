@@ -68,6 +68,7 @@ RANGES: tuple[tuple[str, Check, str], ...] = (
     ("device", _one_of("auto", "cpu", "cuda", "mps"), "auto, cpu, cuda or mps"),
     ("precision", _one_of("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
     ("compile", *_BOOLEAN),
+    ("sync_batchnorm", *_BOOLEAN),
     ("profile", *_BOOLEAN),
     ("resume", *_BOOLEAN),
     ("checkpoint.every", _number(1, whole=True), "a whole number of at least 1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -114,6 +115,27 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(EXIT_STATUS)
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and maybe others
+        _with_others()
+    else:
+        _lead()
+
+
+def _with_others() -> None:
+    from ssl_rot.distributed import dismiss, group
+
+    if group().rank > 0:
+        from ssl_rot.followers import follow
+
+        follow(group())
+        return
+    try:
+        _lead()
+    finally:
+        dismiss()
+
+
+def _lead() -> None:
     try:
         with Interrupts().installed():
             _task()

@@ -8,14 +8,12 @@ from __future__ import annotations
 import logging
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import torch
@@ -23,25 +21,21 @@ from mlflow.entities import Run
 from mlflow.utils.git_utils import get_git_commit
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 from omegaconf import OmegaConf
-from torch import Tensor, nn
 
 import ssl_rot
 from ssl_rot import figures, files
 from ssl_rot.checkpoint import Checkpoints
 from ssl_rot.confdir import CHECKOUT_CONF
-from ssl_rot.data import Batches, Images
 from ssl_rot.errors import TrackingError
-from ssl_rot.freeze import Nothing, Policy
+from ssl_rot.followers import Order
 from ssl_rot.history import History
 from ssl_rot.interrupt import Interrupts
-from ssl_rot.job import Job, build
-from ssl_rot.models import Backbone, Classifier, build_backbone, build_head, linear_head
+from ssl_rot.job import Job
 from ssl_rot.models.weights import save_weights
 from ssl_rot.profiling import profiled
-from ssl_rot.schedules import Schedule
-from ssl_rot.seeding import seeded
+from ssl_rot.tasks import Task, downstream_task, pretext_task
 from ssl_rot.tracking import HISTORY, WEIGHTS, RunLog, Tag
-from ssl_rot.train import Record, fit, predict
+from ssl_rot.train import Record, predict
 
 log = logging.getLogger(__name__)
 
@@ -121,74 +115,34 @@ def _pretrain(job: Job, key: str) -> Phase:
     data, angles = job.data, job.pretext.angles
     # All that can change a pretext's result is what its weights depend on.
     with _recorded(job, "pretext", {Tag.CONFIG_KEY: key, Tag.PRETEXT_KEY: key}) as recording:
-        backbone = _backbone(job, job.weights)
-        with seeded(job.seed, "pretext", "head"):
-            model = Classifier(backbone, linear_head(backbone.out_channels, len(angles)))
-        batches = partial(_batches, job, "pretext", job.pretext.schedule, turn=job.pretext.turn)
-        train = batches(data.pretext_images, None, train=True)
-        evaluations = {"test": batches(data.test.images, None)}
-        if data.val is not None:
-            evaluations["val"] = batches(data.val.images, None)
+        task = pretext_task(job, job.weights)
 
         def draw(folder: Path) -> None:
-            inputs, targets = next(train.epoch(1))
+            inputs, targets = next(task.train.whole().epoch(1))
             path = folder / "turned_batch.png"
             figures.turned_batch(inputs, targets, angles, data.mean, data.std, path)
 
-        return recording.train(
-            model,
-            train,
-            evaluations,
-            loss_fn=job.pretext.loss,
-            schedule=job.pretext.schedule,
-            policy=Nothing(),
-            draw=draw,
-        )
+        return recording.train(task, draw)
 
 
 def downstream(job: Job, pretrained: Phase | None) -> Phase:
     """Puts a new head on the backbone and trains on the labelled images."""
-    config, data = job.config, job.data
     tags = {Tag.CONFIG_KEY: job.keys.config, Tag.PAIR_KEY: job.keys.pair}
     if pretrained is not None:
         tags[Tag.PRETEXT_KEY] = str(job.keys.pretext)
         tags[Tag.PRETEXT_RUN_ID] = str(pretrained.run_id)
     with _recorded(job, "downstream", tags) as recording:
         # From the file also when it was trained just now: trained or taken, the bits are the same.
-        backbone = _backbone(job, job.weights if pretrained is None else pretrained.weights)
-        if config["model"].get("cut") is not None:
-            backbone = backbone.cut(config["model"]["cut"])
-        classes = len(data.classes)
-        head = build_head(
-            config["head"],
-            in_channels=backbone.out_channels,
-            num_classes=classes,
-            seed=job.seed,
-        )
-        model = Classifier(backbone, head)
-        schedule: Schedule = build(config["schedule"])
-        batches = partial(_batches, job, "downstream", schedule)
-        test = batches(data.test.images, data.test.labels)
-        evaluations = {"test": test}
-        if data.val is not None:
-            evaluations["val"] = batches(data.val.images, data.val.labels)
+        task = downstream_task(job, job.weights if pretrained is None else pretrained.weights)
 
         def draw(folder: Path) -> None:
-            guesses, truths = predict(model, test, job.compute)
+            guesses, truths = predict(task.model, task.evaluations["test"], job.compute)
             accuracy = float((guesses == truths).double().mean())
-            title = f"{data.name}, {job.arm}, last epoch: {accuracy:.1%} of the test images"
+            title = f"{job.data.name}, {job.arm}, last epoch: {accuracy:.1%} of the test images"
             path = folder / "confusion_matrix.png"
-            figures.confusion_matrix(guesses, truths, data.classes, title, path)
+            figures.confusion_matrix(guesses, truths, job.data.classes, title, path)
 
-        return recording.train(
-            model,
-            batches(data.train.images, data.train.labels, train=True),
-            evaluations,
-            loss_fn=build(config["loss"]),
-            schedule=schedule,
-            policy=build(config["freeze"]),
-            draw=draw,
-        )
+        return recording.train(task, draw)
 
 
 @dataclass(frozen=True)
@@ -202,17 +156,7 @@ class _Recording:
     run: RunLog
     resumed: bool
 
-    def train(
-        self,
-        model: Classifier,
-        train: Batches,
-        evaluations: Mapping[str, Batches],
-        *,
-        loss_fn: nn.Module,
-        schedule: Schedule,
-        policy: Policy,
-        draw: Callable[[Path], None],
-    ) -> Phase:
+    def train(self, task: Task, draw: Callable[[Path], None]) -> Phase:
         """Trains, and leaves metrics, weights and figures in MLflow and in the run's folder."""
         compute = self.job.compute
         interrupts = Interrupts()
@@ -230,23 +174,17 @@ class _Recording:
             compute.working(),
             profiled(trace, compute.device) as stepped,
         ):
-            records = fit(
-                model,
-                train,
-                evaluations,
-                loss_fn=loss_fn,
-                schedule=schedule,
-                policy=policy,
-                compute=compute,
-                seed=self.job.seed,
-                phase=self.phase,
-                log=self.run.epoch,
-                state=state,
-                save=checkpoints.save,
-                stepped=stepped,
-            )
+            compute.group.tell(Order(self.job.config, self.phase, state))
+            with compute.group.together():
+                records = task.fit(
+                    self.job,
+                    log=self.run.epoch,
+                    state=state,
+                    save=checkpoints.save,
+                    stepped=stepped,
+                )
         weights = self.folder / WEIGHTS
-        save_weights(model, weights)
+        save_weights(task.model, weights)
         pictures = self.folder / "figures"
         figures.curves(records, self.name, pictures / "curves.png")
         draw(pictures)
@@ -319,37 +257,6 @@ def summarise(job: Job, pretrained: Phase | None, downstream: Phase) -> None:
     look = f'mlflow ui, experiment "{experiment}", run {where}'
     lines += [f"  weights     {downstream.weights}", f"  record      {look}"]
     print("\n".join([f"\n{job.data.name}, {job.arm}, seed {job.seed}", *lines]), flush=True)
-
-
-def _backbone(job: Job, weights: Path | None) -> Backbone:
-    channels = int(job.data.test.images.shape[1])
-    return build_backbone(job.config["model"], in_channels=channels, seed=job.seed, weights=weights)
-
-
-def _batches(
-    job: Job,
-    stream: str,
-    schedule: Schedule,
-    images: Images,
-    labels: Tensor | None,
-    *,
-    train: bool = False,
-    turn: Any = None,
-) -> Batches:
-    return Batches(
-        images,
-        labels,
-        # Evaluation keeps no activations for a backward pass, so that larger batches fit.
-        batch_size=schedule.batch_size if train else max(schedule.batch_size, 256),
-        device=job.compute.device,
-        mean=job.data.mean,
-        std=job.data.std,
-        augment=job.data.augment if train else None,
-        turn=turn,
-        seed=job.seed,
-        stream=stream,
-        shuffle=train,
-    )
 
 
 def _versions() -> dict[str, str]:

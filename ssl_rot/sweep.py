@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import os
 import shlex
 import sys
 from contextlib import AbstractContextManager, suppress
@@ -184,7 +185,7 @@ def _grid(config: DictConfig) -> dict[str, str]:
 
 
 def _require_plugins(config: DictConfig) -> None:
-    """Refuses a launcher or a sweeper that is not installed."""
+    """Refuses a launcher or a sweeper that is not installed, or that would train more than once."""
     faults = []
     for kind in ("launcher", "sweeper"):
         package = ".".join(config.hydra[kind]._target_.split(".")[:2])
@@ -192,5 +193,18 @@ def _require_plugins(config: DictConfig) -> None:
             name = package.rpartition(".")[2].replace("_", "-")
             option = config.hydra.runtime.choices[f"hydra/{kind}"]
             faults.append(f"hydra/{kind}={option} is not installed here: pip install {name}")
+    launcher = config.hydra.launcher
+    if "TORCHELASTIC_RUN_ID" in os.environ and not launcher._target_.endswith(".BasicLauncher"):
+        option = config.hydra.runtime.choices["hydra/launcher"]
+        faults.append(
+            "torchrun's processes work on one job after the other, and "
+            f"hydra/launcher={option} gives jobs to others; leave the launcher away, or start "
+            "without torchrun"
+        )
+    if launcher.get("nodes", 1) * launcher.get("tasks_per_node", 1) != 1:
+        faults.append(
+            "hydra.launcher.nodes and tasks_per_node must be 1: each task would train the whole "
+            "job. Several GPUs a job: torchrun in a batch script of your own, without a launcher"
+        )
     if faults:
         raise ConfigError(faults)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ssl_rot import freeze
 from ssl_rot.compute import Compute
 from ssl_rot.data import Batches
+from ssl_rot.distributed import Group
 from ssl_rot.errors import NonFiniteLoss
 from ssl_rot.features import Features, precompute
 from ssl_rot.models import Classifier
@@ -45,17 +46,21 @@ class Meter:
         self.hits.append((logits.argmax(1) == targets).sum())
         self.sizes.append(len(targets))
 
-    def first_non_finite(self, since: int = 0) -> int | None:
-        """The first step, from 0, whose loss is not finite."""
-        bad = ~torch.isfinite(torch.stack(self.losses[since:]))
+    def first_non_finite(self, group: Group, since: int = 0) -> int | None:
+        """The first step, from 0, whose loss is not finite in one of the processes."""
+        bad = ~torch.isfinite(group.sum(torch.stack(self.losses[since:])))
         return since + int(bad.int().argmax()) if bool(bad.any()) else None
 
-    def means(self) -> tuple[float, float]:
-        """Mean loss and accuracy over the samples seen so far."""
-        sizes = torch.tensor(self.sizes, dtype=torch.float64)
-        losses = torch.stack(self.losses).double().cpu()
-        total = float(sizes.sum())
-        return float(losses @ sizes) / total, int(torch.stack(self.hits).sum()) / total
+    def means(self, group: Group | None = None) -> tuple[float, float, int]:
+        """Mean loss, accuracy and number of the samples seen so far, by all of a group."""
+        sums = torch.zeros(3, dtype=torch.float64)
+        if self.losses:
+            sizes = torch.tensor(self.sizes, dtype=torch.float64)
+            losses = torch.stack(self.losses).cpu().double()
+            hits = torch.stack(self.hits).sum().cpu().double()
+            sums = torch.stack([losses @ sizes, hits, sizes.sum()])
+        loss, hit, count = (sums if group is None else group.sum(sums)).tolist()
+        return loss / count, hit / count, int(count)
 
 
 def evaluate(
@@ -69,10 +74,11 @@ def evaluate(
     meter = Meter()
     model.eval()
     with torch.inference_mode():
-        for inputs, targets in _progress(batches.epoch(0), len(batches), label, meter):
+        silent = compute.group.rank > 0
+        for inputs, targets in _progress(batches.epoch(0), len(batches), label, meter, silent):
             logits = compute.logits(model, inputs)
             meter.add(loss_fn(logits, targets), logits, targets)
-    return meter.means()
+    return meter.means(compute.group)[:2]
 
 
 def predict(model: nn.Module, batches: Batches, compute: Compute) -> tuple[Tensor, Tensor]:
@@ -80,7 +86,7 @@ def predict(model: nn.Module, batches: Batches, compute: Compute) -> tuple[Tenso
     model.eval()
     guesses, truths = [], []
     with torch.inference_mode():
-        for inputs, targets in batches.epoch(0):
+        for inputs, targets in batches.whole().epoch(0):
             guesses.append(compute.logits(model, inputs).argmax(1).cpu())
             truths.append(targets.cpu())
     return torch.cat(guesses), torch.cat(truths)
@@ -141,20 +147,25 @@ def fit(
         history = list(state["history"])
         if history and schedule.early_stop.reached(history[-1]):
             return history
+    compute.group.align(model)
     began = time.perf_counter()
     network, batches, splits = _without_backbone(
         model, train, evaluations, policy, compute, schedule.epochs
     )
     ahead = time.perf_counter() - began  # what was computed for all epochs counts to the first
+    trained, held = network, None
     for epoch in range(len(history) + 1, schedule.epochs + 1):
         started = time.perf_counter()
         frozen = policy.frozen(stages, epoch)
         _release(optimizer, model, frozen)
         lr = float(optimizer.param_groups[0]["lr"])
-        with seeded(seed, phase, "noise", epoch):  # what the network itself draws, such as dropout
+        if frozen != held:  # gradients are exchanged of what is trained
+            trained, held = compute.group.parallel(network), frozen
+        # What the network itself draws, such as dropout.
+        with seeded(seed, phase, "noise", epoch, *compute.group.own_name):
             freeze.train_mode(model, frozen)
             meter = _train_epoch(
-                network,
+                trained,
                 batches,
                 loss_fn,
                 optimizer,
@@ -165,8 +176,10 @@ def fit(
                 phase,
                 stepped,
             )
-        record: Record = dict(zip(("train_loss", "train_acc"), meter.means(), strict=True))
-        trained = time.perf_counter() - started
+        compute.group.align(model, buffers_only=True)
+        train_loss, train_acc, samples = meter.means(compute.group)
+        record: Record = {"train_loss": train_loss, "train_acc": train_acc}
+        train_seconds = time.perf_counter() - started
         for prefix, split in splits.items():
             loss, accuracy = evaluate(network, split, loss_fn, compute, f"{phase} {epoch} {prefix}")
             if not math.isfinite(loss):  # the last step broke the weights after its own loss
@@ -176,13 +189,14 @@ def fit(
         record |= {
             "lr": lr,
             "epoch_seconds": ahead + time.perf_counter() - started,
-            "images_per_second": sum(meter.sizes) / trained,
-            "images_processed": before + sum(meter.sizes),
+            "images_per_second": samples / train_seconds,
+            "images_processed": before + samples,
         }
         ahead = 0.0
         history.append(record)
-        log(epoch, record)
-        save(epoch, partial(_snapshot, epoch, model, optimizer, scheduler, history))
+        with compute.group.agreed():
+            log(epoch, record)
+            save(epoch, partial(_snapshot, epoch, model, optimizer, scheduler, history))
         if schedule.early_stop.reached(record):
             break
     return history
@@ -226,13 +240,14 @@ def _train_epoch(
     meter = Meter()
     rates: list[float] = []
     label = f"{phase} {epoch}/{schedule.epochs} train"
-    for inputs, targets in _progress(train.epoch(epoch), len(train), label, meter):
+    steps = _progress(train.epoch(epoch), len(train), label, meter, silent=compute.group.rank > 0)
+    for weight, (inputs, targets) in zip(train.weights, steps, strict=True):
         with record_function("forward"):
             logits = compute.logits(model, inputs)
             loss = loss_fn(logits, targets)
         with record_function("backward"):
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss * weight).backward()
         with record_function("optimizer"):
             optimizer.step()
         rates.append(float(optimizer.param_groups[0]["lr"]))
@@ -240,7 +255,7 @@ def _train_epoch(
             scheduler.step()
         meter.add(loss, logits, targets)
         if len(rates) % 50 == 0 or len(rates) == len(train):  # reading the loss makes a GPU wait
-            bad = meter.first_non_finite(since=len(rates) - ((len(rates) - 1) % 50 + 1))
+            bad = meter.first_non_finite(compute.group, len(rates) - ((len(rates) - 1) % 50 + 1))
             if bad is not None:
                 raise NonFiniteLoss(phase, epoch, bad + 1, rates[bad], _lr_key(phase))
         stepped()
@@ -277,14 +292,14 @@ def _snapshot(
 
 
 def _progress(
-    batches: Iterator[tuple[Tensor, Tensor]], total: int, label: str, meter: Meter
+    batches: Iterator[tuple[Tensor, Tensor]], total: int, label: str, meter: Meter, silent: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """A bar with the running loss and accuracy; silent where there is no terminal."""
-    with tqdm(batches, total=total, desc=label, leave=False, disable=None) as bar:
+    with tqdm(batches, total=total, desc=label, leave=False, disable=silent or None) as bar:
         shown = -math.inf
         for batch in bar:
             yield batch
             if not bar.disable and time.monotonic() - shown > 0.5:
-                loss, accuracy = meter.means()
+                loss, accuracy, _ = meter.means()
                 bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.3f}", refresh=False)
                 shown = time.monotonic()

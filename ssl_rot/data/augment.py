@@ -23,25 +23,32 @@ class Augment:
     crop_padding: int
     flip: bool
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augments a batch.
+    def __call__(
+        self, images: Tensor, generator: torch.Generator, of: int | None = None, first: int = 0
+    ) -> Tensor:
+        """Augments a batch, or the part of it that one of several processes works on.
 
         Args:
             images: uint8 ``[B, C, H, W]`` on any device.
             generator: on the CPU, so that every device gets the same draws.
+            of: images of the whole batch, for which is drawn; ``None`` when these are all.
+            first: which of them the first of ``images`` is.
 
         Returns:
             uint8 ``[B, C, H, W]``; ``images`` itself when there is nothing to do.
         """
         count, _, height, width = images.shape
+        whole, here = count if of is None else of, slice(first, first + count)
         if self.crop_padding > 0:
             span = 2 * self.crop_padding + 1
-            offsets = torch.randint(span, (2, count), generator=generator).to(images.device)
+            offsets = torch.randint(span, (2, whole), generator=generator)[:, here].to(
+                images.device
+            )
             # Every crop of every image is a view; the index then copies one of each.
             crops = F.pad(images, [self.crop_padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
             batch = torch.arange(count, device=images.device)
             images = crops[batch, :, offsets[0], offsets[1]]
         if self.flip:
-            mirrored = torch.rand(count, generator=generator).to(images.device) < 0.5
+            mirrored = torch.rand(whole, generator=generator)[here].to(images.device) < 0.5
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         return images

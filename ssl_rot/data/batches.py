@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from ssl_rot.data.augment import Augment
 from ssl_rot.data.prefetch import gathered
 from ssl_rot.data.types import Images
+from ssl_rot.errors import ConfigError
 from ssl_rot.seeding import generator
 
 # Of the GPU memory that is free, what images may take for good; the rest is the network's.
@@ -36,6 +38,11 @@ class Batches:
         stream: what the batches are for, e.g. ``"downstream"``.
         shuffle: a new order each epoch, for training. A last batch of one image then joins the
             one before, since BatchNorm cannot train on a single value per channel.
+        part: which part of each batch, from 0, and of how many, as equal as can be: what one of
+            several processes works on. Together they make the batches of one.
+
+    Raises:
+        ConfigError: a training batch has not two images for each process.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class Batches:
         seed: int,
         stream: str,
         shuffle: bool,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         if labels is None and turn is None:
             raise ValueError("without labels, turn must give the targets")
@@ -66,9 +74,17 @@ class Batches:
         per_channel = torch.tensor([mean, std], dtype=torch.float64)[:, None, :, None, None]
         self.scale = (1 / (255 * per_channel[1])).float().to(self.device)
         self.shift = (-per_channel[0] / per_channel[1]).float().to(self.device)
+        self.part, self.parts = part
         sizes = [batch_size] * (len(images) // batch_size)
         rest = len(images) - sum(sizes)
-        if shuffle and rest == 1 and sizes:
+        if shuffle and self.parts > 1 and min(batch_size, len(images)) < 2 * self.parts:
+            raise ConfigError(
+                [
+                    f"{self.parts} processes need at least {2 * self.parts} images a batch; "
+                    f"schedule.batch_size={batch_size}, of {len(images)} training images"
+                ]
+            )
+        if shuffle and 0 < rest < 2 * self.parts and sizes:
             sizes[-1] += rest
         elif rest:
             sizes.append(rest)
@@ -84,12 +100,26 @@ class Batches:
         return self.augment is None or not (self.augment.crop_padding or self.augment.flip)
 
     def rows(self, epoch: int) -> Iterator[Tensor]:
-        """The images of each batch of an epoch, as int64 row numbers on the CPU."""
+        """The images of this part of each batch of an epoch, as int64 row numbers on the CPU."""
         order = torch.arange(len(self.images))
         if self.shuffle:
             draws = generator(self.seed, self.stream, "order", epoch)
             order = torch.randperm(len(order), generator=draws)
-        return iter(torch.split(order, self.sizes))
+        parts = (
+            rows.tensor_split(self.parts)[self.part] for rows in torch.split(order, self.sizes)
+        )
+        return (rows for rows in parts if len(rows))
+
+    @property
+    def weights(self) -> list[float]:
+        """By batch: what the mean over this part counts in the mean of the parts' means."""
+        return [len(range(self.part, size, self.parts)) * self.parts / size for size in self.sizes]
+
+    def whole(self) -> Batches:
+        """The same batches, undivided."""
+        undivided = copy.copy(self)
+        undivided.part, undivided.parts = 0, 1
+        return undivided
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All batches of one epoch.
@@ -101,7 +131,9 @@ class Batches:
         for step, (rows, pixels) in enumerate(pairs):
             if self.augment is not None:
                 draws = generator(self.seed, self.stream, "augment", epoch, step)
-                pixels = self.augment(pixels, draws)
+                size = self.sizes[step]
+                first = sum(len(range(part, size, self.parts)) for part in range(self.part))
+                pixels = self.augment(pixels, draws, size, first)
             inputs = pixels.float().mul_(self.scale).add_(self.shift)
             if self.turn is not None:
                 yield self.turn(inputs)

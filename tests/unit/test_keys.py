@@ -25,6 +25,7 @@ RULES = [
     ("device", NONE),
     ("profile", NONE),
     ("compile", NONE),  # a part of the arithmetic, which is given apart
+    ("sync_batchnorm", NONE),  # likewise
     ("precision", NONE),  # "auto" is no precision; what it came to is given apart
     ("pretext.reuse", NONE),
     ("pretext.*", ARM),

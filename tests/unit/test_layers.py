@@ -12,17 +12,41 @@ PACKAGE = Path(__file__).resolve().parents[2] / "ssl_rot"
 
 LAYERS = (
     {"errors", "seeding", "confdir", "interrupt", "files"},
-    {"compute", "config", "data", "models", "losses", "schedules", "freeze", "keys", "ranges"},
+    {
+        "compute",
+        "distributed",
+        "config",
+        "data",
+        "models",
+        "losses",
+        "schedules",
+        "freeze",
+        "keys",
+        "ranges",
+    },
     {"features"},
     {"train", "checkpoint", "figures", "history", "profiling", "lease"},
     {"pretext"},
     {"tracking"},
-    {"job", "outcome", "stages", "plan", "sweep", "run", "workers", "sync", "resume"},
+    {
+        "job",
+        "outcome",
+        "stages",
+        "plan",
+        "sweep",
+        "run",
+        "workers",
+        "sync",
+        "resume",
+        "tasks",
+        "followers",
+    },
 )
 # Within a layer modules are strangers, apart from the entry's, and from
 NEIGHBOURS = {
     "config": {"models", "ranges"},  # tries whether a model can be built
     "freeze": {"models"},
+    "compute": {"distributed"},
     "files": {"errors"},
 }
 # The report reads what MLflow holds, and knows a run by its names alone.
