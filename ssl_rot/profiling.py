@@ -17,6 +17,8 @@ TRACE, TABLE = "trace.json.gz", "table.txt"
 SKIPPED, TRACED = 5, 5
 """Steps: the first ones choose kernels and fill caches."""
 ROWS = 25
+PARTS = ("forward", "backward", "optimizer")
+"""As :mod:`ssl_rot.train` marks them."""
 
 
 @contextmanager
@@ -24,9 +26,9 @@ def profiled(folder: Path | None, device: torch.device) -> Iterator[Callable[[],
     """Traces a few of the steps inside the block.
 
     Leaves ``trace.json.gz`` (for https://ui.perfetto.dev or chrome://tracing) and ``table.txt`` in
-    ``folder``, and prints the table: the parts of the loop and the operators of torch, each with
-    its time on the processor and, if there is one, on the GPU. What lies between the parts is the
-    making of the batch.
+    ``folder``, and prints the table: the processor's time in the parts of a step, and the operators
+    of torch with their time on it and, if there is one, on the GPU. A GPU works on while the
+    processor goes ahead, so that there the parts tell who waits, not who works.
 
     Args:
         folder: ``None`` traces nothing.
@@ -55,6 +57,13 @@ def _write(folder: Path, device: torch.device, profiler: profile) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     profiler.export_chrome_trace(str(folder / TRACE))
     where = "device" if device.type == "cuda" else "cpu"
-    table = profiler.key_averages().table(sort_by=f"{where}_time_total", row_limit=ROWS)
+    averages = profiler.key_averages()
+    total = {event.key: event.cpu_time_total / 1000 / TRACED for event in averages}
+    step = total["ProfilerStep*"]
+    parts = {name: total.get(name, 0.0) for name in PARTS}
+    parts = {"batch, and the rest": step - sum(parts.values()), **parts, "step": step}
+    lines = [f"{name:<20}{ms:>10.2f} ms{ms / step:>8.1%}" for name, ms in parts.items()]
+    lines += ["", averages.table(sort_by=f"self_{where}_time_total", row_limit=ROWS)]
+    table = "\n".join(lines)
     (folder / TABLE).write_text(table + "\n")
-    print(f"\n{TRACED} training steps, {folder}:\n{table}", flush=True)
+    print(f"\nA training step, the mean of {TRACED}, {folder}:\n{table}", flush=True)
