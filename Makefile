@@ -1,15 +1,16 @@
-# make run | test | lint | format | bench    Needs Python 3.11 or newer and make; everything else it installs.
+# make run | test | soak | lint | format | bench    Needs Python 3.11 or newer and make; everything else it installs.
 PYTHON ?= python3
 PY := .venv/bin/python
 CODE := ssl_rot conf tests benchmarks scripts
 INSTALLED := .venv/.installed
 
-.PHONY: run test lint format bench clean
+.PHONY: run test soak lint format bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run     set up, then pre-train by rotation and train on few labels (digits, under a minute)"
 	@echo "make test    set up, then lint, types and every test"
+	@echo "make soak    200 runs killed at random moments and resumed (half an hour); make test does 20"
 	@echo "make lint    ruff and mypy only"
 	@echo "make format  let ruff rewrite the code"
 	@echo "make bench   set up, then every benchmark behind the figures in the docs (ten minutes and more)"
@@ -26,6 +27,9 @@ run: $(INSTALLED)
 
 test: lint
 	$(PY) -m pytest
+
+soak: $(INSTALLED)
+	SSL_ROT_KILLS=200 $(PY) -m pytest tests/reliability/test_kill_anywhere.py
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check $(CODE)

@@ -1,0 +1,148 @@
+"""Runs are killed at random moments and resumed: nothing differs, is lost, or stays RUNNING.
+
+SSL_ROT_KILLS=200 python -m pytest tests/reliability/test_kill_anywhere.py    # make soak
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+KILLS = int(os.environ.get("SSL_ROT_KILLS", "20"))
+SEED = int(os.environ.get("SSL_ROT_KILL_SEED", "0"))
+RUN = (
+    *("+experiment=rotation", "dataset.image_size=8", "dataset.train_size=96"),
+    *("dataset.labels_per_class=3", "model.widths=[4,8]", "model.blocks=[1,1]", "precision=fp32"),
+    *("pretext.schedule.epochs=4", "pretext.schedule.batch_size=32", "checkpoint.every=2"),
+    *("schedule.epochs=5", "schedule.batch_size=16", "freeze=gradual", "freeze.every=2"),
+)
+TIMES = ("timestamp", "epoch_seconds", "images_per_second")
+PLACES = ("set-up", "pretext", "transfer", "downstream", "results", "checkpoint", "MLflow")
+
+
+@pytest.fixture(scope="module")
+def execute(checkout):
+    """Runs the command line in a process of its own, and kills it where it is told to."""
+    zygote = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout)},
+    )
+
+    def run(folder, *args, kill=None):
+        folder.mkdir(exist_ok=True)
+        command = {"cwd": str(folder), "args": [*RUN, *args], "kill": kill}
+        zygote.stdin.write(json.dumps(command) + "\n")
+        zygote.stdin.flush()
+        return json.loads(zygote.stdout.readline())
+
+    yield run
+    zygote.stdin.close()
+    zygote.wait(timeout=60)
+
+
+def what_came_out(folder):
+    """All that a store holds, but for times and ids."""
+    database = sqlite3.connect(folder / "mlflow.db")
+    found = []
+    for run_id, status, uri in database.execute("select run_uuid, status, artifact_uri from runs"):
+
+        def rows(columns, table, run_id=run_id):
+            query = f"select {columns} from {table} where run_uuid = ?"
+            return database.execute(query, (run_id,)).fetchall()
+
+        tags, params = dict(rows("key, value", "tags")), dict(rows("key, value", "params"))
+        points = [row for row in rows("key, step, value, is_nan", "metrics")
+                  if row[0].removeprefix("pretext/") not in TIMES]  # fmt: skip
+        del params["resume"]
+        artifacts = Path(uri)
+        weights = hashlib.sha256()
+        for name, tensor in sorted(load_file(artifacts / "weights.safetensors").items()):
+            weights.update(name.encode() + tensor.numpy().tobytes())
+        with (artifacts / "history.csv").open() as file:
+            told = [{k: v for k, v in row.items() if k not in TIMES}
+                    for row in csv.DictReader(file)]  # fmt: skip
+        files = sorted(str(p.relative_to(artifacts)) for p in artifacts.rglob("*") if p.is_file())
+        about = (tags["ssl_rot.phase"], status, "ssl_rot.error" in tags)
+        found.append((about, sorted(points), weights.hexdigest(), told, files, params))
+    database.close()
+    return sorted(found, key=lambda run: run[0])
+
+
+def moments(draws, whole):
+    """When to kill: any place as often as any other, and there at any time."""
+    while True:
+        place = draws.choice(PLACES)
+        spent = whole["seconds_in"][place]
+        if place == "set-up":  # what is before the first epoch, and what is after the last
+            yield {"after": draws.uniform(0, spent)}
+        else:
+            times = whole["passed"][place]
+            delay = draws.uniform(0, spent / times)
+            yield {"during": place, "number": draws.randint(1, times), "delay": delay}
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_goes_on_as_if_nothing_had_happened(
+    execute, make_store, tmp_path_factory, capsys
+):
+    base = tmp_path_factory.mktemp("kill")
+    make_store(base)
+    whole = base / "whole"
+    whole.mkdir()
+    make_store(whole)
+    ended = execute(whole)
+    assert ended["status"] == 0, (whole / "output.txt").read_text()
+    expected = what_came_out(whole)
+    assert [run[0][:2] for run in expected] == [
+        ("downstream", "FINISHED"),
+        ("pretext", "FINISHED"),
+    ]
+    draws = random.Random(SEED)
+    when = moments(draws, ended)
+    hit, twice, missed, different = Counter(), 0, 0, []
+    while hit.total() - twice < KILLS:
+        number = hit.total() + missed
+        folder = base / str(number)
+        folder.mkdir()
+        if draws.random() < 0.95:  # else the run makes its database itself
+            make_store(folder)
+        kill = next(when)
+        first = execute(folder, kill=kill)
+        if first["status"] == 0:  # over before its moment came
+            missed += 1
+            continue
+        assert first["status"] == -9, (folder / "output.txt").read_text()
+        hit[first["place"]] += 1
+        story = [kill, first["place"]]
+        if draws.random() < 0.25:
+            kill = next(when)
+            second = execute(folder, "resume=true", kill=kill)
+            assert second["status"] in (0, -9), (folder / "output.txt").read_text()
+            if second["status"] == -9:
+                hit[second["place"]] += 1
+                twice += 1
+                story += [kill, second["place"]]
+        last = execute(folder, "resume=true")
+        if last["status"] != 0 or what_came_out(folder) != expected:
+            different.append((story, str(folder)))
+    with capsys.disabled():
+        print(
+            f"\n{KILLS} runs killed, {twice} of them twice (seed {SEED}); it fell in "
+            + ", ".join(f"{place} {count}" for place, count in hit.most_common())
+            + f"; {len(different)} differ from the run that was not killed"
+        )
+    assert different == []
