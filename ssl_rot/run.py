@@ -93,9 +93,14 @@ def _task(cfg: DictConfig) -> float | None:
 
 
 def _told(error: Exception) -> Exception:
-    """The error, or what a user can do about it where it is a full disk's."""
+    """The error, or what a user can do about it where Python's or torch's says no such thing."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(error.filename or Path.cwd(), error)
+    if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
+        return UserError(
+            "A training batch of one image gives BatchNorm nothing to measure. Take another "
+            "schedule.batch_size (pretext.schedule.batch_size), that leaves no rest of one."
+        )
     return error
 
 

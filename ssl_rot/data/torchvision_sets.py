@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -119,9 +120,11 @@ def _fetch(
         pass
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # No archive writes outside its folder; Python's own default from 3.14 on.
+        tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
         with FileLock(folder / ".download.lock"):  # the jobs of a sweep start at once
             return read(folder, True)
-    except (OSError, RuntimeError, EOFError, HTTPException) as error:
+    except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
         raise DataError(
             f"dataset.root={root}: the data is not there and could not be downloaded ({error}). "
             f"Put {' and '.join(urls)} into {folder.absolute()} as they are, or set dataset.root "

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from ssl_rot import stages
+from ssl_rot import files, stages
+from ssl_rot.errors import StorageError
 from ssl_rot.tracking import RunLog
 
 PARENT = "mlflow.parentRunId"
@@ -121,3 +122,102 @@ def test_the_commit_is_ours_whatever_script_was_started(monkeypatch):
     versions = stages._versions()
     if "mlflow.source.git.commit" in versions:  # run from a checkout
         assert versions["mlflow.source.git.commit"] == f"commit of {stages.ssl_rot.__file__}"
+
+
+def interrupted(run_job, monkeypatch, tmp_path, *overrides):
+    with monkeypatch.context() as patch:
+        stop_after_first_epoch(patch)
+        with pytest.raises(KeyboardInterrupt):
+            run_job(tmp_path, "+experiment=supervised", *overrides)
+
+
+def test_a_changed_config_in_the_same_folder_is_refused_by_its_keys(
+    call_main, make_store, all_runs, monkeypatch, tmp_path
+):
+    uri = make_store(tmp_path)
+    args = ("+experiment=supervised", *TINY, f"tracking.uri={uri}", "hydra.run.dir=same")
+    with monkeypatch.context() as patch:
+        stop_after_first_epoch(patch)
+        assert call_main(*args)[0] == 130
+    status, output = call_main(*args, "resume=true", "schedule.lr=0.02", "head=mlp")
+    assert status == 2
+    assert "schedule.lr was 0.05, is 0.02" in output
+    assert "head was linear, is mlp" in output
+    assert "Traceback" not in output
+    assert len(all_runs(uri)) == 1
+    status, output = call_main(*args, "resume=true")
+    assert status == 0, output
+    (run,) = all_runs(uri)
+    assert run.info.status == "FINISHED"
+
+
+def test_elsewhere_the_nearest_interrupted_run_is_named(
+    run_job, make_store, all_runs, monkeypatch, caplog, tmp_path
+):
+    interrupted(run_job, monkeypatch, tmp_path)
+    interrupted(run_job, monkeypatch, tmp_path, "seed=1", "schedule.lr=0.5")
+    run_job(tmp_path, "+experiment=supervised", "seed=2", "resume=true")
+    (message,) = [r.getMessage() for r in caplog.records if "resume=true" in r.getMessage()]
+    assert "it starts afresh" in message
+    assert "  - seed was 0, is 2" in message
+    assert "schedule" not in message
+    assert len(all_runs(make_store(tmp_path))) == 3
+
+
+def test_a_machine_that_got_another_name_goes_on(
+    run_job, make_store, all_runs, monkeypatch, tmp_path
+):
+    interrupted(run_job, monkeypatch, tmp_path)
+    monkeypatch.setattr("socket.gethostname", lambda: "renamed")
+    monkeypatch.setattr("ssl_rot.tracking.alive._WATCH", 0.2)
+    run_job(tmp_path, "+experiment=supervised", "resume=true")
+    (run,) = all_runs(make_store(tmp_path))
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["ssl_rot.host"] == "renamed"
+
+
+def test_a_heart_that_beats_on_another_machine_is_heard(tmp_path, monkeypatch):
+    from ssl_rot.tracking import alive
+
+    monkeypatch.setattr(alive, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(alive, "_WATCH", 1.0)
+    with alive.living(tmp_path):
+        assert alive.is_alive(tmp_path, same_host=True)
+        assert alive._beats(tmp_path / "running.lock")  # as where locks are not shared
+    assert not alive.is_alive(tmp_path, same_host=False)
+
+
+def test_damaged_numbers_are_put_aside_and_come_back_from_the_checkpoint(
+    run_job, make_store, all_runs, monkeypatch, tmp_path
+):
+    keep = ("checkpoint.every=1", "schedule.epochs=3")
+    interrupted(run_job, monkeypatch, tmp_path, *keep)
+    history = tmp_path / "job1" / "downstream" / "history.csv"
+    history.write_bytes(b"\xff\xfe\n" + history.read_bytes())
+    ran = run_job(tmp_path, "+experiment=supervised", *keep, "resume=true")
+    (run,) = all_runs(make_store(tmp_path))
+    assert run.info.status == "FINISHED"
+    assert history.with_name("history.csv.damaged").exists()
+    points = ran.client.get_metric_history(run.info.run_id, "train_loss")
+    assert sorted(point.step for point in points) == [1, 2, 3]
+
+
+def test_a_full_disk_is_told_and_what_is_finished_stays(
+    run_job, make_store, all_runs, monkeypatch, tmp_path
+):
+    original = files.write
+
+    def full(path, content):
+        if path.suffix == ".ckpt":
+            raise StorageError(path, OSError(28, "No space left on device"))
+        original(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", full)
+        with pytest.raises(StorageError, match=r"No space left on device\. Once it can be"):
+            run_job(tmp_path, "+experiment=supervised", "checkpoint.every=1")
+    (run,) = all_runs(make_store(tmp_path))
+    assert run.info.status == "FAILED"
+    run_job(tmp_path, "+experiment=supervised", "checkpoint.every=1", "resume=true")
+    (run,) = all_runs(make_store(tmp_path))
+    assert run.info.status == "FINISHED"

@@ -1,6 +1,13 @@
 """Two runs that were given one output directory do not mix."""
 
 import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
 
 TINY = (
     *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
@@ -19,3 +26,31 @@ def test_each_run_keeps_its_own_numbers(call_main, make_store, all_runs, tmp_pat
         with (tmp_path / "same" / folder / "history.csv").open() as file:
             last = [*csv.DictReader(file)][-1]
         assert float(last["train_loss"]) == run.data.metrics["train_loss"]
+
+
+@pytest.mark.slow
+def test_eight_at_once_in_one_folder_and_one_store_lose_nothing(
+    make_store, all_runs, checkout, tmp_path
+):
+    uri = make_store(tmp_path)
+    command = [sys.executable, "-m", "ssl_rot.run", "+experiment=supervised", *TINY]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout)}
+    processes = [
+        subprocess.Popen([*command, f"seed={seed}", "precision=fp32"], cwd=tmp_path, env=env,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for seed in range(8)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8, outputs
+    runs = all_runs(uri)
+    assert {run.data.params["seed"] for run in runs} == {str(seed) for seed in range(8)}
+    assert len(runs) == 8
+    client = mlflow.MlflowClient(uri)
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        with (Path(run.data.tags["ssl_rot.folder"]) / "history.csv").open() as file:
+            rows = [*csv.DictReader(file)]
+        for name in run.data.metrics:
+            points = client.get_metric_history(run.info.run_id, name)
+            told = sorted((point.step, point.value) for point in points)
+            assert told == [(int(row["epoch"]), float(row[name])) for row in rows]
