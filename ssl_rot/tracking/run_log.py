@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 _PARAM_LIMIT = 6000  # characters; MLflow cuts what is longer, and says nothing
 _BATCH_LIMIT = 100  # params a call
 GONE = "its process is gone"
-_SHARE = 10  # after a failed call MLflow is left alone for this many times what the call took
+_POINTS_LIMIT = 1000  # points of metrics a call
+_SHARE = 10  # after a call MLflow is left alone for this many times what the call took
 
 
 class RunLog:
@@ -113,18 +114,20 @@ class RunLog:
     def try_to_send(self) -> None:
         """Sends what MLflow does not have; training goes on where it does not answer.
 
-        An outage costs a tenth of the time at most: the longer MLflow takes to fail, the longer it
-        is left alone.
+        MLflow costs a tenth of the time at most: the longer it takes, to answer or to fail, the
+        longer it is left alone, and the more epochs go in the next call.
         """
         began = time.monotonic()
         if began < self._quiet_until:
             return
+        rest = 0.0
         try:
             self.send()
         except TrackingError as error:
-            now = time.monotonic()
-            self._quiet_until = now + max(1.0, _SHARE * (now - began))
             log.warning("%s. Training goes on; the numbers are in %s", error, self.history.path)
+            rest = 1.0
+        now = time.monotonic()
+        self._quiet_until = now + max(rest, _SHARE * (now - began))
 
     def send(self) -> None:
         """Sends everything that MLflow does not have: the run itself, params, epochs, files, end.
@@ -143,12 +146,15 @@ class RunLog:
             for first in range(0, len(left), _BATCH_LIMIT):
                 self.client.log_batch(run_id, params=left[first : first + _BATCH_LIMIT])
             self._params |= record.params.keys()
-            for epoch in sorted(self.history.rows.keys() - self._epochs):
-                # A call an epoch; MLflow's asynchronous way loses points.
-                when, items = self.history.times[epoch], self.history.rows[epoch].items()
-                values = [Metric(record.prefix + name, value, when, epoch) for name, value in items]
+            # Whole epochs a call, and waiting for each: the asynchronous way loses points.
+            for epochs in self._calls(sorted(self.history.rows.keys() - self._epochs)):
+                values = [
+                    Metric(record.prefix + name, value, self.history.times[epoch], epoch)
+                    for epoch in epochs
+                    for name, value in self.history.rows[epoch].items()
+                ]
                 self.client.log_batch(run_id, metrics=values)
-                self._epochs.add(epoch)
+                self._epochs.update(epochs)
             for name in sorted(record.artifacts.keys() - self._artifacts):
                 path = record.folder / name
                 if path.exists():
@@ -163,6 +169,12 @@ class RunLog:
             self.client.set_terminated(run_id, record.status, record.end_time)
         record.sent = True
         record.save()
+
+    def _calls(self, epochs: list[int]) -> Iterator[list[int]]:
+        """Cuts epochs into as many as MLflow takes at once."""
+        if epochs:
+            length = max(1, _POINTS_LIMIT // len(self.history.rows[epochs[0]]))
+            yield from (epochs[n : n + length] for n in range(0, len(epochs), length))
 
     def _make(self) -> str:
         """The MLflow run: a new one, or that of a call whose answer did not arrive."""
