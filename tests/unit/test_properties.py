@@ -1,0 +1,140 @@
+"""What holds for all rotations, freezes and pairings; label budgets and splits are in ``data/``."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssl_rot.freeze import Backbone, Gradual, Nothing, Through
+from ssl_rot.keys import compute_keys
+from ssl_rot.pretext import Turn
+from ssl_rot.seeding import derive
+
+RIGHT = [0, 90, 180, 270]
+images = st.builds(
+    lambda seed, batch, channels, side: torch.rand(
+        batch, channels, side, side, generator=torch.Generator().manual_seed(seed)
+    ),
+    st.integers(0, 999),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(2, 9),
+)
+angles = st.lists(st.sampled_from(range(0, 360, 45)), min_size=2, max_size=8, unique=True)
+right = st.lists(st.sampled_from(RIGHT), min_size=2, max_size=4, unique=True)
+stages = st.integers(1, 6).map(lambda count: tuple(f"stage{i}" for i in range(count)))
+
+
+@given(images, right)
+def test_right_angles_move_pixels_and_change_none(batch, turns):
+    turned, _ = Turn(turns)(batch)
+    for part in turned.split(len(batch)):
+        assert torch.equal(part.flatten(1).sort()[0], batch.flatten(1).sort()[0])
+
+
+@given(images, angles)
+def test_every_image_stands_in_the_batch_once_for_each_turn(batch, turns):
+    turned, targets = Turn(turns)(batch)
+    assert len(turned) == len(targets) == len(turns) * len(batch)
+    assert torch.bincount(targets, minlength=len(turns)).tolist() == [len(batch)] * len(turns)
+
+
+@given(images, right)
+def test_turning_back_gives_the_image(batch, turns):
+    turned, targets = Turn(turns)(batch)
+    for part, target in zip(turned.split(len(batch)), targets[:: len(batch)], strict=True):
+        back = torch.rot90(part, -turns[int(target)] // 90, (-2, -1))
+        assert torch.equal(back, batch)
+
+
+@given(images, angles)
+def test_an_image_is_turned_the_same_alone_and_in_company(batch, turns):
+    turn = Turn(turns)
+    together, _ = turn(batch)
+    alone, _ = turn(batch[:1])
+    torch.testing.assert_close(together[:: len(batch)], alone)
+
+
+@given(images, angles, st.randoms(use_true_random=False))
+def test_the_order_of_the_angles_is_the_order_of_the_classes(batch, turns, random):
+    shuffled = random.sample(turns, len(turns))
+    parts = dict(zip(turns, Turn(turns)(batch)[0].split(len(batch)), strict=True))
+    for angle, part in zip(shuffled, Turn(shuffled)(batch)[0].split(len(batch)), strict=True):
+        assert torch.equal(part, parts[angle])
+
+
+@given(images, st.integers(-3600, 3600).map(lambda n: n // 45 * 45))
+def test_a_whole_turn_more_changes_nothing(batch, angle):
+    one, _ = Turn([angle, angle + 90])(batch)
+    other, _ = Turn([angle + 360, angle + 450])(batch)
+    assert torch.equal(one, other)
+
+
+@given(stages, st.integers(1, 40))
+def test_none_and_backbone_freeze_nothing_and_all(names, epoch):
+    assert Nothing().frozen(names, epoch) == frozenset()
+    assert Backbone().frozen(names, epoch) == frozenset(names)
+
+
+@given(stages, st.integers(1, 40), st.data())
+def test_through_freezes_from_the_input_up_to_its_stage(names, epoch, data):
+    last = data.draw(st.integers(0, len(names) - 1))
+    assert Through(names[last]).frozen(names, epoch) == frozenset(names[: last + 1])
+
+
+@given(stages, st.integers(1, 10), st.integers(1, 40))
+def test_gradual_only_ever_releases(names, every, epoch):
+    policy = Gradual(every)
+    assert policy.frozen(names, epoch + 1) <= policy.frozen(names, epoch)
+
+
+@given(stages, st.integers(1, 10), st.integers(1, 40))
+def test_gradual_freezes_what_lies_at_the_input(names, every, epoch):
+    frozen = Gradual(every).frozen(names, epoch)
+    assert frozen == frozenset(names[: len(frozen)])
+
+
+def config(seed=0, turns=(), lr=0.1, labels=5, cut=None, downstream_lr=0.05):
+    return {
+        "seed": seed,
+        "dataset": {"name": "x", "source": {}, "labels_per_class": labels, "val_fraction": 0.0},
+        "model": {"width": 8, "weights": None, "cut": cut},
+        "schedule": {"lr": downstream_lr},
+        "pretext": {"angles": list(turns), "schedule": {"lr": lr}, "reuse": True},
+    }
+
+
+def keys(**options):
+    return compute_keys(config(**options), data="d", arithmetic="fp32", weights=None)
+
+
+seeds, rates = st.integers(0, 99), st.floats(0.001, 1)
+
+
+@given(seeds, rates, rates)
+def test_the_arms_of_a_comparison_have_one_pair_key(seed, lr, downstream_lr):
+    rotation = keys(seed=seed, turns=RIGHT, lr=lr, downstream_lr=downstream_lr)
+    supervised = keys(seed=seed, lr=0.7, downstream_lr=downstream_lr)
+    assert rotation.pair == supervised.pair
+    assert rotation.config != supervised.config
+    assert supervised.pretext is None
+
+
+@given(seeds, seeds, rates, rates)
+def test_runs_pair_only_where_all_but_the_pretext_is_equal(seed, other, lr, other_lr):
+    one, two = keys(seed=seed, downstream_lr=lr), keys(seed=other, downstream_lr=other_lr)
+    assert (one.pair == two.pair) == ((seed, lr) == (other, other_lr))
+
+
+@given(seeds, st.integers(1, 9), st.integers(1, 9), rates, rates)
+def test_a_pretext_is_shared_over_budgets_and_downstream_schedules(seed, k, other_k, lr, other_lr):
+    one = keys(seed=seed, turns=RIGHT, labels=k, downstream_lr=lr)
+    two = keys(seed=seed, turns=RIGHT, labels=other_k, downstream_lr=other_lr, cut="stage1")
+    assert one.pretext == two.pretext
+
+
+@given(seeds, seeds, st.text(max_size=5), st.text(max_size=5))
+def test_random_streams_are_told_apart_by_seed_and_name(seed, other, name, other_name):
+    same = (seed, name) == (other, other_name)
+    assert (derive(seed, name) == derive(other, other_name)) == same
