@@ -1,0 +1,106 @@
+"""The figures of one GPU; `benchmarks/gpu.sh` runs it.
+
+    python benchmarks/_gpu.py --out gpu.json
+    python benchmarks/_gpu.py --device cpu --images 64 --batch 16 --repeats 1 --peak 1   # to try it
+
+resnet18 on turned 32x32 images, as many as CIFAR-10 has, of random pixels: what they show takes no
+time. Writes one JSON: the whole loop against one synthetic batch, images a second, the share of the
+card's bf16 peak, and the time of 100 epochs, extrapolated from the epochs that were run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+import torch
+from _common import in_turns, machine
+from _training import ANGLES, SIZE, Pretext, classifier, random_images
+from _training import synthetic_images_per_second as synthetic
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ssl_rot.compute import resolve
+from ssl_rot.data import Images
+
+# Dense bf16, tera-operations a second, from the makers' data sheets; --peak says it for others.
+PEAKS = {
+    "H200": 989,
+    "H100 PCIe": 756,
+    "H100": 989,
+    "A100": 312,
+    "A10G": 70,
+    "A10": 125,
+    "L40S": 362,
+    "L4": 121,
+    "RTX 4090": 165,
+    "RTX 3090": 71,
+}
+
+
+def peak_of(name: str) -> float | None:
+    """The first entry whose words are all in the card's name."""
+    return next((p for card, p in PEAKS.items() if all(w in name for w in card.split())), None)
+
+
+def operations_per_image() -> float:
+    """Floating-point operations of a training step, a multiplication and an addition each one."""
+    model = classifier()
+    with FlopCounterMode(display=False) as counter:
+        loss = nn.functional.cross_entropy(
+            model(torch.randn(2, 3, SIZE, SIZE)), torch.zeros(2, dtype=torch.long)
+        )
+        loss.backward()
+    return counter.get_total_flops() / 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--images", type=int, default=50_000, help="before they are turned")
+    parser.add_argument("--batch", type=int, default=1024, help="of them in a batch")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--peak", type=float, help="of the card in bf16, TFLOP/s")
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"))
+    args = parser.parse_args()
+    compute = resolve(args.device, "auto", compiled=args.compile)
+    cuda = compute.device.type == "cuda"
+    name = torch.cuda.get_device_name() if cuda else "cpu"
+    peak = args.peak or peak_of(name)
+    turned = len(ANGLES) * args.batch
+    pretext = Pretext(Images(random_images(args.images)), args.batch, compute)
+    with pretext.open:
+        rates = in_turns(
+            {
+                "whole loop": pretext.images_per_second,
+                "synthetic batch": lambda: synthetic(compute, turned, len(pretext.train)),
+            },
+            args.repeats,
+        )
+    ratios = [a / b for a, b in zip(rates["whole loop"], rates["synthetic batch"], strict=True)]
+    rate = statistics.median(rates["whole loop"])
+    operations = operations_per_image()
+    record = {
+        "card": name,
+        "precision": compute.precision,
+        "compiled": compute.compiled,
+        "batch": turned,
+        "whole loop / synthetic batch": {"goal": "at least 0.97", "values": ratios},
+        "turned images a second": rates,
+        "operations an image": operations,
+        "bf16 peak, TFLOP/s": peak,
+        "share of the peak": None if peak is None else rate * operations / (peak * 1e12),
+        "100 epochs of 200,000 turned images, s": 100 * 200_000 / rate,
+        "extrapolated from": f"{args.repeats} epochs of {pretext.samples:,} turned images",
+        "memory, GiB": torch.cuda.max_memory_allocated() / 2**30 if cuda else None,
+        "machine": machine(),
+    }
+    args.out.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps({k: v for k, v in record.items() if k != "machine"}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

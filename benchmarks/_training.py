@@ -1,0 +1,131 @@
+"""Networks, batches and loops that several benchmarks train."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import torch
+from _common import ROOT
+from omegaconf import OmegaConf
+from torch import nn
+
+from ssl_rot.compute import Compute
+from ssl_rot.data import Augment, Batches, Images
+from ssl_rot.freeze import Nothing
+from ssl_rot.models import Classifier, build_backbone, linear_head
+from ssl_rot.pretext import Turn
+from ssl_rot.schedules import EarlyStop, Schedule
+from ssl_rot.tracking import Tracker
+from ssl_rot.train import fit
+
+ANGLES = (0, 90, 180, 270)
+MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+SIZE = 32
+
+
+def random_images(count: int) -> torch.Tensor:
+    """uint8 ``[count, 3, 32, 32]``: what an image shows takes no time."""
+    draws = torch.Generator().manual_seed(0)
+    shape = (count, 3, SIZE, SIZE)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=draws)
+
+
+def classifier(outputs: int = 4, model: str = "resnet18") -> Classifier:
+    """An option of ``conf/model`` under a linear head."""
+    config = OmegaConf.load(ROOT / "conf" / "model" / f"{model}.yaml")
+    backbone = build_backbone(dict(config), in_channels=3, seed=0)
+    return Classifier(backbone, linear_head(backbone.out_channels, outputs))
+
+
+def schedule(epochs: int, batch_size: int) -> Schedule:
+    optimizer = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
+    return Schedule(epochs, batch_size, 0.01, optimizer, EarlyStop())
+
+
+def batches(
+    images: Images, labels: torch.Tensor | None, batch_size: int, compute: Compute, *, train: bool
+) -> Batches:
+    """As a run of CIFAR-10 makes them; turned where there are no labels."""
+    return Batches(
+        images,
+        labels,
+        batch_size=batch_size,
+        device=compute.device,
+        mean=MEAN,
+        std=STD,
+        augment=Augment(4, True) if train and labels is None else None,
+        turn=Turn(ANGLES) if labels is None else None,
+        seed=0,
+        stream="benchmark",
+        shuffle=train,
+    )
+
+
+class Pretext:
+    """The pretext phase as a run has it: an epoch of turned images, logged to MLflow."""
+
+    def __init__(self, images: Images, batch_size: int, compute: Compute) -> None:
+        self.compute, self.batch_size = compute, batch_size
+        self.train = batches(images, None, batch_size, compute, train=True)
+        self.samples = len(ANGLES) * len(images)
+        self.open = ExitStack()
+        folder = Path(self.open.enter_context(tempfile.TemporaryDirectory()))
+        tracker = Tracker("benchmark", f"sqlite:///{folder}/mlflow.db")
+        self.run = self.open.enter_context(tracker.start("benchmark", folder / "run", {}, {}))
+        self.epoch = 0
+
+    def seconds(self, epochs: int = 1) -> float:
+        """Of the whole loop: batches, steps, metrics, logging; a new network each time."""
+        model = classifier()
+        self.synchronise()
+        began = time.perf_counter()
+        fit(
+            model,
+            self.train,
+            {},
+            loss_fn=nn.CrossEntropyLoss(),
+            schedule=schedule(epochs, self.batch_size),
+            policy=Nothing(),
+            compute=self.compute,
+            seed=0,
+            phase="pretext",
+            log=self._log,
+        )
+        self.synchronise()
+        return time.perf_counter() - began
+
+    def images_per_second(self) -> float:
+        return self.samples / self.seconds()
+
+    def _log(self, epoch: int, record: dict[str, float]) -> None:
+        self.epoch += 1  # of all repetitions, since MLflow takes an epoch once
+        self.run.epoch(self.epoch, record)
+
+    def synchronise(self) -> None:
+        if self.compute.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def synthetic_images_per_second(compute: Compute, batch: int, steps: int) -> float:
+    """The ceiling: the same network stepping on one batch that is already there."""
+    model = classifier()
+    compute.place(model)
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+    loss_fn = nn.CrossEntropyLoss()
+    inputs = torch.randn(batch, 3, SIZE, SIZE, device=compute.device)
+    targets = torch.randint(len(ANGLES), (batch,), device=compute.device)
+    if compute.device.type == "cuda":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(steps):
+        loss = loss_fn(compute.logits(model, inputs), targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    loss.item()
+    return batch * steps / (time.perf_counter() - began)
