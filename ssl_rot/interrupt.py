@@ -36,8 +36,8 @@ class Interrupts:
         self._training = False
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self._training and self.pending is None:
-            self.pending = signum
+        first, self.pending = self.pending is None, signum
+        if self._training and first:
             name = signal.Signals(signum).name
             log.warning("%s: stopping after this epoch (once more to stop now)", name)
             return
@@ -56,6 +56,10 @@ class Interrupts:
             return
         before = {signum: signal.signal(signum, self._handle) for signum in _SIGNALS}
         try:
+            # Python drops what is raised while an object is being deleted: the signal is then here.
+            outer = getattr(before[signal.SIGINT], "__self__", None)
+            if isinstance(outer, Interrupts):
+                outer.raise_pending()
             yield self
         finally:
             for signum, handler in before.items():

@@ -108,16 +108,16 @@ class Tracker:
         try:
             with ExitStack() as stack:
                 if everywhere and not self.uri.startswith("sqlite:"):
-                    host = {Tag.HOST: socket.gethostname()}
                     with answering(f"{self.uri} does not give the lock {name}"):
-                        stack.enter_context(lease(self.client, self.experiment_id, name, tags=host))
+                        own = {Tag.HOST: _lock_home()}
+                        stack.enter_context(lease(self.client, self.experiment_id, name, tags=own))
                 yield
         finally:
             lock.release()
 
     def _local(self, name: str) -> FileLock:
         digest = hashlib.sha256(self.uri.encode()).hexdigest()[:12]
-        folder = Path(tempfile.gettempdir()) / f"ssl_rot-{os.getuid()}"
+        folder = _lock_folder()
         folder.mkdir(mode=0o700, exist_ok=True)
         return FileLock(folder / f"{digest}-{name}.lock")
 
@@ -268,7 +268,7 @@ class Tracker:
 
     def _give_back(self, run: Run) -> None:
         """Gives back a lock of this machine whose holder is gone: it holds none here either."""
-        if run.data.tags.get(Tag.HOST) != socket.gethostname():
+        if run.data.tags.get(Tag.HOST) != _lock_home():
             return
         try:
             with self._local(run.data.tags[LOCK]).acquire(timeout=0):
@@ -390,6 +390,15 @@ def _make_database(uri: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _lock_folder() -> Path:
+    return Path(tempfile.gettempdir()) / f"ssl_rot-{os.getuid()}"
+
+
+def _lock_home() -> str:
+    """Where this process keeps its local locks: only who looks there knows whether one is held."""
+    return f"{socket.gethostname()}:{_lock_folder()}"
 
 
 def _absolute(uri: str) -> str:
