@@ -75,6 +75,13 @@ def _task(cfg: DictConfig) -> float | None:
     try:
         with Interrupts().installed(), worker:
             return run(cfg, choices, Path(hydra_cfg.runtime.output_dir).absolute())
+    except KeyboardInterrupt:
+        if sweeping and not hydra_cfg.launcher._target_.endswith(".BasicLauncher"):
+            # A library's thread that the signal met while it was started would be waited for at the
+            # end of this process, for ever. All that is to be kept is on the disk by now.
+            logging.shutdown()
+            os._exit(128 + signal.SIGINT)
+        raise
     except Exception as raised:
         error = _told(raised)
         if sweeping:
