@@ -60,7 +60,7 @@ class Sweep(Callback):
             sys.exit(1)
 
     def _start(self, config: DictConfig) -> None:
-        _require_plugins(config)
+        _check_launcher_and_sweeper(config)
 
         from ssl_rot.job import open_tracker
         from ssl_rot.plan import make_plan
@@ -184,7 +184,7 @@ def _grid(config: DictConfig) -> dict[str, str]:
     }
 
 
-def _require_plugins(config: DictConfig) -> None:
+def _check_launcher_and_sweeper(config: DictConfig) -> None:
     """Refuses a launcher or a sweeper that is not installed, or that would train more than once."""
     faults = []
     for kind in ("launcher", "sweeper"):

@@ -65,13 +65,15 @@ def pretext_task(setting: Setting, weights: Path | None) -> Task:
     with seeded(setting.seed, "pretext", "head"):
         model = Classifier(backbone, linear_head(backbone.out_channels, len(pretext.angles)))
     batches = partial(_batches, setting, "pretext", pretext.schedule, turn=pretext.turn)
-    evaluations = {"test": batches(data.test.images, None)}
-    if data.val is not None:
-        evaluations["val"] = batches(data.val.images, None)
-    train = batches(data.pretext_images, None, train=True)
     return Task(
-        "pretext", model, train, evaluations, pretext.loss, pretext.schedule, Nothing()
-    )  # fmt: skip
+        phase="pretext",
+        model=model,
+        train=batches(data.pretext_images, None, train=True),
+        evaluations={name: batches(split.images, None) for name, split in data.held_out.items()},
+        loss_fn=pretext.loss,
+        schedule=pretext.schedule,
+        policy=Nothing(),
+    )
 
 
 def downstream_task(setting: Setting, weights: Path | None) -> Task:
@@ -93,14 +95,13 @@ def downstream_task(setting: Setting, weights: Path | None) -> Task:
     )
     schedule: Schedule = build(config["schedule"])
     batches = partial(_batches, setting, "downstream", schedule)
-    evaluations = {"test": batches(data.test.images, data.test.labels)}
-    if data.val is not None:
-        evaluations["val"] = batches(data.val.images, data.val.labels)
     return Task(
         phase="downstream",
         model=Classifier(backbone, head),
         train=batches(data.train.images, data.train.labels, train=True),
-        evaluations=evaluations,
+        evaluations={
+            name: batches(split.images, split.labels) for name, split in data.held_out.items()
+        },
         loss_fn=build(config["loss"]),
         schedule=schedule,
         policy=build(config["freeze"]),

@@ -8,8 +8,12 @@ import io
 import logging
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,3 +245,75 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         return __import__(name)
 
     return make
+
+
+class Server:
+    """``mlflow server`` on 127.0.0.1, over a SQLite database and artifacts in a folder."""
+
+    def __init__(self, folder: Path, store: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.folder, self.store = folder, store
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        where = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        keep = ["--backend-store-uri", self.store]
+        keep += ["--artifacts-destination", str(self.folder / "artifacts")]
+        with (self.folder / "server.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *where, *keep],
+                cwd=self.folder,
+                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.uri}/health").close()
+                return
+            except OSError:
+                assert self.process.poll() is None, (self.folder / "server.log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def make_server() -> Iterator[Callable[[Path, str], Server]]:
+    """Makes servers that have not been started: ``make_server(folder, store)``."""
+    made: list[Server] = []
+
+    def make(folder: Path, store: str) -> Server:
+        folder.mkdir(exist_ok=True)
+        made.append(Server(folder, store))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def points() -> Callable[[str, str], list[tuple[str, int, float]]]:
+    """Every point of every metric of a run but for times, doubled ones too: ``points(uri, id)``."""
+
+    def found(uri: str, run_id: str) -> list[tuple[str, int, float]]:
+        client = mlflow.MlflowClient(uri)
+        return sorted(
+            (name, point.step, point.value)
+            for name in client.get_run(run_id).data.metrics
+            if "second" not in name
+            for point in client.get_metric_history(run_id, name)
+        )
+
+    return found

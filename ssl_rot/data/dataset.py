@@ -45,6 +45,11 @@ class Dataset:
     augment: Augment
     fingerprint: str
 
+    @property
+    def held_out(self) -> dict[str, Split]:
+        """What is evaluated on: the test split and, if there is one, the validation split."""
+        return {"test": self.test} | ({} if self.val is None else {"val": self.val})
+
 
 def prepare(
     *,

@@ -76,21 +76,19 @@ def statuses(all_runs, uri):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(run_job, make_store, points, tmp_path_factory):
+def undisturbed(run_job, make_store, told, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     run_job(folder, *RUN)
-    return points(make_store(folder))
+    return told(make_store(folder))
 
 
 @pytest.mark.slow
-def test_a_server_that_comes_back(
-    run_job, server, at_epoch, points, all_runs, undisturbed, tmp_path
-):
+def test_a_server_that_comes_back(run_job, server, at_epoch, told, all_runs, undisturbed, tmp_path):
     server.start()
     at_epoch("pretext", 2, server.stop)  # gone while one phase ends and the next begins
     at_epoch("downstream", 3, server.start)
     run_job(tmp_path, *RUN, f"tracking.uri={server.uri}")
-    assert points(server.uri) == undisturbed
+    assert told(server.uri) == undisturbed
     assert statuses(all_runs, server.uri) == ["FINISHED"] * 2
     client = MlflowClient(server.uri)
     for run in all_runs(server.uri):
@@ -100,15 +98,15 @@ def test_a_server_that_comes_back(
 
 @pytest.mark.slow
 def test_a_server_that_is_gone_for_good_and_sync(
-    run_job, server, at_epoch, call_sync, points, all_runs, undisturbed, tmp_path
+    run_job, server, at_epoch, call_sync, told, all_runs, undisturbed, tmp_path
 ):
     server.start()
     at_epoch("pretext", 2, server.stop)
     with pytest.raises(
         TrackingError, match=r"Nothing is lost: all of it is in job1/downstream, job1/p"
-    ) as told:
+    ) as refused:
         run_job(tmp_path, *RUN, f"tracking.uri={server.uri}")
-    command = told_command(str(told.value))
+    command = told_command(str(refused.value))
     status, output = call_sync(command)
     assert status == 2
     assert f"tracking.uri={server.uri} cannot be used" in output
@@ -117,7 +115,7 @@ def test_a_server_that_is_gone_for_good_and_sync(
         status, output = call_sync(command)
         assert status == 0
         assert output.count(said) == 2, output
-        assert points(server.uri) == undisturbed
+        assert told(server.uri) == undisturbed
         assert statuses(all_runs, server.uri) == ["FINISHED"] * 2
     # What was sent later is as good as what is sent at once.
     again = run_job(tmp_path, *RUN, f"tracking.uri={server.uri}", "resume=true")
@@ -174,12 +172,12 @@ def away(monkeypatch):
     ],
 )
 def test_a_store_that_misses_some_calls(
-    run_job, make_store, away, points, all_runs, undisturbed, tmp_path, name, first, calls, after
+    run_job, make_store, away, told, all_runs, undisturbed, tmp_path, name, first, calls, after
 ):
     away(name, first, calls, after=after)
     run_job(tmp_path, *RUN)
     uri = make_store(tmp_path)
-    assert points(uri) == undisturbed
+    assert told(uri) == undisturbed
     assert statuses(all_runs, uri) == ["FINISHED"] * 2
 
 
@@ -271,7 +269,7 @@ def test_sync_leaves_a_run_at_work_alone(
 
 @pytest.mark.slow
 def test_a_server_that_goes_away_in_a_sweep(
-    call_main, server, at_epoch, call_sync, points, all_runs, tmp_path
+    call_main, server, at_epoch, call_sync, told, all_runs, tmp_path
 ):
     server.start()
     at_epoch("downstream", 1, server.stop)

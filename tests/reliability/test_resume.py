@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from ssl_rot import files, stages
+import ssl_rot
+from ssl_rot import files, recording
 from ssl_rot.errors import StorageError
 from ssl_rot.tracking import RunLog
 
@@ -117,11 +118,10 @@ def test_checkpoints_go_when_the_run_is_finished(run_job, tmp_path):
     assert len([*tmp_path.rglob("*.ckpt")]) == 2
 
 
-def test_the_commit_is_ours_whatever_script_was_started(monkeypatch):
-    monkeypatch.setattr(stages, "get_git_commit", lambda path: f"commit of {path}")
-    versions = stages._versions()
-    if "mlflow.source.git.commit" in versions:  # run from a checkout
-        assert versions["mlflow.source.git.commit"] == f"commit of {stages.ssl_rot.__file__}"
+def test_the_commit_is_ours_whatever_script_was_started(run_job, monkeypatch, tmp_path):
+    monkeypatch.setattr(recording, "get_git_commit", lambda path: f"commit of {path}")
+    run = run_job(tmp_path, "+experiment=supervised").runs["downstream"]
+    assert run.data.tags["mlflow.source.git.commit"] == f"commit of {ssl_rot.__file__}"
 
 
 def interrupted(run_job, monkeypatch, tmp_path, *overrides):

@@ -23,7 +23,7 @@ from collections import Counter
 from typing import Any
 
 import ssl_rot.run
-from ssl_rot import checkpoint, stages, tasks
+from ssl_rot import checkpoint, recording, stages, tasks
 from ssl_rot.tracking import RunLog
 
 # What a run imports on its way, and slowly.
@@ -58,7 +58,9 @@ def child(command: dict[str, Any], pipe: int) -> None:
     stages.pretext = told(stages.pretext, "pretext")
     stages.downstream = told(stages.downstream, "transfer")
     tasks.fit = told(tasks.fit, None)
-    stages.save_weights = told(stages.save_weights, "results", left=False)  # to the phase's end
+    recording.save_weights = told(
+        recording.save_weights, "results", left=False
+    )  # to the phase's end
     checkpoint.write = told(checkpoint.write, "checkpoint")
     RunLog.send = told(RunLog.send, "MLflow")
     sys.argv = ["ssl_rot.run", *command["args"]]

@@ -7,10 +7,8 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,16 +72,11 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture
-def server(postgres, tmp_path) -> Iterator[str]:
+def server(postgres, make_server, tmp_path) -> str:
     """The address of an MLflow server that keeps runs in PostgreSQL and artifacts in a folder."""
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", postgres, "--workers", "1"]
-    command += ["--artifacts-destination", str(tmp_path / "artifacts")]
-    uri = f"http://127.0.0.1:{port}"
-    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with running(command, lambda: urllib.request.urlopen(f"{uri}/health"), cwd=tmp_path, env=env):
-        yield uri
+    there = make_server(tmp_path / "server", postgres)
+    there.start()
+    return there.uri
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ LAYERS = (
         "keys",
         "ranges",
     },
-    {"features"},
+    {"features", "meter"},
     {"train", "checkpoint", "figures", "history", "profiling", "lease"},
     {"pretext"},
     {"tracking"},
@@ -40,6 +40,7 @@ LAYERS = (
         "resume",
         "tasks",
         "followers",
+        "recording",
     },
 )
 # Within a layer modules are strangers, apart from the entry's, and from

@@ -1,0 +1,54 @@
+"""Signals that ask a run to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from ssl_rot.interrupt import Interrupted, Interrupts
+
+
+class Deleted:
+    """Whose end meets a signal: what is raised then, Python drops."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_python_dropped_ends_the_run_where_training_would_begin():
+    with Interrupts().installed():
+        thing = Deleted()
+        del thing
+        with pytest.raises(Interrupted), Interrupts().installed():
+            pytest.fail("training began")
+
+
+def test_outside_of_training_a_signal_ends_at_once():
+    with Interrupts().installed(), pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_in_training_a_first_signal_waits_and_a_second_does_not():
+    interrupts = Interrupts()
+    with interrupts.installed(), pytest.raises(Interrupted), interrupts.training():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert interrupts.pending == signal.SIGINT  # raised at the end of the block only
+    interrupts = Interrupts()
+    with interrupts.installed(), pytest.raises(Interrupted), interrupts.training():
+        twice()
+
+
+def twice() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts().installed():
+        pass
+    assert signal.getsignal(signal.SIGINT) is before
