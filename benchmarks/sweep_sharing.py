@@ -11,20 +11,17 @@ Prints each median with the smallest and the largest, and writes benchmarks/swee
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
+
+from _common import ROOT, conclude
 
 MAKE_STORE = (
     "from mlflow import MlflowClient; MlflowClient('sqlite:///mlflow.db').get_experiment('0')"
 )
-ROOT = Path(__file__).resolve().parent.parent
 GRID = (
     *("--multirun", "+experiment=rotation,supervised", "dataset.labels_per_class=1,5,20"),
     "freeze=none,backbone",
@@ -59,14 +56,8 @@ def main() -> None:
     for _ in range(repeats):
         seconds["shared"].append(timed(reuse=True))
         seconds["not shared"].append(timed(reuse=False))
-    for name, values in seconds.items():
-        spread = f"{min(values):.1f} to {max(values):.1f}"
-        print(f"{name:<11} {statistics.median(values):7.1f} s  ({spread})")
-    ratios = [a / b for a, b in zip(seconds["shared"], seconds["not shared"], strict=True)]
-    print(f"ratio       {statistics.median(ratios):.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
-    machine = {"processor": platform.machine(), "cores": os.cpu_count()}
-    result = {"seconds": seconds, "ratios": ratios, "machine": machine, "grid": GRID}
-    (Path(__file__).with_suffix(".json")).write_text(json.dumps(result, indent=1) + "\n")
+    goals = {("shared", "not shared"): "at most 0.33"}
+    conclude(__file__, seconds, unit="s", goals=goals, grid=GRID)
 
 
 if __name__ == "__main__":
