@@ -52,6 +52,11 @@ def _angles(value: Any) -> bool:
     return value == [] or len({v % 360 for v in value}) == len(value) >= 2
 
 
+def _milestones(value: Any) -> bool:
+    whole = _number(1, whole=True)
+    return isinstance(value, list) and all(whole(v) for v in value)
+
+
 def _text(value: Any) -> bool:
     return isinstance(value, str) and value.strip() != ""
 
@@ -100,6 +105,7 @@ RANGES: tuple[tuple[str, Check, str], ...] = (
     ("model.weights", _text_or_null, "a safetensors file, an MLflow run id, or null"),
     ("model.cut", _text_or_null, "a stage of the model, or null"),
     ("model.num_blocks", _number(3, 5, whole=True), "a whole number from 3 to 5"),
+    *((f"model.{key}", *_BOOLEAN) for key in ("bias", "large_stem", "shortcut_norm", "pretrained")),
     ("model.width", _number(1, 4096, whole=True), "a whole number of at least 1"),
     ("pretext.angles", _angles, "a list of at least two different multiples of 45, in degrees"),
     ("pretext.reuse", *_BOOLEAN),
@@ -109,6 +115,10 @@ RANGES: tuple[tuple[str, Check, str], ...] = (
     ("*schedule.momentum", _number(0, 1, open_high=True), _FRACTION),
     ("*schedule.weight_decay", _number(0), "a finite number of at least 0"),
     ("*schedule.interval", _one_of("epoch", "step"), "epoch or step"),
+    ("*schedule.scheduler.T_max", _number(1, whole=True), "a whole number of at least 1"),
+    ("*schedule.scheduler.gamma", _number(0, open_low=True), "a finite number above 0"),
+    ("*schedule.scheduler.milestones", _milestones, "a list of whole numbers of at least 1"),
+    ("*schedule.scheduler.cycle_momentum", *_BOOLEAN),
     ("*schedule.early_stop.threshold", _number(0, null=True), "a number of at least 0, or null"),
     ("*schedule.early_stop.allow_test", *_BOOLEAN),
     ("*loss.alpha", _number(0, open_low=True), "a finite number above 0"),

@@ -37,8 +37,9 @@ class Store:
     """
 
     def __init__(self, experiment_name: str, uri: str | None = None) -> None:
-        for chatty in ("alembic", "mlflow.store.db.utils"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        # Its errors come with tracebacks, and are told by whoever they are raised to.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         # A server that is not there is told within seconds, not MLflow's minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")

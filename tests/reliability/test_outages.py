@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import re
-import shlex
-import sys
 import time
 
 import pytest
 from mlflow import MlflowClient
 
-from ssl_rot import sync
 from ssl_rot.errors import TrackingError
 from ssl_rot.tracking import RunLog, tracker
 
@@ -28,47 +24,6 @@ def _soon(monkeypatch):
     """A refused connection is tried once; what is left of the waiting is ours."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(tracker, "PATIENCE", 3.0)
-
-
-@pytest.fixture
-def at_epoch(monkeypatch):
-    """Does something once, when an epoch is over, before MLflow hears of it."""
-
-    def when(phase, number, action):
-        original, done = RunLog.epoch, []
-
-        def epoch(self, epoch, values):
-            if (self.record.tags["ssl_rot.phase"], epoch) == (phase, number) and not done:
-                done.append(action())
-            original(self, epoch, values)
-
-        monkeypatch.setattr(RunLog, "epoch", epoch)
-
-    return when
-
-
-@pytest.fixture
-def call_sync(monkeypatch, capfd, tmp_path):
-    """The command of a message, in this process: exit status and output."""
-
-    def call(command):
-        words = shlex.split(command)
-        assert words[:3] == ["python", "-m", "ssl_rot.sync"]
-        monkeypatch.setattr(sys, "argv", words[2:])
-        monkeypatch.chdir(tmp_path)
-        status = 0
-        try:
-            sync.main()
-        except SystemExit as stop:
-            status = stop.code
-        shown = capfd.readouterr()
-        return status, shown.out + shown.err
-
-    return call
-
-
-def told_command(message):
-    return re.search(r"python -m ssl_rot\.sync .*", message)[0]
 
 
 def statuses(all_runs, uri):
@@ -98,7 +53,7 @@ def test_a_server_that_comes_back(run_job, server, at_epoch, told, all_runs, und
 
 @pytest.mark.slow
 def test_a_server_that_is_gone_for_good_and_sync(
-    run_job, server, at_epoch, call_sync, told, all_runs, undisturbed, tmp_path
+    run_job, server, at_epoch, sync_command, call_sync, told, all_runs, undisturbed, tmp_path
 ):
     server.start()
     at_epoch("pretext", 2, server.stop)
@@ -106,7 +61,7 @@ def test_a_server_that_is_gone_for_good_and_sync(
         TrackingError, match=r"Nothing is lost: all of it is in job1/downstream, job1/p"
     ) as refused:
         run_job(tmp_path, *RUN, f"tracking.uri={server.uri}")
-    command = told_command(str(refused.value))
+    command = sync_command(str(refused.value))
     status, output = call_sync(command)
     assert status == 2
     assert f"tracking.uri={server.uri} cannot be used" in output
@@ -269,7 +224,7 @@ def test_sync_leaves_a_run_at_work_alone(
 
 @pytest.mark.slow
 def test_a_server_that_goes_away_in_a_sweep(
-    call_main, server, at_epoch, call_sync, told, all_runs, tmp_path
+    call_main, server, at_epoch, sync_command, call_sync, told, all_runs, tmp_path
 ):
     server.start()
     at_epoch("downstream", 1, server.stop)

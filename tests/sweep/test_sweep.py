@@ -288,3 +288,12 @@ def test_when_the_trainer_of_a_shared_pretext_dies_the_one_that_waits_takes_over
     assert [run.info.status for run in pretexts][-1] == "FINISHED"
     (downstream,) = runs("downstream")
     assert downstream.data.tags["ssl_rot.pretext_run_id"] == pretexts[-1].info.run_id
+
+    # The first one resumed takes what the second has trained, and nothing runs again.
+    ended = pretexts[-1].info.end_time
+    again = start(tmp_path, *args, "resume=true")
+    output, _ = again.communicate(timeout=200)
+    assert again.returncode == 0, output
+    assert [run.info.status for run in runs("downstream")] == ["FINISHED"] * 2
+    assert [run.info.status for run in runs("pretext")] == ["KILLED", "FINISHED"]
+    assert runs("pretext")[-1].info.end_time == ended

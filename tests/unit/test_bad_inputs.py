@@ -47,7 +47,12 @@ dataset.source=1
 {folder}dataset.test_fraction=1
 {folder}dataset.test_fraction=0
 {folder}dataset.skip_bad=2
+{folder}dataset.unlabelled=3
 model=nin model.num_blocks=2
+model=timm model.pretrained=x
+model.bias=3
+model.large_stem=x
+model.shortcut_norm=x
 model.init=kaiming
 model.weights=1
 model.cut=stage9
@@ -75,6 +80,14 @@ schedule.optimizer=sgd
 schedule.interval=day
 schedule.scheduler.pct_start=2 | schedule cannot be built
 schedule.scheduler.max_lr=none | schedule cannot be built
+schedule.scheduler.epochs=0 | schedule cannot be built
+schedule.scheduler.cycle_momentum=3
+schedule=cosine schedule.scheduler.T_max=0
+schedule=cosine schedule.scheduler.T_max=x
+schedule=step schedule.scheduler.gamma=-1
+schedule=step schedule.scheduler.gamma=x
+schedule=step schedule.scheduler.milestones=x
+schedule=step schedule.scheduler.milestones=[x] | schedule.scheduler.milestones=['x']
 schedule.early_stop.metric=speed
 schedule.early_stop.threshold=-1
 schedule.early_stop.allow_test=2
@@ -113,3 +126,27 @@ def test_a_bad_input(call_main, tmp_path, row):
     assert output.count("The config has") == 1
     written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert written <= {"run.log", "config.yaml", "hydra.yaml", "overrides.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("root", "said"),
+    [
+        ("nowhere", "no such folder"),
+        ("photograph.jpg", "no such folder"),
+        ("empty", "expected empty/train/<class>/<images>"),
+        ("texts", "2 of 2 files give no image"),
+    ],
+)
+def test_a_bad_folder(call_main, monkeypatch, tmp_path, root, said):
+    monkeypatch.setenv("SSL_ROT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "photograph.jpg").write_bytes(b"no image")
+    (tmp_path / "empty").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "texts" / name).mkdir(parents=True)
+        (tmp_path / "texts" / name / "1.jpg").write_text("no image")
+    fraction = ["dataset.test_fraction=0.5"] if root == "texts" else []
+    status, output = call_main("dataset=image_folder", f"dataset.root={root}", *fraction)
+    assert status == 2, output
+    assert said in output
+    assert output.count(f"dataset.root={root}") == 1
+    assert "Traceback" not in output
