@@ -56,7 +56,7 @@ def main() -> None:
     for _ in range(repeats):
         seconds["shared"].append(timed(reuse=True))
         seconds["not shared"].append(timed(reuse=False))
-    goals = {("shared", "not shared"): "at most 0.33"}
+    goals = {("shared", "not shared"): "at most 1/3"}
     conclude(__file__, seconds, unit="s", goals=goals, grid=GRID)
 
 
