@@ -129,6 +129,7 @@ RANGES: tuple[tuple[str, Check, str], ...] = (
     *((key, lambda value: False, "a node with a _target_")
       for key in ("dataset.source", "dataset.augment", "pretext.loss", "pretext.schedule",
                   "*schedule.optimizer", "*schedule.early_stop")),
+    ("*schedule.scheduler", lambda value: value is None, "a node with a _target_, or null"),
     ("tracking", lambda value: False, "a node with experiment_name and uri"),
     ("checkpoint", lambda value: False, "a node with every and keep"),
 )  # fmt: skip

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from omegaconf import OmegaConf
+
+from ssl_rot.config import flatten
 
 FOLDER = "dataset=image_folder dataset.root=. "
 
@@ -50,6 +53,7 @@ dataset.source=1
 {folder}dataset.unlabelled=3
 model=nin model.num_blocks=2
 model=timm model.pretrained=x
+model=timm model.image_size=0
 model.bias=3
 model.large_stem=x
 model.shortcut_norm=x
@@ -82,6 +86,7 @@ schedule.scheduler.pct_start=2 | schedule cannot be built
 schedule.scheduler.max_lr=none | schedule cannot be built
 schedule.scheduler.epochs=0 | schedule cannot be built
 schedule.scheduler.cycle_momentum=3
+schedule=constant schedule.scheduler=1
 schedule=cosine schedule.scheduler.T_max=0
 schedule=cosine schedule.scheduler.T_max=x
 schedule=step schedule.scheduler.gamma=-1
@@ -106,6 +111,8 @@ pretext.schedule.lr=-1
 pretext.schedule.momentum=2
 pretext.schedule.weight_decay=-1
 pretext.schedule.interval=1
+pretext=rotation pretext.schedule.scheduler.pct_start=2 | pretext.schedule cannot be built
+pretext.schedule.scheduler.cycle_momentum=3
 pretext.schedule.early_stop.metric=test_acc
 pretext.schedule.early_stop.threshold=-1
 pretext.schedule.early_stop.allow_test=1
@@ -126,6 +133,24 @@ def test_a_bad_input(call_main, tmp_path, row):
     assert output.count("The config has") == 1
     written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert written <= {"run.log", "config.yaml", "hydra.yaml", "overrides.yaml"}
+
+
+GROUPS = ("dataset", "model", "head", "loss", "schedule", "freeze", "pretext")
+
+
+def test_every_key_of_every_group_is_in_the_table(compose, checkout):
+    """But for those that follow another by interpolation."""
+    typed = {word.partition("=")[0] for row in TABLE for word in row.split()}
+    typed = {key.removeprefix("{folder}") for key in typed}
+    for group in GROUPS:
+        for option in (checkout / "conf" / group).glob("*.yaml"):
+            config = OmegaConf.to_container(compose(f"{group}={option.stem}")[group])
+            keys = {
+                key
+                for key, value in flatten(config, f"{group}.").items()
+                if not key.rpartition(".")[2].startswith("_") and "${" not in str(value)
+            }
+            assert keys <= typed, f"{group}={option.stem}"
 
 
 @pytest.mark.parametrize(
