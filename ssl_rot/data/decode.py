@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,24 +67,48 @@ class Bad:
 
 
 @dataclass(frozen=True)
+class Chunk:
+    """What became of some files.
+
+    Args:
+        images: how many there are.
+        bad: those without an image in them.
+        pixels: a hash of what was written.
+        error: why it could not be written.
+    """
+
+    images: int
+    bad: list[Bad]
+    pixels: bytes
+    error: OSError | None
+
+
+@dataclass(frozen=True)
 class Chunks:
     """All files of a folder in chunks, decoded by the workers of a ``DataLoader``.
+
+    Workers write the pixels to their place in a file: to hand them over would keep another core
+    busy.
 
     Args:
         paths: of the files, in the order of the rows.
         size: pixels a side.
         length: files a chunk.
+        target: a file, for uint8 ``[N, 3, size, size]``.
+        first: the byte of it that the pixels begin with.
     """
 
     paths: Sequence[str]
     size: int
     length: int
+    target: Path
+    first: int
 
     def __len__(self) -> int:
         return -(-len(self.paths) // self.length)
 
-    def __getitem__(self, chunk: int) -> tuple[NDArray[np.uint8], list[Bad]]:
-        """uint8 ``[n, 3, size, size]``, black where a file was bad, and the bad ones."""
+    def __getitem__(self, chunk: int) -> Chunk:
+        """Decodes and writes one; a bad file's image is black."""
         first = chunk * self.length
         paths = self.paths[first : first + self.length]
         images = np.zeros((len(paths), 3, self.size, self.size), np.uint8)
@@ -96,7 +122,14 @@ class Chunks:
                 except Exception as error:  # Pillow's readers raise nearly every kind there is
                     refused = isinstance(error, OSError) and error.errno is not None
                     bad.append(Bad(first + i, _reason(error, path), refused))
-        return images, bad
+        written = None
+        try:
+            with self.target.open("r+b") as file:
+                file.seek(self.first + first * images[0].nbytes)
+                file.write(images.data)
+        except OSError as error:  # a DataLoader would keep its text only
+            written = error
+        return Chunk(len(paths), bad, hashlib.sha256(images.data).digest(), written)
 
 
 def _reason(error: Exception, path: str) -> str:

@@ -28,8 +28,8 @@ from ssl_rot.errors import DataError
 log = logging.getLogger(__name__)
 
 # Part of the key: raise it when the same files would give other bytes.
-FORMAT = 2
-# Large enough that handing a chunk over costs nothing, small enough for a smooth progress bar.
+FORMAT = 3
+# Large enough that telling of a chunk costs nothing, small enough for a smooth progress bar.
 CHUNK_BYTES = 2**20
 
 
@@ -57,7 +57,7 @@ def cached_images(
 
     Returns:
         uint8 ``[N, 3, image_size, image_size]``, memory-mapped, the files that gave no image (their
-        rows are black), and a hash of all pixels.
+        rows are black), and a hash that changes with any pixel.
 
     Raises:
         DataError: the cache cannot be written.
@@ -127,8 +127,10 @@ def _load(folder: Path, shape: tuple[int, ...]) -> tuple[Tensor, list[Bad], str]
 
 def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> tuple[list[Bad], str]:
     """Decodes everything into a directory beside ``folder``, then renames it."""
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    for left in folder.parent.glob(f"{folder.name}.*.partial"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    # A name of its own, since workers of a killed process may write for some seconds more.
+    partial = folder.with_suffix(f".{os.getpid()}.partial")
     try:
         partial.mkdir()
         bad, pixels = _decode_all(partial / "images.npy", paths, shape)
@@ -146,7 +148,11 @@ def _decode_all(
     target: Path, paths: Sequence[str], shape: tuple[int, ...]
 ) -> tuple[list[Bad], str]:
     length = max(1, min(256, CHUNK_BYTES // int(np.prod(shape[1:]))))
-    chunks = Chunks(paths, shape[-1], length)
+    with target.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        first = file.tell()
+    chunks = Chunks(paths, shape[-1], length, target, first)
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     workers = min(cores, len(chunks)) if len(chunks) > 2 else 0
     # Processes, since for small images most of the work holds the interpreter's lock. Forked ones
@@ -156,26 +162,18 @@ def _decode_all(
         chunks,  # type: ignore[arg-type]  # has the two methods that are used
         batch_size=None,
         num_workers=workers,
-        collate_fn=_as_is,
         multiprocessing_context=context,
         generator=torch.Generator(),  # else it draws from the global stream, in a first start only
     )
     bad: list[Bad] = []
     pixels = hashlib.sha256()
-    progress = tqdm(total=len(paths), desc="decoding", unit="image", disable=None)
-    with target.open("wb") as file, progress:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for images, found in loader:  # in order
-            file.write(images)
-            pixels.update(images)
-            bad += found
-            progress.update(len(images))
-        file.flush()
+    with tqdm(total=len(paths), desc="decoding", unit="image", disable=None) as progress:
+        for chunk in loader:  # in order
+            if chunk.error is not None:
+                raise chunk.error
+            pixels.update(chunk.pixels)
+            bad += chunk.bad
+            progress.update(chunk.images)
+    with target.open("r+b") as file:
         os.fsync(file.fileno())
     return bad, pixels.hexdigest()
-
-
-def _as_is(chunk: object) -> object:
-    """Keeps arrays as arrays: tensors would travel in shared memory, which containers lack."""
-    return chunk
