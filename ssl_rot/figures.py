@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ def _new(**options: Any) -> Figure:
     # Imported here, since no run should wait for it before it has trained.
     from matplotlib.figure import Figure
 
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # of its first start
     return Figure(**options)
 
 
