@@ -87,7 +87,9 @@ def _against(
     metric = cells["metric"].iloc[0]
     factor, points = unit(metric)
     others = [k for k in keys if k != key]
-    panels = list(cells.groupby(others, sort=False) if others else [((), cells)])
+    # dropna: a panel whose option lacks a key that another's has is a panel too.
+    grouped = cells.groupby(others, sort=False, dropna=False) if others else [((), cells)]
+    panels = list(grouped)
     shown = [(panel, part) for panel, part in panels if part[key].nunique() > 1][:MOST_PANELS]
     if not shown:
         return None
@@ -106,8 +108,7 @@ def _against(
         at = np.array([values.index(value) for value in part[key]])
         _arms(upper, at, part, factor)
         if others:
-            settings = dict(zip(others, map(str, panel), strict=True))
-            upper.set_title(short(label(settings), 44))
+            upper.set_title(short(label(dict(zip(others, panel, strict=True))), 44))
         if metric.endswith("_acc"):
             # Of so few seeds the interval of an arm often leaves [0, 1], which the axis does not.
             upper.set_ylim(max(0, floor - 12), 102)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,8 +45,12 @@ def naming_keys(compared: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
     return keys
 
 
-def label(settings: dict[str, str]) -> str:
-    """A cell's settings in one line, as one writes them on the command line."""
+def label(settings: dict[str, Any]) -> str:
+    """A cell's settings in one line, as one writes them on the command line.
+
+    What is NaN is left away: not every option of a group has every key.
+    """
+    settings = {key: value for key, value in settings.items() if pd.notna(value)}
     short = [key.rsplit(".", 1)[-1] for key in settings]
     names = [s if short.count(s) == 1 else key for s, key in zip(short, settings, strict=True)]
     line = " ".join(f"{name}={value}" for name, value in zip(names, settings.values(), strict=True))

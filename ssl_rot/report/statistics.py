@@ -66,7 +66,7 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
     settings_of_all = cells[setting_keys(cells)]
     # What is the same everywhere names nothing.
     naming = settings_of_all.loc[:, (settings_of_all.nunique(dropna=False) > 1) | (len(cells) == 1)]
-    named = naming.astype(str).to_dict("records")
+    named = naming.to_dict("records")
     cells["cell"] = [label({str(k): v for k, v in settings.items()}) for settings in named]
     values = settings_of_all.to_numpy()
     order = sorted(range(len(cells)), key=lambda i: [natural(str(v)) for v in values[i]])

@@ -18,7 +18,7 @@ from ssl_rot.report.cost import curves
 from ssl_rot.report.figures import draw_all
 from ssl_rot.report.render import render
 from ssl_rot.report.style import ARM_LOOKS, VERDICT_LOOKS
-from ssl_rot.report.tables import pair_table
+from ssl_rot.report.tables import number_table, pair_table
 
 EVIL = "<img src=x onerror=alert(1)> | `$x_1$`"
 
@@ -225,6 +225,22 @@ def test_every_label_panel_has_its_budgets_under_it(runs) -> None:
     ticks = [[tick.get_text() for tick in axes.get_xticklabels()] for axes in visible]
     assert ticks.count(["1", "5"]) == 4
     assert sum(bool(axes.get_title(loc="left")) for axes in visible) == 4
+
+
+def test_a_setting_that_only_some_cells_have_hides_none_of_the_others(runs) -> None:
+    """Of the options of `freeze`, `through` alone has a stage."""
+    for labels in ("1", "5"):
+        runs.arms([0.1, 0.12], dataset__labels_per_class=labels)
+        for stage in ("stage1", "stage2"):
+            through = {"freeze": "through", "freeze__stage": stage}
+            runs.arms([0.2, 0.22], dataset__labels_per_class=labels, **through)
+    titles = {axes.get_title(loc="left") for axes in drawn(runs)["labels"].axes}
+    panels = {"freeze=none", "freeze=through stage=stage1", "freeze=through stage=stage2"}
+    assert titles == panels | {""}
+    cells = compare(pair_runs(runs.frame()))
+    named = {f"labels_per_class={labels} {panel}" for labels in "15" for panel in panels}
+    assert set(cells["cell"]) == named
+    assert "nan" not in {cell.text for row in number_table(cells).rows for cell in row}
 
 
 def test_stages_stand_in_the_order_of_the_network(runs) -> None:
