@@ -2,16 +2,18 @@
 
 Launchers differ in what they know of their workers: submitit leaves them alone after Ctrl-C, and
 gives up waiting for all of them when one was killed. Locked files in the sweep's folder tell the
-same of every launcher on this machine, and the operating system releases them when a process dies.
+same of every launcher, and the operating system releases them when a process dies. Machines may
+share the folder: each file bears its host's name, since a process's number means nothing elsewhere.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -33,7 +35,7 @@ def at_work(sweep: Path) -> Iterator[None]:
     """
     folder = _folder(sweep)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{os.getpid()}.pid"), ExitStack() as stack:
+    with FileLock(folder / f"{socket.gethostname()}-{os.getpid()}.pid"), ExitStack() as stack:
         limit = os.environ.get(SLOTS)
         if limit is not None:
             slots = str(os.cpu_count() or 1) if limit == "cores" else limit
@@ -52,7 +54,7 @@ def at_work(sweep: Path) -> Iterator[None]:
 def _slot(folder: Path, slots: int) -> Iterator[None]:
     while True:
         for number in range(slots):
-            lock = FileLock(folder / f"{number}.slot")
+            lock = FileLock(folder / f"{socket.gethostname()}-{number}.slot")
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -65,32 +67,36 @@ def _slot(folder: Path, slots: int) -> Iterator[None]:
         time.sleep(_POLL)
 
 
-def living(sweep: Path) -> set[int]:
-    """The process ids of the sweep's workers on this machine, this process not among them."""
+def wait(sweep: Path) -> None:
+    """Returns when no worker of the sweep is left, on any machine whose locks are seen here."""
+    while _living(sweep):
+        time.sleep(_POLL)
+
+
+def stop(sweep: Path) -> None:
+    """Asks all workers on this machine to end after the epoch they are in, and waits for that."""
+    asked: set[int] = set()
+    host = socket.gethostname()
+    while workers := {pid for where, pid in _living(sweep) if where == host}:
+        for worker in workers - asked:
+            # It may have ended since, and its number be another user's.
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(worker, signal.SIGINT)
+        asked |= workers
+        time.sleep(_POLL)
+
+
+def _living(sweep: Path) -> set[tuple[str, int]]:
+    """Host and process id of the workers that hold their lock, this process not among them."""
     found = set()
     for path in _folder(sweep).glob("*.pid"):
         try:
             with FileLock(path, timeout=0):
                 pass
         except Timeout:
-            found.add(int(path.stem))
-    return found - {os.getpid()}
-
-
-def wait(sweep: Path) -> None:
-    """Returns when no worker of the sweep is left."""
-    while living(sweep):
-        time.sleep(_POLL)
-
-
-def stop(sweep: Path) -> None:
-    """Asks all workers of the sweep to end after the epoch they are in, and waits for that."""
-    asked: set[int] = set()
-    while workers := living(sweep):
-        for worker in workers - asked:
-            os.kill(worker, signal.SIGINT)
-        asked |= workers
-        time.sleep(_POLL)
+            host, _, pid = path.stem.rpartition("-")
+            found.add((host, int(pid)))
+    return found - {(socket.gethostname(), os.getpid())}
 
 
 def _folder(sweep: Path) -> Path:

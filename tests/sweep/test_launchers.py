@@ -44,7 +44,7 @@ def worker(folder) -> int:
     while not (found := [*folder.rglob(".workers/*.pid")]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    return int(found[0].stem)
+    return int(found[0].stem.rpartition("-")[2])
 
 
 @pytest.mark.slow
