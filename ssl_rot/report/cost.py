@@ -29,6 +29,10 @@ _LENGTH = (
     "params.schedule.scheduler.T_max",
 )
 
+# From this part of its images on a run is at its end: two runs rarely come to the same total, since
+# they end with whole epochs.
+_END = 0.98
+
 
 def curves(histories: pd.DataFrame) -> Curves:
     """Takes the long table apart; the lines share its memory.
@@ -113,7 +117,8 @@ def _at_equal_images(
 ) -> dict[str, object]:
     """Both arms at the largest number of images that both have processed, pretext included.
 
-    The supervised-only run is the shortest that reaches the rotation run's total, else the longest.
+    Only where both are at the end of their training then: in the middle of a schedule the learning
+    rate is still high, and such an accuracy says little beside one from the end of another's.
     """
     nothing: dict[str, object] = {
         "equal_images": np.nan,
@@ -124,27 +129,29 @@ def _at_equal_images(
     spent = {run_id: _last(own, "images_processed") for run_id, own in candidates.items()}
     if np.isnan(total) or not spent:
         return nothing
-    chosen = min(spent, key=lambda run_id: (spent[run_id] < total, abs(spent[run_id] - total)))
-    budget = min(total, spent[chosen])
-    difference = _value_at(one, budget - pretext_images, metric) - _value_at(
-        candidates[chosen], budget, metric
-    )
-    if np.isnan(difference):  # the pretext alone takes more than the other arm's whole training
-        return nothing
-    return nothing | {
-        "equal_images": budget,
-        "equal_images_difference": difference,
-        "equal_images_run_id": chosen,
-    }
+    for chosen in sorted(spent, key=lambda run_id: abs(spent[run_id] - total)):
+        budget = min(total, spent[chosen])
+        difference = _value_near_end(one, budget - pretext_images, metric) - _value_near_end(
+            candidates[chosen], budget, metric
+        )
+        if not np.isnan(difference):
+            return {
+                "equal_images": budget,
+                "equal_images_difference": difference,
+                "equal_images_run_id": chosen,
+            }
+    return nothing
 
 
-def _value_at(own: dict[str, Line], images: float, metric: str) -> float:
-    """The metric after the last epoch that ended within so many images."""
+def _value_near_end(own: dict[str, Line], images: float, metric: str) -> float:
+    """The metric after the last epoch that ended within so many images; NaN before the end."""
     if metric not in own or "images_processed" not in own:
         return np.nan
     epochs, processed = own["images_processed"]
-    within = epochs[processed <= images]
-    known = own[metric].epochs <= within[-1] if len(within) else np.zeros(1, bool)
+    within = processed <= images
+    if not within.any() or processed[within][-1] < _END * processed[-1]:
+        return np.nan
+    known = own[metric].epochs <= epochs[within][-1]
     return float(own[metric].values[known][-1]) if known.any() else np.nan
 
 

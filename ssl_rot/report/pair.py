@@ -36,7 +36,8 @@ def pair_runs(
           ``pretext_shared_by`` (the finished runs in ``runs`` that started from it)
         - ``rotation_images``, ``rotation_seconds``, ``supervised_images``,
           ``supervised_seconds``: of the downstream phase
-        - ``equal_images``: a number of images that both arms have processed, pretext included;
+        - ``equal_images``: a number of images that both arms have processed, pretext included, and
+          with which both are at the end of their training, or NaN;
           ``equal_images_difference``: of the metric there; ``equal_images_run_id``: of the
           supervised-only run taken, alike but for ``schedule.epochs``
         - ``params.*`` of the rotation run

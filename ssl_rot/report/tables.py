@@ -91,7 +91,7 @@ def number_table(cells: pd.DataFrame) -> Table:
         ("epochs to match", "median epoch at which rotation reaches the supervised-only arm's end"),
         ("of epochs", "that the supervised-only arm took"),
         (f"at equal images ({points})", "difference when both arms have processed equally many "
-         "images, pretext included; in brackets the seeds where that can be told"),
+         "images, pretext included, and are at their ends; in brackets the seeds with such runs"),
         ("pretext accuracy (%)", "on the turned test images"),
         ("pretext images", "whole cost, and divided by the runs that started from it"),
         ("pretext seconds", "whole cost, and divided by the runs that started from it"),

@@ -273,28 +273,35 @@ def test_a_loss_is_matched_from_above(runs) -> None:
     assert pairs["epochs_to_match"][0] == 5
 
 
-def test_equal_images_takes_the_longer_supervised_run(runs) -> None:
-    pretext = runs.pretext(0, images=500)
-    runs.downstream("rotation", 0, 0.8, after=pretext)  # 500 + 500 images
+def test_equal_images_takes_the_supervised_run_that_comes_nearest(runs) -> None:
+    pretext = runs.pretext(0, images=2000)
+    runs.downstream("rotation", 0, 0.8, after=pretext)  # 2,000 + 500 images
     runs.downstream("supervised", 0, 0.4)  # 500 images
-    longer = runs.downstream("supervised", 0, 0.6, epochs=30, schedule__epochs="30", name="longer")
-    runs.downstream("supervised", 1, 0.6, epochs=20, schedule__epochs="20")  # another seed
-    pairs = pair_runs(runs.frame(), runs.histories())
-    pair = pairs[pairs["left_out"] == ""].iloc[0]
-    assert pair["equal_images"] == 1000
-    assert pair["equal_images_run_id"] == longer.run_id
-    # After 1,000 images it was at epoch 20 of 30, and at 0.4.
-    assert pair["equal_images_difference"] == pytest.approx(0.8 - 0.4)
+    for epochs, acc in ((80, 0.7), (51, 0.6)):  # 50 images each
+        length = {"epochs": epochs, "schedule__epochs": str(epochs)}
+        nearest = runs.downstream("supervised", 0, acc, **length)
+    runs.downstream("supervised", 1, 0.9, epochs=50, schedule__epochs="50")  # another seed
+    pair = pair_runs(runs.frame(), runs.histories()).query("left_out == ''").iloc[0]
+    assert pair["equal_images_run_id"] == nearest.run_id
+    assert pair["equal_images"] == 2500
+    # After 2,500 images that one was at epoch 50 of 51.
+    assert pair["equal_images_difference"] == pytest.approx(0.8 - 0.6 * 50 / 51)
 
 
-def test_equal_images_within_the_partners_training(runs) -> None:
-    pretext = runs.pretext(0, images=200)
-    runs.downstream("rotation", 0, 0.8, after=pretext)
+@pytest.mark.parametrize(
+    ("pretext_images", "epochs"),
+    [(200, 13), (400, 30)],
+    ids=["rotation at epoch 9 of 10", "supervised-only at epoch 18 of 30"],
+)
+def test_no_equal_images_in_the_middle_of_a_schedule(runs, pretext_images, epochs) -> None:
+    """There the learning rate is still high, and the accuracy not what it comes to."""
+    pretext = runs.pretext(0, images=pretext_images)
+    runs.downstream("rotation", 0, 0.8, after=pretext)  # 500 images more
     runs.downstream("supervised", 0, 0.4)
-    pair = pair_runs(runs.frame(), runs.histories()).iloc[0]
-    assert pair["equal_images"] == 500
-    # 200 of the 500 images went into the pretext: 300 are left, 6 epochs.
-    assert pair["equal_images_difference"] == pytest.approx(0.8 * 0.6 - 0.4)
+    runs.downstream("supervised", 0, 0.4, epochs=epochs, schedule__epochs=str(epochs))
+    pair = pair_runs(runs.frame(), runs.histories()).query("left_out == ''").iloc[0]
+    assert pair[["equal_images", "equal_images_difference", "equal_images_run_id"]].isna().all()
+    assert compare(pair_runs(runs.frame(), runs.histories()))["equal_images_n"][0] == 0
 
 
 def test_no_equal_images_where_the_pretext_alone_costs_more(runs) -> None:
