@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -24,7 +25,8 @@ def outcomes(tracker: Tracker, parent: str, plan: Plan | None) -> pd.DataFrame:
     Args:
         tracker: of the sweep.
         parent: the sweep's run.
-        plan: of the sweep; without one the rows are the downstream runs that there are.
+        plan: of the sweep; without one the rows are the downstream runs that there are, and the
+            jobs that failed before they had one.
 
     Returns:
         Columns ``job`` (its number), ``overrides`` (what sets it apart from the other jobs),
@@ -33,7 +35,13 @@ def outcomes(tracker: Tracker, parent: str, plan: Plan | None) -> pd.DataFrame:
     """
     children = sorted(tracker.children(parent), key=lambda run: run.info.start_time)
     if plan is None:
-        rows = _chosen([run for run in children if run.data.tags[Tag.PHASE] == "downstream"])
+        runs = [run for run in children if run.data.tags[Tag.PHASE] == "downstream"]
+        rows = _early(tracker, parent, runs)
+        # Jobs are started in their order: those with a run have the numbers that are left.
+        taken = {row["job"] for row in rows}
+        left = (number for number in count() if number not in taken)
+        rows += [{"job": number, **row} for number, row in zip(left, _chosen(runs), strict=False)]
+        rows.sort(key=lambda row: int(row["job"]))
     else:
         early = tracker.tags(parent, f"{Tag.JOB_ERROR}.")
         by_key = {run.data.tags[Tag.CONFIG_KEY]: run for run in children}
@@ -73,23 +81,42 @@ def _outcome(tracker: Tracker, job: Planned, by_key: dict[str, Run], early: str 
     return {"status": "MISSING", "error": NO_RECORD}
 
 
+def _early(tracker: Tracker, parent: str, runs: list[Run]) -> list[Row]:
+    """Rows of jobs that nobody planned and that failed before they had one of ``runs``."""
+    known = {run.data.tags[Tag.CONFIG_KEY] for run in runs}
+    keys = tracker.tags(parent, f"{Tag.JOB_KEY}.")
+    overrides = tracker.tags(parent, f"{Tag.JOB_OVERRIDES}.")
+    # What was given on the command line is the same for all.
+    common = tracker.get(parent).data.params["overrides"].split(" ")
+    return [
+        {
+            "job": int(number),
+            "overrides": " ".join(
+                item for item in overrides[number].split(" ") if item not in common
+            ),
+            "status": "FAILED",
+            "error": error,
+        }
+        for number, error in tracker.tags(parent, f"{Tag.JOB_ERROR}.").items()
+        if keys.get(number) not in known
+    ]
+
+
 def _chosen(runs: list[Run]) -> list[Row]:
-    """Rows of jobs that nobody planned: told apart by the params that differ."""
+    """Rows of runs that nobody planned: told apart by the params that differ."""
     params = [run.data.params.items() for run in runs]
     common = set.intersection(*map(set, params)) if len(params) > 1 else set()
     return [
         {
-            "job": number,
             # The optimizer's own keys repeat those of the schedule.
             "overrides": " ".join(
                 f"{k}={v}"
-                for k, v in sorted(own)
+                for k, v in sorted(run.data.params.items() - common)
                 if ".optimizer." not in k and ".scheduler." not in k
             ),
             **_row(run),
         }
-        for number, run in enumerate(runs)
-        for own in [run.data.params.items() - common]
+        for run in runs
     ]
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,6 +22,9 @@ from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.interrupt import Interrupts
 from ssl_rot.sweep import close_stopped, note_failure
 from ssl_rot.workers import at_work
+
+if TYPE_CHECKING:
+    from ssl_rot.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +43,11 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     Raises:
         UserError: something the user can mend.
     """
+    return _work(_prepare(cfg, choices, folder))
+
+
+def _prepare(cfg: DictConfig, choices: dict[str, str], folder: Path) -> Job:
     # Torch and MLflow take seconds to import, and --help needs neither.
-    from ssl_rot import resume, stages
     from ssl_rot.config import validate
     from ssl_rot.job import open_tracker, set_up
 
@@ -49,11 +56,16 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     parent = config["tracking"]["parent_run_id"]
     if parent is not None and tracker.status(parent) != "RUNNING":
         raise SweepFailed("The sweep that this job belongs to has been stopped")
-    job = set_up(config, choices, folder, tracker)
+    return set_up(config, choices, folder, tracker)
+
+
+def _work(job: Job) -> float:
+    from ssl_rot import resume, stages
+
     may_be_done = job.sweep is not None or job.resume
     if job.resume and job.sweep is None:
         resume.check(job)
-    with tracker.lock(f"config-{job.keys.config}") if may_be_done else nullcontext():
+    with job.tracker.lock(f"config-{job.keys.config}") if may_be_done else nullcontext():
         done = stages.finished(job) if may_be_done else None
         if done is None:
             pretrained = stages.pretext(job)
@@ -61,7 +73,7 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
         else:
             pretrained, downstream = done
     stages.summarise(job, pretrained, downstream)
-    tracker.settle()
+    job.tracker.settle()
     last = downstream.history[-1]
     return last.get("val_acc", last["test_acc"])
 
@@ -72,9 +84,11 @@ def _task(cfg: DictConfig) -> float | None:
     choices = {str(group): str(option) for group, option in hydra_cfg.runtime.choices.items()}
     sweeping = hydra_cfg.mode == RunMode.MULTIRUN
     worker = at_work(Path(hydra_cfg.sweep.dir).absolute()) if sweeping else nullcontext()
+    job = None
     try:
         with Interrupts().installed(), worker:
-            return run(cfg, choices, Path(hydra_cfg.runtime.output_dir).absolute())
+            job = _prepare(cfg, choices, Path(hydra_cfg.runtime.output_dir).absolute())
+            return _work(job)
     except KeyboardInterrupt:
         if sweeping and not hydra_cfg.launcher._target_.endswith(".BasicLauncher"):
             # A library's thread that the signal met while it was started would be waited for at the
@@ -87,7 +101,7 @@ def _task(cfg: DictConfig) -> float | None:
         if sweeping:
             # Told now and in the job's own log; Hydra would tell of the first one only, at the end.
             log.error("Job %s failed: %s", hydra_cfg.job.num, error, exc_info=not _ours(error))
-            note_failure(cfg, hydra_cfg.job.num, error)
+            note_failure(cfg, hydra_cfg, job, error)
             if hydra_cfg.sweeper._target_.endswith(".BasicSweeper"):
                 return None  # the sweep's table has it from MLflow
             # A sweeper that chooses has to know; not every exception survives the way between

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from hydra.plugins.sweeper import Sweeper
@@ -25,6 +26,7 @@ from ssl_rot import workers
 from ssl_rot.errors import EXIT_STATUS, ConfigError, SweepFailed, UserError
 
 if TYPE_CHECKING:
+    from ssl_rot.job import Job
     from ssl_rot.plan import Plan
     from ssl_rot.tracking import RunLog, Tracker
 
@@ -98,6 +100,9 @@ class Sweep(Callback):
         )
         self.parent = self._run.__enter__()
         _opened.append(self)
+        if unfinished is not None:  # what failed the last time is tried again
+            for tag in (Tag.JOB_ERROR, Tag.JOB_KEY, Tag.JOB_OVERRIDES):
+                self.tracker.untag(unfinished, f"{tag}.")
         with open_dict(config):
             config.hydra.overrides.task.append(f"tracking.parent_run_id={self.parent.run_id}")
 
@@ -159,14 +164,27 @@ def close_stopped(error: BaseException) -> None:
         sweep._close(error)
 
 
-def note_failure(config: DictConfig, number: int, error: Exception) -> None:
-    """Leaves with the sweep's run why a job failed, for jobs that fail before they have a run."""
+def note_failure(config: DictConfig, hydra: HydraConf, job: Job | None, error: Exception) -> None:
+    """Leaves with the sweep's run why a job failed, for jobs that fail before they have a run.
+
+    Args:
+        config: of the job.
+        hydra: Hydra's own config of it.
+        job: what became of it, if it came that far.
+        error: why it failed.
+    """
     from ssl_rot.job import open_tracker
     from ssl_rot.tracking import Tag, line
 
     parent = config.tracking.parent_run_id
+    own = [item for item in hydra.overrides.task if not item.startswith("tracking.parent_run_id=")]
+    notes = {Tag.JOB_OVERRIDES: " ".join(own), Tag.JOB_ERROR: line(error)}
+    if job is not None:
+        notes[Tag.JOB_KEY] = job.keys.config
     try:
-        open_tracker(config).tag(parent, f"{Tag.JOB_ERROR}.{number}", line(error))
+        tracker = open_tracker(config)
+        for tag, value in notes.items():
+            tracker.tag(parent, f"{tag}.{hydra.job.num}", value)
     except Exception as failure:  # the job's own failure is the one to tell
         log.warning("MLflow was not told of it: %s", failure)
 

@@ -16,7 +16,9 @@ class Tag:
     HOST = "ssl_rot.host"
     COMMAND = "ssl_rot.command"  # of a sweep
     ERROR = "ssl_rot.error"  # why it did not finish, in a line
-    JOB_ERROR = "ssl_rot.job_error"  # of a sweep: why job .0, .1, ... failed before it had a run
+    JOB_ERROR = "ssl_rot.job_error"  # of a sweep: why job .0, .1, ... failed, had it a run or not
+    JOB_KEY = "ssl_rot.job_key"  # of a sweep: the config key of that job, if it came that far
+    JOB_OVERRIDES = "ssl_rot.job_overrides"  # of a sweep: what was overridden for it
     BEST = "ssl_rot.best"  # true: the trial that a sweeper which chooses found best
 
 

@@ -228,6 +228,13 @@ class Tracker(Store):
         with answering(f"{self.uri} did not take a tag of run {run_id}"):
             self.client.set_tag(run_id, key, value)
 
+    def untag(self, run: Run, prefix: str) -> None:
+        """Takes the tags away from ``run`` that begin with ``prefix``."""
+        with answering(f"{self.uri} did not take a tag of run {run.info.run_id} away"):
+            for key in run.data.tags:
+                if key.startswith(prefix):
+                    self.client.delete_tag(run.info.run_id, key)
+
     def tags(self, run_id: str, prefix: str) -> dict[str, str]:
         """The tags of a run that begin with ``prefix``, without it."""
         tags = self.get(run_id).data.tags

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 import pytest
 
 TINY = (
@@ -174,6 +175,7 @@ def test_optuna_tunes_on_the_validation_split_and_outlives_a_trial(
     assert sum(states.values()) == 6
     assert len(runs("pretext")) == 1
     finished = [run for run in runs("downstream") if run.info.status == "FINISHED"]
+    assert f"{len(finished)} of 6 jobs finished" in output
     best = [run for run in finished if run.data.tags["ssl_rot.best"] == "true"]
     assert len(best) == 1
     top = max(run.data.metrics["val_acc"] for run in finished)
@@ -181,6 +183,39 @@ def test_optuna_tunes_on_the_validation_split_and_outlives_a_trial(
     assert "Best on the validation split: job" in output
     (parent,) = runs("sweep")
     assert {run.data.tags[PARENT] for run in finished} == {parent.info.run_id}
+
+
+def test_a_trial_that_fails_before_it_has_a_run_of_its_own_is_told(
+    call_main, make_store, tmp_path, runs
+):
+    make_store(tmp_path)
+    args = ["+experiment=optuna_lr", *TINY, "hydra.sweeper.n_trials=4", "schedule.epochs=1"]
+    args += ["hydra.sweeper.params=null", "schedule.weight_decay=interval(1e-5,1e-2)"]
+    args += ["pretext.schedule.lr=choice(0.1,1e30)"]
+    status, output = call_main(*args)
+    assert status == 1
+    failed = sum(run.info.status == "FAILED" for run in runs("pretext"))
+    assert 0 < failed < 4
+    assert f"{4 - failed} of 4 jobs finished" in output
+    assert output.count(": NonFiniteLoss: The pretext loss is not finite") == failed
+    (parent,) = runs("sweep")
+    assert parent.info.status == "FAILED"
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    table = pd.read_csv(client.download_artifacts(parent.info.run_id, "jobs.csv"))
+    assert list(table["job"]) == [0, 1, 2, 3]
+    lost = table[table["status"] == "FAILED"]
+    assert len(set(lost["overrides"])) == failed
+    for overrides in lost["overrides"]:
+        assert "pretext.schedule.lr=1e+30" in overrides
+        assert "model.widths" not in overrides
+
+    # Resumed it fails again, and is told once; what is told of no job any more is forgotten.
+    client.set_tag(parent.info.run_id, "ssl_rot.job_error.7", "stale")
+    status, output = call_main(*args, "resume=true")
+    assert status == 1
+    assert [run.info.run_id for run in runs("sweep")] == [parent.info.run_id]
+    assert f"{4 - failed} of 4 jobs finished" in output
+    assert "stale" not in output
 
 
 def start(tmp_path: Path, *args: str) -> subprocess.Popen[str]:
