@@ -1,6 +1,6 @@
 """Decoding a folder of JPEGs into the cache, and starting again with the cache there.
 
-    python benchmarks/image_folder.py                  five minutes; makes two folders of 50,000 JPEGs
+    python benchmarks/image_folder.py                  five minutes; makes 100,000 JPEGs
     python benchmarks/image_folder.py PICTURES         PICTURES/<class>/*.jpg, at 32x32
 
 At 32 pixels a side, where decoding is hardly more than opening a file, and at 128. Three sides in

@@ -34,6 +34,7 @@ from torch import nn
 
 from ssl_rot.compute import Compute, resolve
 from ssl_rot.data import Batches, Images
+from ssl_rot.data.mapped import MappedFile
 
 SHARE = 4
 CLASSES = 10
@@ -141,11 +142,12 @@ def main() -> None:
         np.save(file, images.numpy())
         opened = stack.enter_context(file.open("rb"))
         os.fsync(opened.fileno())  # a page that is not on the disk yet cannot be dropped
-        mapped = torch.from_numpy(np.load(file, mmap_mode="c"))
+        on_disk = MappedFile(file)
+        mapped = on_disk.tensor
         cap = Cap(opened.fileno(), mapped, mapped.numel() // SHARE)
         in_memory, from_disk = (
             batches(data, labels, args.batch, compute, train=True)
-            for data in (Images(images), Images(mapped, mapped=True))
+            for data in (Images(images), Images.mapped(on_disk))
         )
 
         def capped() -> float:

@@ -145,7 +145,7 @@ class Batches:
         """uint8 ``[B, C, H, W]`` of each batch, on the device."""
         if isinstance(self.images, Tensor):
             return (self.images[rows.to(self.device)] for rows in self.rows(epoch))
-        if self.images.mapped or self.device.type == "cuda":
+        if self.images.file is not None or self.device.type == "cuda":
             return gathered(self.images, self.rows(epoch), self.device)
         return (self.images[rows].to(self.device) for rows in self.rows(epoch))
 

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ssl_rot.data.decode import Bad, Chunks
+from ssl_rot.data.mapped import MappedFile
 from ssl_rot.data.types import fingerprint
 from ssl_rot.errors import DataError
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 FORMAT = 3
 # Large enough that telling of a chunk costs nothing, small enough for a smooth progress bar.
 CHUNK_BYTES = 2**20
+IMAGES = "images.npy"
 
 
 def cache_dir() -> Path:
@@ -43,7 +44,7 @@ def cache_dir() -> Path:
 
 def cached_images(
     root: Path, paths: Sequence[str], version: object, image_size: int
-) -> tuple[Tensor, list[Bad], str]:
+) -> tuple[MappedFile, list[Bad], str]:
     """The images of these files, decoded now or taken from the cache.
 
     Two processes that want the same images at once decode them once, and nothing half-written is
@@ -72,7 +73,7 @@ def cached_images(
             if found is None:
                 log.info("Decoding %d images of %s into %s", len(paths), root, folder)
                 bad, pixels = _build(folder, [str(root / path) for path in paths], shape)
-                found = _map(folder), bad, pixels
+                found = MappedFile(folder / IMAGES), bad, pixels
     except OSError as error:
         need = np.prod(shape, dtype=np.int64) / 2**20
         raise DataError(
@@ -106,23 +107,19 @@ def kept(name: str, compute: Callable[[], Any]) -> Any:
     return result
 
 
-def _map(folder: Path) -> Tensor:
-    # Copy-on-write: pages are shared with the file until written to, and the file never changes.
-    return torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c"))
-
-
-def _load(folder: Path, shape: tuple[int, ...]) -> tuple[Tensor, list[Bad], str] | None:
+def _load(folder: Path, shape: tuple[int, ...]) -> tuple[MappedFile, list[Bad], str] | None:
     """What an earlier process left, or ``None`` when it is missing, damaged or to be retried."""
     try:
-        images = _map(folder)
+        file = MappedFile(folder / IMAGES)
         about = json.loads((folder / "about.json").read_text())
         bad = [Bad(**entry) for entry in about["bad"]]
         pixels = str(about["pixels"])
     except (OSError, ValueError, TypeError, EOFError, KeyError):
         return None
+    images = file.tensor
     if images.shape != shape or images.dtype != torch.uint8 or any(b.unreadable for b in bad):
         return None
-    return images, bad, pixels
+    return file, bad, pixels
 
 
 def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> tuple[list[Bad], str]:
@@ -133,7 +130,7 @@ def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> tuple[
     partial = folder.with_suffix(f".{os.getpid()}.partial")
     try:
         partial.mkdir()
-        bad, pixels = _decode_all(partial / "images.npy", paths, shape)
+        bad, pixels = _decode_all(partial / IMAGES, paths, shape)
         about = {"bad": [dataclasses.asdict(entry) for entry in bad], "pixels": pixels}
         (partial / "about.json").write_text(json.dumps(about))
         shutil.rmtree(folder, ignore_errors=True)

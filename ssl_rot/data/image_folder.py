@@ -83,11 +83,11 @@ def image_folder(
     in_test = torch.tensor([tree == "test" for tree, _ in folders]).repeat_interleave(counts)
     paths = tuple(chain.from_iterable(listings))
     versions = [version for found in listings for version in found.values()]
-    images, bad, pixels = cached_images(root, paths, versions, image_size)
+    file, bad, pixels = cached_images(root, paths, versions, image_size)
     _report_bad(root, paths, bad, skip_bad)
     good = torch.ones(len(paths), dtype=torch.bool)
     good[[entry.row for entry in bad]] = False
-    everything = Split(Images(images, mapped=True), label)
+    everything = Split(Images.mapped(file), label)
     rows = torch.nonzero(good).flatten()
     if test_fraction is None:
         train, test = rows[~in_test[rows]], rows[in_test[rows]]

@@ -42,5 +42,6 @@ def gathered(images: Images, batches: Iterator[Tensor], device: torch.device) ->
 
 
 def _gather(images: Images, rows: Tensor, *, pin: bool) -> Tensor:
+    images.will_need(rows)
     pixels = images[rows]
     return pixels.pin_memory() if pin else pixels

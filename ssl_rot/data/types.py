@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ssl_rot.data.mapped import MappedFile
+
 
 @dataclass(frozen=True)
 class Images:
@@ -19,12 +21,17 @@ class Images:
     Args:
         base: uint8 ``[M, C, H, W]``.
         rows: int64 ``[N]``, which rows of ``base`` these are, in order; ``None`` for all of them.
-        mapped: ``base`` lies in a file, and reading it may have to wait for a disk.
+        file: what ``base`` is the tensor of; reading it may have to wait for a disk.
     """
 
     base: Tensor
     rows: Tensor | None = None
-    mapped: bool = False
+    file: MappedFile | None = None
+
+    @classmethod
+    def mapped(cls, file: MappedFile) -> Images:
+        """All images of a file."""
+        return cls(file.tensor, file=file)
 
     def __len__(self) -> int:
         return len(self.base) if self.rows is None else len(self.rows)
@@ -34,6 +41,11 @@ class Images:
         if self.rows is not None:
             return self.base[self.rows[index]]
         return self.base[index]
+
+    def will_need(self, index: Tensor) -> None:
+        """Says which images are asked for next, so that a disk can begin with all of them."""
+        if self.file is not None:
+            self.file.will_need(index if self.rows is None else self.rows[index])
 
     @property
     def shape(self) -> torch.Size:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from ssl_rot.data import Augment, Batches, Images
+from ssl_rot.data.mapped import MappedFile
 
 
 @pytest.fixture
@@ -118,29 +121,52 @@ def test_rows_of_a_larger_array_are_as_good_as_a_copy(make_batches, pixels):
     assert torch.equal(lazy[1], copied[1])
 
 
+def bytes_read() -> int:
+    """From disks, by this process so far."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["read_bytes"])
+
+
+def on_disk(pixels: torch.Tensor, folder: Path) -> Images:
+    np.save(folder / "images.npy", pixels.numpy())
+    return Images.mapped(MappedFile(folder / "images.npy"))
+
+
 def test_a_file_larger_than_memory_gives_the_same_bits(make_batches, pixels, tmp_path):
-    np.save(tmp_path / "images.npy", pixels.numpy())
-    mapped = torch.from_numpy(np.load(tmp_path / "images.npy", mmap_mode="c"))
+    mapped = on_disk(pixels, tmp_path)
     for count in (23, 5, 1):  # more, as many and fewer batches than wait in line
         expected = everything(make_batches(pixels[:count]), epoch=2)
-        found = everything(make_batches(Images(mapped, torch.arange(count), mapped=True)), epoch=2)
+        found = everything(make_batches(mapped.select(torch.arange(count))), epoch=2)
         assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
-def test_the_next_batch_is_read_while_one_is_worked_on(make_batches, pixels, monkeypatch):
+def test_the_next_batch_is_read_while_one_is_worked_on(make_batches, pixels, tmp_path, monkeypatch):
     read = threading.Semaphore(0)
     gather = Images.__getitem__
     monkeypatch.setattr(Images, "__getitem__", lambda *args: (gather(*args), read.release())[0])
-    epoch = make_batches(Images(pixels, mapped=True), batch_size=8).epoch(1)
+    epoch = make_batches(on_disk(pixels, tmp_path), batch_size=8).epoch(1)
     next(epoch)
     for _ in range(2):  # the first batch and, without being asked for, the second
         assert read.acquire(timeout=10)
 
 
-def test_what_goes_wrong_with_the_file_is_told(make_batches, pixels):
-    batches = make_batches(Images(pixels, torch.tensor([0, 99]), mapped=True))
-    with pytest.raises(IndexError):
+def test_what_goes_wrong_with_the_file_is_told(make_batches, pixels, tmp_path):
+    batches = make_batches(on_disk(pixels, tmp_path).select(torch.tensor([0, 99])))
+    with pytest.raises((IndexError, ValueError), match="out of"):
         everything(batches)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="cannot empty the page cache")
+def test_no_more_is_read_from_the_disk_than_is_asked_for(make_batches, tmp_path):
+    count, size = 4096, 3 * 64 * 64
+    images = on_disk(torch.zeros(count, 3, 64, 64, dtype=torch.uint8), tmp_path)
+    with (tmp_path / "images.npy").open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    rows = torch.arange(0, count, 512)
+    before = bytes_read()
+    everything(make_batches(images.select(rows), torch.zeros(len(rows)), turn=None))
+    assert bytes_read() - before < 4 * len(rows) * size  # read around, it is nearly all 48 MiB
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
