@@ -53,12 +53,16 @@ class Checkpoints:
         self.interrupts.raise_pending()
 
     def latest(self) -> dict[str, Any] | None:
-        """The last state that can be read; a damaged one is passed over with a warning."""
+        """The last state that can be read; a damaged one is put aside with a warning.
+
+        Where it is, it would count among the latest, and ones of earlier epochs would go for it.
+        """
         for path in reversed(self.paths()):
             try:
                 return read(path)
             except ValueError as error:
                 log.warning("Passing over a damaged checkpoint: %s", error)
+                path.replace(path.with_suffix(".damaged"))
         return None
 
     def paths(self) -> list[Path]:

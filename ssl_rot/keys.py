@@ -14,6 +14,9 @@ from typing import Any
 
 from hydra.utils import get_object
 
+# A part of every key: raise it when the same config would give another result than before.
+RESULTS = 1
+
 # What changes where and how a run is recorded or found again, but not its result. `compile` and
 # `sync_batchnorm` do, as a part of the arithmetic.
 WITHOUT_EFFECT = (
@@ -56,7 +59,7 @@ def compute_keys(
         weights: the hash of the file that ``model.weights`` names; it stands for the name.
     """
     basis = {k: _with_code(v) for k, v in config.items() if k not in WITHOUT_EFFECT}
-    basis |= {"precision": arithmetic, "data": data}
+    basis |= {"precision": arithmetic, "data": data, "results": RESULTS}
     basis["model"]["weights"] = weights
     basis["dataset"].pop("name", None)
     for node in (basis["dataset"], basis["dataset"]["source"]):
@@ -66,7 +69,8 @@ def compute_keys(
     arm = {"pretext": pretext if pretext["angles"] else None}
 
     # The label budget and the cut leave the pre-training untouched.
-    shared = {k: deepcopy(basis[k]) for k in ("dataset", "model", "seed", "precision", "data")}
+    names = ("dataset", "model", "seed", "precision", "data", "results")
+    shared = {k: deepcopy(basis[k]) for k in names}
     shared["dataset"].pop("labels_per_class", None)
     shared["model"].pop("cut", None)
     return Keys(

@@ -66,15 +66,13 @@ def _work(job: Job) -> float:
     if job.resume and job.sweep is None:
         resume.check(job)
     with job.tracker.lock(f"config-{job.keys.config}") if may_be_done else nullcontext():
-        done = stages.finished(job) if may_be_done else None
-        if done is None:
+        last = stages.finished(job) if may_be_done else None
+        if last is None:
             pretrained = stages.pretext(job)
             downstream = stages.downstream(job, pretrained)
-        else:
-            pretrained, downstream = done
-    stages.summarise(job, pretrained, downstream)
+            stages.summarise(job, pretrained, downstream)
+            last = downstream.history[-1]
     job.tracker.settle()
-    last = downstream.history[-1]
     return last.get("val_acc", last["test_acc"])
 
 

@@ -17,7 +17,7 @@ from ssl_rot.job import Job
 from ssl_rot.recording import Phase, claim, recorded
 from ssl_rot.tasks import downstream_task, pretext_task
 from ssl_rot.tracking import HISTORY, WEIGHTS, Tag
-from ssl_rot.train import predict
+from ssl_rot.train import Record, predict
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ def pretext(job: Job) -> Phase | None:
     key = job.keys.pretext
     if key is None:
         return None
-    if not job.pretext.reuse and not job.resume:
-        return _pretrain(job, key)
+    if not job.pretext.reuse:
+        return (_begun_from(job) if job.resume else None) or _pretrain(job, key)
     taken = _take(job, key)
     if taken is not None:
         return taken
@@ -39,10 +39,19 @@ def pretext(job: Job) -> Phase | None:
         return _take(job, key) or _pretrain(job, key)
 
 
+def _begun_from(job: Job) -> Phase | None:
+    """The pre-training that the interrupted downstream run began from: no older one is wanted."""
+    begun = job.tracker.unfinished("downstream", Tag.CONFIG_KEY, job.keys.config)
+    pretext_run = None if begun is None else begun.data.tags.get(Tag.PRETEXT_RUN_ID)
+    return None if pretext_run is None else _weights_of(job, job.tracker.get(pretext_run))
+
+
 def _take(job: Job, key: str) -> Phase | None:
     found = job.tracker.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True)
-    if found is None:
-        return None
+    return None if found is None else _weights_of(job, found)
+
+
+def _weights_of(job: Job, found: Run) -> Phase | None:
     try:
         taken = _finished(job, "pretext", found)
     except TrackingError as error:
@@ -52,8 +61,8 @@ def _take(job: Job, key: str) -> Phase | None:
     return taken
 
 
-def finished(job: Job) -> tuple[Phase | None, Phase] | None:
-    """Both phases, where the downstream one need not be trained again.
+def finished(job: Job) -> Record | None:
+    """The last epoch of the downstream phase, where it need not be trained again; tells of it.
 
     With ``resume=true`` any finished run of the same config will do; in a sweep one of its own,
     since two jobs come out the same when they differ only in what does not concern their arm.
@@ -64,9 +73,13 @@ def finished(job: Job) -> tuple[Phase | None, Phase] | None:
         return None
     pretext_run = found.data.tags.get(Tag.PRETEXT_RUN_ID)
     pretrained = None
-    if pretext_run is not None:
-        pretrained = _finished(job, "pretext", job.tracker.get(pretext_run))
-    return pretrained, _finished(job, "downstream", found)
+    try:
+        if pretext_run is not None:
+            pretrained = _finished(job, "pretext", job.tracker.get(pretext_run))
+        summarise(job, pretrained, _finished(job, "downstream", found))
+    except TrackingError as error:  # somebody made room
+        log.warning("%s. The run is finished all the same, and is not trained again.", error)
+    return dict(found.data.metrics)
 
 
 def _finished(job: Job, phase: str, run: Run) -> Phase:

@@ -112,8 +112,9 @@ TASKS = {"pretext": pretext_task, "downstream": downstream_task}
 
 
 def _backbone(setting: Setting, weights: Path | None) -> Backbone:
+    # What model.weights names was looked up by now, and only the first process needs it.
     return build_backbone(
-        setting.config["model"],
+        {**setting.config["model"], "weights": None},
         in_channels=int(setting.data.test.images.shape[1]),
         seed=setting.seed,
         weights=weights,

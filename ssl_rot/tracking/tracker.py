@@ -306,9 +306,12 @@ def _folder(run: Run) -> Path:
 
 
 def _here(run: Run) -> bool:
-    """Whether the run began on this machine, or in a folder that this machine has."""
+    """Whether the run began on this machine, or in a folder that this machine has.
+
+    Without the folder nothing can be told: containers and copies of a machine share its name.
+    """
     if run.data.tags.get(Tag.HOST) == socket.gethostname():
-        return True
+        return _folder(run).is_dir()
     try:
         record = Record.load(_folder(run))
     except UserError:

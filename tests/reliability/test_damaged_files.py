@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from ssl_rot import checkpoint
+from ssl_rot.checkpoint import Checkpoints
 from ssl_rot.errors import WeightsError
+from ssl_rot.interrupt import Interrupts
 from ssl_rot.models import build_backbone
 from ssl_rot.models.weights import load_backbone_weights, save_weights
 
@@ -72,6 +74,18 @@ def test_damaged_checkpoints_are_passed_over(damage, tmp_path):
         path.write_bytes(damage(content, draws))
         with pytest.raises(ValueError, match="checkpoint of ours"):
             checkpoint.read(path)
+
+
+def test_a_damaged_checkpoint_does_not_cost_the_ones_after_it(tmp_path):
+    with Interrupts().installed() as interrupts:
+        checkpoints = Checkpoints(tmp_path, every=5, keep=1, interrupts=interrupts)
+        state = {"history": [{"test_acc": 0.5, "test_loss": 1.0}]}
+        checkpoints.save(10, lambda: state)
+        (last,) = checkpoints.paths()
+        last.write_bytes(b"cut short")
+        assert checkpoints.latest() is None
+        checkpoints.save(5, lambda: state)  # it began again
+        assert checkpoints.latest() == state
 
 
 class Payload:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from mlflow import MlflowClient
 
 import ssl_rot
 from ssl_rot import files, recording
@@ -23,13 +24,13 @@ def downstream(runs):
     return [run for run in runs if run.data.tags["ssl_rot.phase"] == "downstream"]
 
 
-def stop_after_first_epoch(monkeypatch):
-    """The next downstream phase is stopped as by Ctrl-C, its first epoch kept."""
+def stop_after_first_epoch(monkeypatch, prefix=""):
+    """The next downstream (``pretext/``) phase is stopped as by Ctrl-C, its first epoch kept."""
     record = RunLog.epoch
 
     def stopping(self, number, values):
         record(self, number, values)
-        if self.record.prefix == "":
+        if self.record.prefix == prefix:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(RunLog, "epoch", stopping)
@@ -107,6 +108,44 @@ def test_a_finished_pretext_is_not_trained_again_even_without_reuse(
     run_job(tmp_path, "+experiment=rotation", "pretext.reuse=false", "resume=true")
     phases = [run.data.tags["ssl_rot.phase"] for run in all_runs(uri)]
     assert sorted(phases) == ["downstream", "pretext"]
+
+
+def test_without_reuse_no_older_pretext_is_taken_on_resume(
+    run_job, all_runs, make_store, tmp_path, monkeypatch
+):
+    uri = make_store(tmp_path)
+    run_job(tmp_path, "+experiment=rotation")
+    again = ("+experiment=rotation", "pretext.reuse=false", "schedule.lr=0.01")
+    with monkeypatch.context() as patch:
+        stop_after_first_epoch(patch, "pretext/")
+        with pytest.raises(KeyboardInterrupt):
+            run_job(tmp_path, *again)
+    run_job(tmp_path, *again, "resume=true")
+    phases = [run.data.tags["ssl_rot.phase"] for run in all_runs(uri)]
+    assert sorted(phases) == ["downstream", "downstream", "pretext", "pretext"]
+    assert {run.info.status for run in all_runs(uri)} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("phase", ["pretext", "downstream"])
+def test_a_finished_run_whose_artifacts_are_gone_is_skipped(run_job, all_runs, tmp_path, phase):
+    first = run_job(tmp_path, "+experiment=rotation")
+    shutil.rmtree(first.runs[phase].info.artifact_uri.removeprefix("file://"))
+    again = run_job(tmp_path, "+experiment=rotation", "resume=true")
+    assert again.runs == {}
+    assert again.value == first.value
+
+
+def test_a_run_without_its_folder_is_left_alone(run_job, all_runs, make_store, tmp_path):
+    """Containers and copies of a machine have its name, and not its folders."""
+    client = MlflowClient(make_store(tmp_path))
+    other = run_job(tmp_path, "+experiment=supervised").runs["downstream"].info.run_id
+    client.set_tag(other, "ssl_rot.folder", str(tmp_path / "elsewhere"))
+    client.update_run(other, status="RUNNING")
+    run_job(tmp_path, "+experiment=supervised", "seed=1")
+    assert client.get_run(other).info.status == "RUNNING"
+    (tmp_path / "elsewhere").mkdir()
+    run_job(tmp_path, "+experiment=supervised", "seed=2")
+    assert client.get_run(other).info.status == "KILLED"
 
 
 def test_checkpoints_go_when_the_run_is_finished(run_job, tmp_path):

@@ -108,6 +108,22 @@ def test_two_processes_learn_in_a_sweep_what_one_does(torchrun, make_store, all_
 
 
 @pytest.mark.slow
+def test_two_processes_start_from_the_weights_of_a_run(torchrun, make_store, all_runs, tmp_path):
+    uri = make_store(tmp_path)
+    job = (*JOB, f"tracking.uri={uri}")
+    assert torchrun(*job, "+experiment=rotation", processes=1).wait(timeout=120) == 0
+    (source,) = (run for run in all_runs(uri) if run.data.tags["ssl_rot.phase"] == "pretext")
+    ours = {}
+    for processes in (1, 2):
+        start = (f"model.weights={source.info.run_id}", f"tracking.experiment_name=of {processes}")
+        process = torchrun(*job, "+experiment=supervised", *start, processes=processes)
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+        ours[processes] = max(all_runs(uri), key=lambda run: run.info.start_time)
+    assert_same(MlflowClient(uri), ours[1], ours[2])
+
+
+@pytest.mark.slow
 def test_what_was_stopped_goes_on_where_it_was(torchrun, make_store, all_runs, tmp_path):
     uri = make_store(tmp_path)
     job = (*JOB, "+experiment=supervised", f"tracking.uri={uri}", "schedule.epochs=3000")
