@@ -8,7 +8,11 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+import ssl_rot.data
+from ssl_rot.data import Images, Source, Split
 
 ENOUGH = ("dataset.train_size=null", "schedule.epochs=8", "pretext.schedule.epochs=2")
 
@@ -106,3 +110,21 @@ def test_the_articles_transfer_throws_the_convolutions_away(run_job, sources, tm
         is_convolution = tensor.ndim == 4
         assert tensor.equal(start[name]) == is_convolution, name
         assert tensor.equal(pretrained[name]) != is_convolution, name
+
+
+def test_cifar10_becomes_a_folder_of_jpegs(script, tmp_path, monkeypatch):
+    draws = torch.Generator().manual_seed(0)
+    coarse = torch.randint(0, 256, (12, 3, 4, 4), dtype=torch.uint8, generator=draws)
+    pixels = coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)  # smooth, as photographs are
+    train, test = (
+        Split(Images(pixels[part]), torch.tensor([1, 0] * 3)) for part in (slice(6), slice(6, 12))
+    )
+    source = Source(train, test, ("bird", "cat"), fingerprint="made here")
+    monkeypatch.setattr(ssl_rot.data, "cifar10", lambda root, size: source)
+    script("cifar10_jpeg.py", str(tmp_path / "jpeg"), "--test-per-class", "2")
+    found = ssl_rot.data.image_folder(tmp_path / "jpeg", 32)
+    assert found.classes == source.classes
+    assert found.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert found.test.labels.tolist() == [0, 0, 1, 1]
+    expected = pixels[[1, 3, 5, 0, 2, 4]].float()
+    assert (found.train.images[:].float() - expected).abs().mean() < 16
