@@ -39,11 +39,15 @@ class Keys:
             installed, the file that a ``_target_`` is in.
         pair: the same without the pretext. Equal for the two arms of a comparison.
         pretext: what the pretext weights depend on, and nothing else; ``None`` without a pretext.
+        content: what lies behind the config's names: the data, the weights to start from, own code,
+            the arithmetic and ``RESULTS``. Independent of the seed. With the config's values it
+            tells what is alike but for some of them.
     """
 
     config: str
     pair: str
     pretext: str | None
+    content: str
 
 
 def compute_keys(
@@ -59,7 +63,8 @@ def compute_keys(
         weights: the hash of the file that ``model.weights`` names; it stands for the name.
     """
     basis = {k: _with_code(v) for k, v in config.items() if k not in WITHOUT_EFFECT}
-    basis |= {"precision": arithmetic, "data": data, "results": RESULTS}
+    behind = {"precision": arithmetic, "data": data, "results": RESULTS}
+    basis |= behind
     basis["model"]["weights"] = weights
     basis["dataset"].pop("name", None)
     for node in (basis["dataset"], basis["dataset"]["source"]):
@@ -73,10 +78,12 @@ def compute_keys(
     shared = {k: deepcopy(basis[k]) for k in names}
     shared["dataset"].pop("labels_per_class", None)
     shared["model"].pop("cut", None)
+    named = config if pretext["angles"] else {k: v for k, v in config.items() if k != "pretext"}
     return Keys(
         config=_digest(basis | arm),
         pair=_digest(basis),
         pretext=_digest(shared | arm) if pretext["angles"] else None,
+        content=_digest(behind | {"weights": weights, "code": sorted(_own_code(named))}),
     )
 
 
@@ -89,8 +96,22 @@ def _with_code(value: Any) -> Any:
         return deepcopy(value)
     node = {key: _with_code(each) for key, each in value.items()}
     if "_target_" in node and (source := _own_source(node["_target_"])) is not None:
-        node["_target_"] += " " + hashlib.sha256(source.read_bytes()).hexdigest()
+        node["_target_"] += " " + _digest_of(source)
     return node
+
+
+def _own_code(value: Any) -> set[str]:
+    """The hashes of these files, of all of a config."""
+    if not isinstance(value, Mapping):
+        return set()
+    found = set().union(*(_own_code(each) for each in value.values()))
+    if "_target_" in value and (source := _own_source(value["_target_"])) is not None:
+        found.add(_digest_of(source))
+    return found
+
+
+def _digest_of(source: Path) -> str:
+    return hashlib.sha256(source.read_bytes()).hexdigest()
 
 
 def _own_source(target: str) -> Path | None:

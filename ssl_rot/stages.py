@@ -109,9 +109,14 @@ def _pretrain(job: Job, key: str) -> Phase:
 
 def downstream(job: Job, pretrained: Phase | None) -> Phase:
     """Puts a new head on the backbone and trains on the labelled images."""
-    tags = {Tag.CONFIG_KEY: job.keys.config, Tag.PAIR_KEY: job.keys.pair}
+    keys = job.keys
+    tags = {
+        Tag.CONFIG_KEY: keys.config,
+        Tag.PAIR_KEY: keys.pair,
+        Tag.CONTENT_KEY: keys.content,
+    }
     if pretrained is not None:
-        tags[Tag.PRETEXT_KEY] = str(job.keys.pretext)
+        tags[Tag.PRETEXT_KEY] = str(keys.pretext)
         tags[Tag.PRETEXT_RUN_ID] = str(pretrained.run_id)
     with recorded(job, "downstream", tags) as recording:
         # From the file also when it was trained just now: trained or taken, the bits are the same.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ssl_rot.report.settings import beside_pretext, better_is_higher, fingerprints
+from ssl_rot.report.settings import beside_pretext, better_is_higher, content, fingerprints
 from ssl_rot.tracking import Tag
 
 
@@ -74,8 +74,9 @@ def costs(
         f"tags.{Tag.PRETEXT_RUN_ID}", pd.Series(index=pairs.index, dtype=object)
     )
     shared_by = _shared_by(runs)
+    # The partner's key, not its own: code of one's own in the pretext is none of the other arm's.
     for run_id, partner, pretext_id, key in zip(
-        pairs["run_id"], partners["run_id"], pretext_ids, _length_key(pairs), strict=True
+        pairs["run_id"], partners["run_id"], pretext_ids, _length_key(partners), strict=True
     ):
         one, other, before = (lines.get(r, {}) for r in (run_id, partner, pretext_id))
         pretext_images = _last(before, "pretext/images_processed")
@@ -155,18 +156,20 @@ def _value_near_end(own: dict[str, Line], images: float, metric: str) -> float:
     return float(own[metric].values[known][-1]) if known.any() else np.nan
 
 
-def _by_length(supervised: pd.DataFrame, lines: Curves) -> dict[int, dict[str, dict[str, Line]]]:
+def _by_length(
+    supervised: pd.DataFrame, lines: Curves
+) -> dict[tuple[int, str], dict[str, dict[str, Line]]]:
     """The supervised-only runs with curves, grouped by all that matters but their length."""
-    found: dict[int, dict[str, dict[str, Line]]] = {}
+    found: dict[tuple[int, str], dict[str, dict[str, Line]]] = {}
     for run_id, key in zip(supervised.index, _length_key(supervised), strict=True):
         if "images_processed" in lines.get(run_id, {}):
             found.setdefault(key, {})[run_id] = lines[run_id]
     return found
 
 
-def _length_key(runs: pd.DataFrame) -> pd.Series[int]:
+def _length_key(runs: pd.DataFrame) -> list[tuple[int, str]]:
     keys = [key for key in beside_pretext(runs.columns) if key not in _LENGTH]
-    return fingerprints(runs, keys)
+    return [*zip(fingerprints(runs, keys), content(runs), strict=True)]
 
 
 def _last(own: dict[str, Line], metric: str) -> float:

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 
 from ssl_rot.errors import ConfigError
-from ssl_rot.report.settings import effective
+from ssl_rot.report.settings import BY_NAME, effective
 
 LABELS = "params.dataset.labels_per_class"
+CONTENT = "content_key"
+"""The last resort: what data or weights of one name, or edited code, leave no param to tell by."""
 
 
 def naming_keys(compared: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
-    """The columns of params that name a cell: ``by``, or else those that tell cells apart.
+    """The columns that name a cell: the params ``by``, or else those that tell cells apart.
 
     Raises:
         ConfigError: ``by`` names a key that the runs do not have.
@@ -30,14 +32,17 @@ def naming_keys(compared: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
             )
         return [f"params.{key}" for key in by]
     # Names of options before their contents, shallow keys before deep ones; each only if it tells
-    # cells apart that those before it do not.
+    # cells apart that those before it do not. What is no setting may differ within a cell, as the
+    # place of the data does from one machine to another; then it names nothing.
     names = [column for column in params if "." not in column.removeprefix("params.")]
     contents = sorted(effective(params), key=lambda column: column.count("."))
+    places = [f"params.{name}" for name in BY_NAME if f"params.{name}" in params]
+    within = compared.groupby("cell")[[*params, CONTENT]].nunique(dropna=False)
     cells = compared.drop_duplicates("cell").fillna(dict.fromkeys(params, ""))
     keys = [LABELS] if LABELS in params else []
     count = cells[keys].drop_duplicates().shape[0] if keys else 1
-    for key in [*names, *contents]:
-        if key == "params.seed" or count == len(cells):
+    for key in [*names, *contents, *places, CONTENT]:
+        if key == "params.seed" or count == len(cells) or (within[key] > 1).any():
             continue
         finer = cells[[*keys, key]].drop_duplicates().shape[0]
         if finer > count:
@@ -76,5 +81,6 @@ def cell_of(pairs: pd.DataFrame, cells: pd.DataFrame) -> pd.Series[int]:
     keys = setting_keys(cells)
     settings = map(tuple, cells[keys].astype(str).to_numpy())
     rows = {key: row for row, key in enumerate(settings)}
-    mine = map(tuple, pairs[[f"params.{key}" for key in keys]].astype(str).to_numpy())
+    columns = [key if key == CONTENT else f"params.{key}" for key in keys]
+    mine = map(tuple, pairs[columns].astype(str).to_numpy())
     return pd.Series([rows[key] for key in mine], index=pairs.index)

@@ -7,7 +7,7 @@ import pandas as pd
 from ssl_rot.errors import ConfigError, TrackingError
 from ssl_rot.report.cost import costs, curves
 from ssl_rot.report.reasons import ARM, ARMS, PAIR, PHASE, differing, partnerless, unfit
-from ssl_rot.report.settings import effective, fingerprints
+from ssl_rot.report.settings import content, effective, fingerprints
 
 
 def pair_runs(
@@ -27,7 +27,8 @@ def pair_runs(
         One row a pair, and one for each run that found no place in a pair:
 
         - ``left_out``: empty, or why this is not compared
-        - ``cell``: number of the cell: all pairs that are alike but for the seed
+        - ``cell``: number of the cell: all pairs that are alike but for the seed, in their params
+          and in ``content_key`` (data, starting weights, precision and own code)
         - ``seed``; ``rotation_run_id``, ``rotation_run_name``, and the same of ``supervised``
         - ``metric``; ``rotation``, ``supervised``: its last value; ``difference`` of the two
         - ``epochs_to_match``: first epoch of the rotation run as good as its partner's last
@@ -69,6 +70,7 @@ def pair_runs(
     faults = table["left_out"].where(table["left_out"] != "")
     table["left_out"] = faults.groupby(table["cell"]).transform("first").fillna("")
     table["seed"] = pairs["params.seed"]
+    table["content_key"] = content(pairs)
     for arm, side in (("rotation", pairs), ("supervised", partners)):
         table[f"{arm}_run_id"] = side["run_id"]
         table[f"{arm}_run_name"] = side["run_name"]
@@ -108,7 +110,8 @@ def better_is_higher(metric: str) -> bool:
 def _cells(pairs: pd.DataFrame) -> pd.Series[int]:
     """Numbers what is alike but for the seed, in order of appearance."""
     settings = [column for column in effective(pairs.columns) if column != "params.seed"]
-    return pd.Series(pd.factorize(fingerprints(pairs, settings))[0], index=pairs.index)
+    alike = zip(fingerprints(pairs, settings), content(pairs), strict=True)
+    return pd.Series(pd.factorize(pd.Series([*alike], dtype=object))[0], index=pairs.index)
 
 
 def _alone(runs: pd.DataFrame, reasons: pd.Series[str]) -> pd.DataFrame:

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from ssl_rot.tracking import Tag
+
 # Where and how a run is recorded or found again.
 WITHOUT_EFFECT = ("tracking.", "checkpoint.", "pretext.reuse")
-# What `pair_key` holds in a better form: what `precision=auto` came to, the content of the weights
-# file, the fingerprint of the data.
-IN_PAIR_KEY = ("precision", "model.weights", "dataset.name", "dataset.root", "dataset.source.root")
+# `content_key` holds these in a better form: the hash of the weights file, the data's fingerprint.
+BY_NAME = ("model.weights", "dataset.name", "dataset.root", "dataset.source.root")
+CONTENT = f"tags.{Tag.CONTENT_KEY}"
 
 
 def effective(columns: Iterable[str]) -> list[str]:
@@ -24,7 +26,7 @@ def effective(columns: Iterable[str]) -> list[str]:
         for name in names
         if ("." in name or name == "seed")
         and not name.startswith(WITHOUT_EFFECT)
-        and name not in IN_PAIR_KEY
+        and name not in BY_NAME
     )
 
 
@@ -36,6 +38,16 @@ def beside_pretext(columns: Iterable[str]) -> list[str]:
 def fingerprints(runs: pd.DataFrame, keys: list[str]) -> pd.Series[int]:
     """A number for each run, equal where the ``keys`` are."""
     return pd.util.hash_pandas_object(as_text(runs, keys), index=False)
+
+
+def content(runs: pd.DataFrame) -> pd.Series[str]:
+    """The ``content_key`` of each run: equal where data, starting weights, precision and code are.
+
+    Of a run from before there was this tag, what stands for it is what its params name.
+    """
+    names = [f"params.{name}" for name in (*BY_NAME, "precision", "compile", "sync_batchnorm")]
+    given = runs.get(CONTENT, pd.Series(index=runs.index, dtype=object))
+    return given.fillna(fingerprints(runs, names).astype(str)).astype(str)
 
 
 def as_text(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ class Tag:
     ARM = "ssl_rot.arm"  # rotation | supervised
     CONFIG_KEY = "ssl_rot.config_key"
     PAIR_KEY = "ssl_rot.pair_key"
+    CONTENT_KEY = "ssl_rot.content_key"
     PRETEXT_KEY = "ssl_rot.pretext_key"
     PRETEXT_RUN_ID = "ssl_rot.pretext_run_id"
     FOLDER = "ssl_rot.folder"  # where the run writes on its host, checkpoints among it

@@ -39,6 +39,8 @@ PARAMS = {
     "device": "auto",
     "tracking.experiment_name": "ssl_rot",
 }
+# Here what they name is the same wherever the names are.
+CONTENT = ("dataset.root", "model.weights", "precision")
 
 
 def digest(params: dict[str, str]) -> str:
@@ -101,9 +103,7 @@ class Runs:
         if arm == "supervised":
             params |= {"pretext": "none", "pretext.angles": "[]"}
         shared = {
-            k: v
-            for k, v in params.items()
-            if not k.startswith(("pretext", "tracking", "device", "precision"))
+            k: v for k, v in params.items() if not k.startswith(("pretext", "tracking", "device"))
         }
         mine = {k: v for k, v in params.items() if k.startswith("pretext") and arm == "rotation"}
         tags = {
@@ -111,6 +111,7 @@ class Runs:
             "arm": arm,
             "pair_key": digest(shared),
             "config_key": digest(shared | mine),
+            "content_key": digest({k: params[k] for k in CONTENT}),
         }
         if after is not None:
             tags["pretext_run_id"] = after.run_id

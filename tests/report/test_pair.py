@@ -8,6 +8,7 @@ import pytest
 
 from ssl_rot.errors import ConfigError, TrackingError
 from ssl_rot.report import compare, pair_runs
+from ssl_rot.report.tables import pair_table
 
 
 def reasons(pairs: pd.DataFrame) -> dict[str, str]:
@@ -173,6 +174,52 @@ def test_what_cannot_change_a_result_does_not_part_pairs(runs, key: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("dataset.root", ("cats", "cars")),
+        ("model.weights", ("null", "x.safetensors")),
+        ("precision", ("fp32", "bf16")),
+    ],
+)
+@pytest.mark.parametrize("tagged", [True, False], ids=["", "before there was the tag"])
+def test_other_data_weights_or_precision_make_another_cell(runs, key, values, tagged) -> None:
+    for value, gain in zip(values, (0.1, -0.1), strict=True):
+        runs.arms([gain, gain + 0.01, gain + 0.02], **{key.replace(".", "__"): value})
+    frame = runs.frame()
+    if not tagged:
+        frame = frame.drop(columns="tags.ssl_rot.content_key")
+    cells = compare(pair_runs(frame)).set_index(key)
+    assert list(cells["n"]) == [3, 3]
+    np.testing.assert_allclose(cells.loc[[*values], "difference"], [0.11, -0.09])
+    name = key.rsplit(".", 1)[-1]
+    assert set(cells["cell"]) == {f"{name}={value}" for value in values}
+
+
+def test_cells_that_no_param_tells_apart_are_told_apart_by_their_content(runs) -> None:
+    """The data in a folder was changed. Its place differs by machine, which names nothing."""
+    runs.arms([0.3, 0.32], dataset__labels_per_class="1")
+    runs.arms([0.1, 0.12])
+    before = runs.frame()
+    after = before.tail(6).copy()  # the last two pairs once more
+    after["run_id"] = "later-" + after["run_id"]
+    after["metrics.test_acc"] = 0.5
+    for key in ("config_key", "pair_key", "content_key"):
+        after[f"tags.ssl_rot.{key}"] += " of other data"
+    frame = pd.concat([before, after], ignore_index=True)
+    other = frame["tags.ssl_rot.content_key"].str.endswith("other data").eq(True)
+    frame.loc[(frame["params.seed"] == "1") != other, "params.dataset.root"] = "/elsewhere"
+    pairs = pair_runs(frame)
+    cells = compare(pairs)
+    assert list(cells["n"]) == [2, 2, 2]
+    assert cells["cell"].is_unique
+    assert list(cells["cell"].str.contains("content_key=.* of other data")).count(True) == 1
+    np.testing.assert_allclose(sorted(cells["difference"]), [0, 0.11, 0.31])
+    rows = pair_table(pairs, cells, most=9).rows  # each pair by the number of its cell
+    listed = pd.DataFrame([(row[0].sort, row[-1].sort) for row in rows]).groupby(0)[1].mean()
+    np.testing.assert_allclose(listed, 100 * cells["difference"])
+
+
+@pytest.mark.parametrize(
     ("value", "reason"),
     [
         (float("nan"), "test_acc is missing or not a number"),
@@ -286,6 +333,19 @@ def test_equal_images_takes_the_supervised_run_that_comes_nearest(runs) -> None:
     assert pair["equal_images"] == 2500
     # After 2,500 images that one was at epoch 50 of 51.
     assert pair["equal_images_difference"] == pytest.approx(0.8 - 0.6 * 50 / 51)
+
+
+def test_equal_images_are_not_those_of_other_data(runs) -> None:
+    pretext = runs.pretext(0, images=500)
+    for root in ("cats", "cars"):
+        runs.downstream("rotation", 0, 0.8, after=pretext, dataset__root=root)  # 500 + 500 images
+        runs.downstream("supervised", 0, 0.4, dataset__root=root)
+    length = {"epochs": 20, "schedule__epochs": "20"}
+    longer = runs.downstream("supervised", 0, 0.6, dataset__root="cars", **length)
+    pairs = pair_runs(runs.frame(), runs.histories()).query("left_out == ''")
+    taken = pairs.set_index("params.dataset.root")["equal_images_run_id"]
+    assert taken["cars"] == longer.run_id
+    assert pd.isna(taken["cats"])
 
 
 @pytest.mark.parametrize(

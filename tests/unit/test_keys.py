@@ -52,7 +52,7 @@ def keys_of(config, **given) -> Keys:
 
 
 def changed(first: Keys, second: Keys) -> set[str]:
-    names = ("config", "pair", "pretext")
+    names = ("config", "pair", "pretext", "content")
     return {name for name in names if getattr(first, name) != getattr(second, name)}
 
 
@@ -77,12 +77,13 @@ def test_every_config_key_changes_what_it_should_and_nothing_else(config):
 )
 def test_what_stands_for_data_arithmetic_and_weights_changes_all(config, given):
     base = config("+experiment=rotation")
-    assert changed(keys_of(base), keys_of(base, **given)) == ALL
+    assert changed(keys_of(base), keys_of(base, **given)) == ALL | {"content"}
 
 
 def test_the_arms_are_a_pair(config):
     rotation, supervised = config("+experiment=rotation"), config("+experiment=supervised")
     assert keys_of(rotation).pair == keys_of(supervised).pair
+    assert keys_of(rotation).content == keys_of(supervised).content
     assert keys_of(rotation).config != keys_of(supervised).config
     assert keys_of(supervised).pretext is None
     other = config("+experiment=rotation", "pretext=rotation_2", "pretext.schedule.epochs=3")
@@ -124,6 +125,7 @@ def test_a_change_to_ones_own_code_changes_the_keys(compose, own_module):
     second = keys_of("def thing():\n    return 22\n", "loss")
     assert second.config != first.config
     assert second.pair != first.pair
+    assert second.content != first.content
     assert second.pretext == first.pretext  # the downstream loss is none of its business
     third = keys_of("def thing():\n    return 1\n", "model")
     assert keys_of("def thing():\n    return 22\n", "model").pretext != third.pretext

@@ -96,6 +96,7 @@ def test_the_tag_names_are_a_contract():
             "ARM": "ssl_rot.arm",
             "CONFIG_KEY": "ssl_rot.config_key",
             "PAIR_KEY": "ssl_rot.pair_key",
+            "CONTENT_KEY": "ssl_rot.content_key",
             "PRETEXT_KEY": "ssl_rot.pretext_key",
             "PRETEXT_RUN_ID": "ssl_rot.pretext_run_id",
         }.items()
@@ -110,6 +111,7 @@ def test_a_supervised_run_is_the_partner_of_the_rotation_run(run_job, rotation_r
     assert run.data.params["pretext"] == "none"
     partner = rotation_run.runs["downstream"].data.tags
     assert run.data.tags[Tag.PAIR_KEY] == partner[Tag.PAIR_KEY]
+    assert run.data.tags[Tag.CONTENT_KEY] == partner[Tag.CONTENT_KEY]
     assert run.data.tags[Tag.CONFIG_KEY] != partner[Tag.CONFIG_KEY]
 
 
