@@ -10,6 +10,7 @@ from typing import Any
 
 from ssl_rot.distributed import Group, Stopped
 from ssl_rot.errors import UserError
+from ssl_rot.interrupt import SIGNALS
 from ssl_rot.job import Setting, settle
 from ssl_rot.tasks import TASKS
 
@@ -34,7 +35,7 @@ def follow(group: Group) -> None:
 
     Where to start from, when to stop and what becomes of signals is that one's to decide.
     """
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     logging.getLogger("ssl_rot").setLevel(logging.ERROR)  # the first process says it all
     setting: Setting | None = None

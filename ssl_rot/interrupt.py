@@ -11,9 +11,13 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 
-_SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
 )
+"""What asks a run to end. SLURM's warning is SIGUSR2 where submitit has submitted the job: it has a
+handler of its own there, which would submit the job again and end it without a checkpoint."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -25,7 +29,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Turns SIGINT, SIGTERM and SIGUSR1 (SLURM's warning) into :class:`Interrupted`.
+    """Turns :data:`SIGNALS` into :class:`Interrupted`.
 
     While training a first signal waits until the epoch is over, so that it can be kept; a second
     one ends at once, as every one does outside of training.
@@ -54,7 +58,7 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {signum: signal.signal(signum, self._handle) for signum in _SIGNALS}
+        before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
         try:
             # Python drops what is raised while an object is being deleted: the signal is then here.
             outer = getattr(before[signal.SIGINT], "__self__", None)

@@ -31,6 +31,15 @@ def test_outside_of_training_a_signal_ends_at_once():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+def test_in_training_each_signal_waits_for_the_epoch(name):
+    signum = getattr(signal, name)
+    interrupts = Interrupts()
+    with interrupts.installed(), pytest.raises(Interrupted, match=name), interrupts.training():
+        os.kill(os.getpid(), signum)
+    assert interrupts.pending == signum
+
+
 def test_in_training_a_first_signal_waits_and_a_second_does_not():
     interrupts = Interrupts()
     with interrupts.installed(), pytest.raises(Interrupted), interrupts.training():
