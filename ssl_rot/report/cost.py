@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ssl_rot.report.settings import beside_pretext, better_is_higher, content, fingerprints
+from ssl_rot.report.settings import alike, beside_pretext, better_is_higher
 from ssl_rot.tracking import Tag
 
 
@@ -169,7 +169,7 @@ def _by_length(
 
 def _length_key(runs: pd.DataFrame) -> list[tuple[int, str]]:
     keys = [key for key in beside_pretext(runs.columns) if key not in _LENGTH]
-    return [*zip(fingerprints(runs, keys), content(runs), strict=True)]
+    return alike(runs, keys)
 
 
 def _last(own: dict[str, Line], metric: str) -> float:

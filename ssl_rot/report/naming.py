@@ -57,7 +57,11 @@ def label(settings: dict[str, Any]) -> str:
     """
     settings = {key: value for key, value in settings.items() if pd.notna(value)}
     short = [key.rsplit(".", 1)[-1] for key in settings]
-    names = [s if short.count(s) == 1 else key for s, key in zip(short, settings, strict=True)]
+    names = [
+        # A bare lr or epochs is the downstream schedule's.
+        key if short.count(s) > 1 or key.startswith("pretext.schedule.") else s
+        for s, key in zip(short, settings, strict=True)
+    ]
     line = " ".join(f"{name}={value}" for name, value in zip(names, settings.values(), strict=True))
     return line or "all pairs"
 

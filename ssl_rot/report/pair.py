@@ -7,7 +7,7 @@ import pandas as pd
 from ssl_rot.errors import ConfigError, TrackingError
 from ssl_rot.report.cost import costs, curves
 from ssl_rot.report.reasons import ARM, ARMS, PAIR, PHASE, differing, partnerless, unfit
-from ssl_rot.report.settings import content, effective, fingerprints
+from ssl_rot.report.settings import cells, content, effective
 
 
 def pair_runs(
@@ -65,7 +65,9 @@ def pair_runs(
         pd.DataFrame({PAIR: supervised[PAIR], "partner": supervised.index}), on=PAIR
     )
     partners = supervised.loc[pairs["partner"]].reset_index(names="run_id")
-    table = pd.DataFrame({"left_out": differing(pairs, partners), "cell": _cells(pairs)})
+    table = pd.DataFrame(
+        {"left_out": differing(pairs, partners), "cell": cells(pairs, effective(pairs.columns))}
+    )
     # One pair whose arms differ spoils its cell: the others are hardly alike.
     faults = table["left_out"].where(table["left_out"] != "")
     table["left_out"] = faults.groupby(table["cell"]).transform("first").fillna("")
@@ -105,13 +107,6 @@ def check_metric(runs: pd.DataFrame, metric: str) -> None:
 def better_is_higher(metric: str) -> bool:
     """Whether more of it is better: of an accuracy, not of a loss."""
     return not metric.endswith("_loss")
-
-
-def _cells(pairs: pd.DataFrame) -> pd.Series[int]:
-    """Numbers what is alike but for the seed, in order of appearance."""
-    settings = [column for column in effective(pairs.columns) if column != "params.seed"]
-    alike = zip(fingerprints(pairs, settings), content(pairs), strict=True)
-    return pd.Series(pd.factorize(pd.Series([*alike], dtype=object))[0], index=pairs.index)
 
 
 def _alone(runs: pd.DataFrame, reasons: pd.Series[str]) -> pd.DataFrame:

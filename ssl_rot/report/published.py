@@ -2,7 +2,7 @@
 
 ``published.csv`` has the accuracies of Gidaris, Singh and Komodakis (ICLR 2018), and at few labels
 those that a later survey gives for them. What names a setting there is compared with the params of
-a run; of epochs, of the number of images and of the data, what is not as published is said.
+a run; what else is not as published is said.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from ssl_rot.report.naming import label
+from ssl_rot.report.naming import label, naming_keys
+from ssl_rot.report.reasons import ARM, PHASE, unfit
+from ssl_rot.report.settings import beside_pretext, cells, content, effective
 from ssl_rot.report.table import Cell, Table, number_cell, text_cell
-from ssl_rot.tracking import Tag
 
 # A setting of published.csv is that of a run which has the same in these; the arm decides whether
 # there is a pretext.
@@ -22,28 +23,45 @@ SETTING = ("head", "freeze", "model.num_blocks", "model.cut", "dataset.labels_pe
 EPOCHS = ("pretext.schedule.epochs", "schedule.epochs")
 DATA = "dataset.name"
 SIZE = "dataset.train_size"
+# What all of their trainings have in common, as the `rotnet_*` experiments have it.
+SCHEDULE = {
+    "schedule": "step",
+    "schedule.batch_size": "128",
+    "schedule.lr": "0.1",
+    "schedule.momentum": "0.9",
+    "schedule.weight_decay": "0.0005",
+    "schedule.optimizer._target_": "torch.optim.SGD",
+    "schedule.optimizer.nesterov": "true",
+    "schedule.scheduler.gamma": "0.2",
+}
+RECIPE = SCHEDULE | {
+    "loss": "cross_entropy",
+    "dataset.image_size": "32",
+    "dataset.val_fraction": "0.0",
+    "dataset.augment.crop_padding": "4",
+    "dataset.augment.flip": "true",
+}
+PRETEXT_RECIPE = {f"pretext.{key}": value for key, value in SCHEDULE.items() if "." in key}
 
 
 def against_published(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs that repeat something published.
+    """The runs that repeat something published, less those that the comparison leaves out too.
 
     Args:
         runs: from :func:`ssl_rot.report.load_runs`.
 
     Returns:
-        A row for each setting, and for each way in which our runs of it differ from what was
-        published: ``setting``, ``published`` and ``source``, ``mean`` and ``sd`` of the last
-        epoch's test accuracy over ``n`` seeds, all accuracies fractions, and ``otherwise``, which
-        names the differences.
+        A row for each setting, and for each group of our runs of it that are alike but for the
+        seed: ``setting``, ``published`` and ``source``, ``mean`` and ``sd`` of the last epoch's
+        test accuracy over ``n`` seeds, all accuracies fractions, and ``otherwise``, which names
+        what is not as published and what tells the groups of one setting apart.
     """
-    keep = runs[f"tags.{Tag.PHASE}"].eq("downstream") & runs["status"].eq("FINISHED")
-    ours = runs[keep].reindex(
-        columns=[
-            *("params.model", "params.seed", "params.pretext.angles", f"tags.{Tag.ARM}"),
-            *(f"params.{key}" for key in (*SETTING, *EPOCHS, DATA, SIZE)),
-            "metrics.test_acc",
-        ]
-    )
+    runs = runs.reindex(columns=runs.columns.union(["metrics.test_acc"], sort=False))
+    downstream = runs[runs[PHASE] == "downstream"].set_index("run_id")
+    ours = downstream[unfit(downstream, "test_acc", {}) == ""]
+    needed = ["params.model", "params.pretext.angles"]
+    needed += [f"params.{key}" for key in (*SETTING, *EPOCHS, DATA, SIZE)]
+    ours = ours.reindex(columns=ours.columns.union(needed, sort=False))
     names = ours[f"params.{DATA}"].astype(str).str.lower()
     ours = ours[ours["params.model"].eq("nin") & names.str.startswith(("cifar10", "cifar-10"))]
     ours = ours.fillna({f"params.{key}": "null" for key in (*EPOCHS, SIZE)})
@@ -53,35 +71,44 @@ def against_published(runs: pd.DataFrame) -> pd.DataFrame:
         known = pd.read_csv(file, dtype=str, keep_default_na=False).to_dict("records")
     for row in known:
         pretrained = row["pretext.angles"] != ""
-        same = ours[f"tags.{Tag.ARM}"].eq("rotation" if pretrained else "supervised")
+        same = ours[ARM].eq("rotation" if pretrained else "supervised")
         if pretrained:
             same &= ours["params.pretext.angles"].eq(row["pretext.angles"])
         for key in SETTING:
             if row[key] != "":
                 same &= ours[f"params.{key}"].eq(row[key])
-        found += _groups(row, ours[same])
+        found += _groups(row, ours[same], pretrained)
     columns = ["setting", "published", "source", "mean", "sd", "n", "otherwise"]
     return pd.DataFrame(found, columns=columns)
 
 
-def _groups(row: dict[Any, str], ours: pd.DataFrame) -> list[dict[str, Any]]:
-    keys = [key for key in EPOCHS if row[key] != ""]
+def _groups(row: dict[Any, str], ours: pd.DataFrame, pretrained: bool) -> list[dict[str, Any]]:
+    recipe = RECIPE | (PRETEXT_RECIPE if pretrained else {})
+    recipe |= {key: row[key] for key in EPOCHS if row[key] != ""}
+    recipe |= {SIZE: "null", DATA: "cifar10"}
+    if not pretrained:  # what stands under `pretext` there is ignored, and tells nothing
+        ours = ours.loc[:, ~ours.columns.str.startswith("params.pretext")]
+    keys = effective(ours.columns) if pretrained else beside_pretext(ours.columns)
+    ours = ours.assign(cell=cells(ours, keys), content_key=content(ours))
+    telling = [key.removeprefix("params.") for key in naming_keys(ours, None)]
     setting = {key: row[key] for key in ("pretext.angles", *SETTING) if row[key] != ""}
     result = []
-    for values, group in ours.groupby([f"params.{key}" for key in (*keys, SIZE, DATA)]):
-        *epochs, size, data = map(str, values)
-        other = {k: f"{v} of {row[k]}" for k, v in zip(keys, epochs, strict=True) if v != row[k]}
-        other |= {} if size == "null" else {SIZE: size}
-        other |= {} if data == "cifar10" else {DATA: data}
-        seeds = group.groupby("params.seed")["metrics.test_acc"].mean()
+    for _, group in ours.groupby("cell"):
+        first = group.rename(columns=lambda column: column.removeprefix("params.")).iloc[0]
+        other = {}
+        for key in dict.fromkeys([*recipe, *telling]):
+            value = first.get(key)
+            if key not in setting and isinstance(value, str) and value != recipe.get(key):
+                other[key] = f"{value} of {row[key]}" if key in EPOCHS else value
+        accuracies = group["metrics.test_acc"]
         result.append(
             {
                 "setting": label(setting),
                 "published": float(row["accuracy"]) / 100,
                 "source": row["source"],
-                "mean": seeds.mean(),
-                "sd": seeds.std(),
-                "n": len(seeds),
+                "mean": accuracies.mean(),
+                "sd": accuracies.std(),
+                "n": len(group),
                 "otherwise": label(other) if other else "",
             }
         )

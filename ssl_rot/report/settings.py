@@ -50,6 +50,17 @@ def content(runs: pd.DataFrame) -> pd.Series[str]:
     return given.fillna(fingerprints(runs, names).astype(str)).astype(str)
 
 
+def alike(runs: pd.DataFrame, keys: list[str]) -> list[tuple[int, str]]:
+    """Equal for runs that agree in the params ``keys`` and in their :func:`content`."""
+    return [*zip(fingerprints(runs, keys), content(runs), strict=True)]
+
+
+def cells(runs: pd.DataFrame, keys: list[str]) -> pd.Series[int]:
+    """Numbers what is alike in all of this but the seed, in order of appearance."""
+    groups = pd.Series(alike(runs, [key for key in keys if key != "params.seed"]), dtype=object)
+    return pd.Series(pd.factorize(groups)[0], index=runs.index)
+
+
 def as_text(runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """The params ``keys`` of each run; a run of another version may lack some."""
     return runs.reindex(columns=keys).astype(object).fillna("(absent)").astype(str)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_rot.report.published import against_published, published_table
+from ssl_rot.config import flatten
+from ssl_rot.errors import as_text
+from ssl_rot.report.published import (
+    PRETEXT_RECIPE,
+    RECIPE,
+    against_published,
+    published_table,
+)
 
-ROTNET = {
+ROTNET = {key.replace(".", "__"): value for key, value in (RECIPE | PRETEXT_RECIPE).items()} | {
     "model": "nin",
     "model__num_blocks": "4",
     "model__cut": "block2",
@@ -75,6 +82,68 @@ def test_it_is_said_what_is_not_as_published(runs) -> None:
         "epochs=2 of 100 train_size=500 name=CIFAR-10 (JPEG)",
         "",
     ]
+
+
+@pytest.mark.parametrize(
+    ("over", "otherwise"),
+    [
+        ({"schedule__lr": "0.01", "schedule__optimizer__lr": "0.01"}, "lr=0.01"),
+        ({"schedule__batch_size": "64"}, "batch_size=64"),
+        ({"loss": "focal", "loss___target_": "ssl_rot.losses.Focal"}, "loss=focal"),
+        ({"dataset__val_fraction": "0.1"}, "val_fraction=0.1"),
+        ({"dataset__augment__flip": "false"}, "flip=false"),
+        ({"pretext__schedule__epochs": "20"}, "pretext.schedule.epochs=20 of 200"),
+        ({"pretext__schedule__lr": "0.01"}, "pretext.schedule.lr=0.01"),
+    ],
+)
+def test_what_is_not_as_in_the_recipe_has_a_row_of_its_own(runs, over, otherwise) -> None:
+    for seed, accuracy in enumerate([0.90, 0.92]):
+        runs.downstream("rotation", seed, accuracy, **ROTNET)
+        runs.downstream("rotation", seed, accuracy - 0.3, **ROTNET | over)
+    found = against_published(runs.frame()).sort_values("mean")
+    assert list(found["mean"]) == pytest.approx([0.61, 0.91])
+    assert list(found["n"]) == [2, 2]
+    assert list(found["otherwise"]) == [otherwise, ""]
+    # Without the others beside them, too.
+    del runs.made[::2]
+    assert list(against_published(runs.frame())["otherwise"]) == [otherwise]
+
+
+def test_what_the_recipe_does_not_fix_is_said_where_it_differs(runs) -> None:
+    for milestones in ("[35, 70, 85]", "[20, 40, 45]"):
+        runs.downstream("rotation", 0, 0.9, schedule__scheduler__milestones=milestones, **ROTNET)
+    found = against_published(runs.frame())
+    assert set(found["otherwise"]) == {"milestones=[35, 70, 85]", "milestones=[20, 40, 45]"}
+
+
+def test_the_pretext_settings_of_a_supervised_run_part_and_tell_nothing(runs) -> None:
+    for seed, pretext_lr in enumerate(("0.1", "0.5")):
+        over = {"pretext__schedule__lr": pretext_lr}
+        runs.downstream("supervised", seed, 0.7, **ROTNET | over)
+    gamma = {"schedule__scheduler__gamma": "0.1", "pretext__schedule__lr": "0.6"}
+    runs.downstream("supervised", 0, 0.6, **ROTNET | gamma)
+    for seeds in (2, 1):
+        found = against_published(runs.frame()).sort_values("mean")
+        assert list(found["n"]) == [1, seeds]
+        assert list(found["otherwise"]) == ["gamma=0.1", ""]
+        del runs.made[0]
+
+
+def test_a_run_that_was_done_again_counts_once(runs) -> None:
+    for accuracy in (0.1, 0.9):
+        runs.downstream("rotation", 0, accuracy, **ROTNET)
+    found = against_published(runs.frame())
+    assert list(found["mean"]) == pytest.approx([0.9])
+    assert list(found["n"]) == [1]
+
+
+@pytest.mark.parametrize("name", ["mlp_head", "conv_head", "fine_tuned", "random", "supervised"])
+def test_the_recipe_is_that_of_our_experiments(compose, choices, name) -> None:
+    experiment = f"+experiment=rotnet_{name}"
+    params = {key: as_text(value) for key, value in flatten(compose(experiment)).items()}
+    params |= choices(experiment)
+    recipe = RECIPE | (PRETEXT_RECIPE if params["pretext"] != "none" else {})
+    assert {key: params[key] for key in recipe} == recipe
 
 
 def test_runs_of_another_version_may_lack_a_key(runs) -> None:
