@@ -24,6 +24,7 @@ import pytest
 import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hypothesis import settings
 from mlflow.entities import Run
 from omegaconf import DictConfig, open_dict
 from safetensors.torch import load_file
@@ -31,6 +32,10 @@ from torch import Tensor
 
 from ssl_rot.run import main
 from ssl_rot.run import run as run_stages
+
+# How long an example takes is the machine's affair.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
