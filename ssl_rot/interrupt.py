@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -31,20 +31,30 @@ class Interrupted(KeyboardInterrupt):
 class Interrupts:
     """Turns :data:`SIGNALS` into :class:`Interrupted`.
 
-    While training a first signal waits until the epoch is over, so that it can be kept; a second
-    one ends at once, as every one does outside of training.
+    While training a first signal waits until the epoch is over, so that it can be kept; outside of
+    training it ends at once. After it only SIGINT counts, and ends at once: a second Ctrl-C. The
+    others are sent by programs, of which several may ask for the same end.
+
+    Args:
+        before: called before a first signal ends what is no training; a second SIGINT ends it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
         self.pending: int | None = None
+        self._before = before
         self._training = False
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        first, self.pending = self.pending is None, signum
+        first = self.pending is None
+        if not first and signum != signal.SIGINT:
+            return
+        self.pending = signum
         if self._training and first:
             name = signal.Signals(signum).name
-            log.warning("%s: stopping after this epoch (once more to stop now)", name)
+            log.warning("%s: stopping after this epoch (Ctrl-C to stop now)", name)
             return
+        if first:
+            self._before()
         raise Interrupted(signum)
 
     def raise_pending(self) -> None:
@@ -59,13 +69,15 @@ class Interrupts:
             yield self
             return
         before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
+        outer = getattr(before[signal.SIGINT], "__self__", None)
         try:
             # Python drops what is raised while an object is being deleted: the signal is then here.
-            outer = getattr(before[signal.SIGINT], "__self__", None)
             if isinstance(outer, Interrupts):
                 outer.raise_pending()
             yield self
         finally:
+            if isinstance(outer, Interrupts):
+                outer.pending = outer.pending or self.pending
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 

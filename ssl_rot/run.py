@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from ssl_rot.confdir import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.interrupt import Interrupts
-from ssl_rot.sweep import close_stopped, note_failure
+from ssl_rot.sweep import close_stopped, note_failure, stop_workers
 from ssl_rot.workers import at_work
 
 if TYPE_CHECKING:
@@ -88,12 +88,16 @@ def _task(cfg: DictConfig) -> float | None:
             job = _prepare(cfg, choices, Path(hydra_cfg.runtime.output_dir).absolute())
             return _work(job)
     except KeyboardInterrupt:
-        if sweeping and not hydra_cfg.launcher._target_.endswith(".BasicLauncher"):
-            # A library's thread that the signal met while it was started would be waited for at the
-            # end of this process, for ever. All that is to be kept is on the disk by now.
-            logging.shutdown()
-            os._exit(128 + signal.SIGINT)
-        raise
+        launcher = hydra_cfg.launcher._target_
+        if not sweeping or launcher.endswith(".BasicLauncher"):
+            raise
+        if "submitit" not in launcher:
+            # A pool whose worker ends kills the others (joblib) or runs the job again (ray).
+            return None
+        # A library's thread that the signal met while it was started would be waited for at the
+        # end of this process, for ever. All that is to be kept is on the disk by now.
+        logging.shutdown()
+        os._exit(128 + signal.SIGINT)
     except Exception as raised:
         error = _told(raised)
         if sweeping:
@@ -161,7 +165,8 @@ def _with_others() -> None:
 
 def _lead() -> None:
     try:
-        with Interrupts().installed():
+        # What a launcher does with its workers when it is interrupted would cost them their epoch.
+        with Interrupts(before=stop_workers).installed():
             _task()
     except BaseException as error:
         close_stopped(error)

@@ -91,6 +91,7 @@ class Sweep(Callback):
         # The run's lock stays where its tag says: elsewhere the jobs would take it for dead.
         folder = self.folder if unfinished is None else Path(unfinished.data.tags[Tag.FOLDER])
         command = shlex.join(["python", "-m", "ssl_rot.run", *sys.argv[1:]])
+        workers.allow(self.folder)
         self._run = self.tracker.start(
             "sweep " + " ".join(same)[:100],
             folder,
@@ -156,6 +157,12 @@ class Sweep(Callback):
             if raised is not error:
                 raise
         return failed
+
+
+def stop_workers() -> None:
+    """Lets the workers of the sweep, if there is one, finish their epoch."""
+    for sweep in _opened:
+        workers.stop(sweep.folder)
 
 
 def close_stopped(error: BaseException) -> None:

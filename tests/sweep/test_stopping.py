@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -55,6 +56,65 @@ def kept(run: Path) -> int:
     """The epoch of a run's latest checkpoint."""
     names = sorted(path.name for path in run.glob("checkpoints/epoch*.ckpt"))
     return int(names[-1][5:10]) if names else 0
+
+
+LAUNCHERS = {
+    "basic": (None, 1),
+    "parallel": ("hydra_plugins.hydra_submitit_launcher", 2),
+    "parallel_ray": ("hydra_plugins.hydra_ray_launcher", 2),
+    "parallel_joblib": ("hydra_plugins.hydra_joblib_launcher", 2),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_ctrl_c_in_a_terminal_costs_no_running_job_its_epoch(
+    runs_of_phase, make_store, tmp_path, launcher
+):
+    """The terminal tells every process; one job is through with its epoch long before the other."""
+    package, at_once = LAUNCHERS[launcher]
+    if package is not None and importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    uri = make_store(tmp_path)
+    args = [f"hydra/launcher={launcher}", "dataset.labels_per_class=5,50", "schedule.epochs=10000"]
+    # More processes than jobs: one of the pool has nothing to do.
+    args += ["hydra.launcher.n_jobs=3"] if launcher == "parallel_joblib" else []
+    process = start(tmp_path, *args)
+    before = in_training(tmp_path, at_once)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert [run.info.status for run in runs_of_phase(uri, "sweep")] == ["KILLED"]
+    jobs = runs_of_phase(uri, "downstream")
+    assert [run.info.status for run in jobs] == ["KILLED"] * at_once
+    for run in jobs:
+        assert run.data.tags["ssl_rot.error"].startswith("Interrupted: stopped by SIG")
+    after = epochs(tmp_path)
+    assert after.keys() == before.keys()
+    for run, done in after.items():
+        assert kept(run) == done >= before[run]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["parallel", "parallel_joblib"])
+def test_a_second_ctrl_c_waits_for_no_epoch(make_store, runs_of_phase, tmp_path, launcher):
+    if importlib.util.find_spec(str(LAUNCHERS[launcher][0])) is None:
+        pytest.skip(f"{LAUNCHERS[launcher][0]} is not installed")
+    uri = make_store(tmp_path)
+    args = ["dataset.labels_per_class=100", "schedule.epochs=10000"]
+    process = start(tmp_path, f"hydra/launcher={launcher}", *args)
+    before = in_training(tmp_path, 1)
+    for _ in range(2):  # both in the second epoch
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    for phase in ("sweep", "downstream"):
+        assert {run.info.status for run in runs_of_phase(uri, phase)} == {"KILLED"}
+    assert epochs(tmp_path) == before
+    assert [kept(run) for run in before] == [0]
 
 
 @pytest.mark.slow

@@ -56,6 +56,36 @@ def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_programs_may_ask_for_the_same_end_several_times():
+    names = ("SIGINT", "SIGUSR1", "SIGTERM", "SIGTERM")
+    interrupts, asked = Interrupts(), list[None]()
+    with interrupts.installed(), pytest.raises(Interrupted, match="SIGINT"), interrupts.training():
+        asked += [os.kill(os.getpid(), getattr(signal, name)) for name in names]
+    assert len(asked) == 4  # none of them ended the block
+
+
+def test_a_request_that_comes_again_leaves_alone_what_ends_already():
+    with Interrupts().installed():
+        inner = Interrupts()
+        with pytest.raises(Interrupted), inner.installed(), inner.training():
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_what_is_to_be_done_before_the_end_can_be_cut_short():
+    done = []
+
+    def before() -> None:
+        done.append(1)
+        if len(done) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("a second Ctrl-C did not end it")
+
+    with Interrupts(before).installed(), pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert done == [1]
+
+
 def test_handlers_are_put_back():
     before = signal.getsignal(signal.SIGINT)
     with Interrupts().installed():

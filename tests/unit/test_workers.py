@@ -62,3 +62,12 @@ def test_slots_are_a_machines_own(monkeypatch, tmp_path):
         monkeypatch.setattr(socket, "gethostname", lambda: "two")
         threading.Thread(target=work, daemon=True).start()
         assert worked.wait(10)
+
+
+def test_a_sweep_that_is_stopped_begins_no_job_until_it_is_resumed(tmp_path):
+    workers.stop(tmp_path)
+    with pytest.raises(KeyboardInterrupt), workers.at_work(tmp_path):
+        pytest.fail("a job began")
+    workers.allow(tmp_path)
+    with workers.at_work(tmp_path):
+        pass
