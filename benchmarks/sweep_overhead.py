@@ -47,8 +47,9 @@ def bare() -> None:
     from ssl_rot.confdir import conf_dir
     from ssl_rot.config import flatten
     from ssl_rot.data import Batches, digits
+    from ssl_rot.evaluate import predict
     from ssl_rot.models import Classifier, build_backbone, build_head
-    from ssl_rot.train import fit, predict
+    from ssl_rot.train import fit
 
     source = cache(digits)
 

@@ -20,9 +20,9 @@ _STYLES = {"train": ("#0072B2", "--"), "val": ("#009E73", "-."), "test": ("#D55E
 
 def _new(**options: Any) -> Figure:
     # Imported here, since no run should wait for it before it has trained.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # of its first import
     from matplotlib.figure import Figure
 
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # of its first start
     return Figure(**options)
 
 

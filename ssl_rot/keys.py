@@ -78,12 +78,11 @@ def compute_keys(
     shared = {k: deepcopy(basis[k]) for k in names}
     shared["dataset"].pop("labels_per_class", None)
     shared["model"].pop("cut", None)
-    named = config if pretext["angles"] else {k: v for k, v in config.items() if k != "pretext"}
     return Keys(
         config=_digest(basis | arm),
         pair=_digest(basis),
         pretext=_digest(shared | arm) if pretext["angles"] else None,
-        content=_digest(behind | {"weights": weights, "code": sorted(_own_code(named))}),
+        content=_digest(behind | {"weights": weights, "code": sorted(_own_code(basis | arm))}),
     )
 
 
@@ -96,22 +95,17 @@ def _with_code(value: Any) -> Any:
         return deepcopy(value)
     node = {key: _with_code(each) for key, each in value.items()}
     if "_target_" in node and (source := _own_source(node["_target_"])) is not None:
-        node["_target_"] += " " + _digest_of(source)
+        node["_target_"] += "#" + hashlib.sha256(source.read_bytes()).hexdigest()
     return node
 
 
 def _own_code(value: Any) -> set[str]:
-    """The hashes of these files, of all of a config."""
+    """Names with a hash behind them, of all of a config that went through :func:`_with_code`."""
     if not isinstance(value, Mapping):
         return set()
     found = set().union(*(_own_code(each) for each in value.values()))
-    if "_target_" in value and (source := _own_source(value["_target_"])) is not None:
-        found.add(_digest_of(source))
-    return found
-
-
-def _digest_of(source: Path) -> str:
-    return hashlib.sha256(source.read_bytes()).hexdigest()
+    target = value.get("_target_", "")
+    return found | {target} if "#" in target else found
 
 
 def _own_source(target: str) -> Path | None:

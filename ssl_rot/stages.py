@@ -12,12 +12,13 @@ from mlflow.entities import Run
 
 from ssl_rot import figures
 from ssl_rot.errors import TrackingError
+from ssl_rot.evaluate import predict
 from ssl_rot.history import History
 from ssl_rot.job import Job
 from ssl_rot.recording import Phase, claim, recorded
 from ssl_rot.tasks import downstream_task, pretext_task
 from ssl_rot.tracking import HISTORY, WEIGHTS, Tag
-from ssl_rot.train import Record, predict
+from ssl_rot.train import Record
 
 log = logging.getLogger(__name__)
 

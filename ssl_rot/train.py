@@ -1,24 +1,23 @@
-"""Fit and evaluate: tensors and a log callable, nothing of Hydra or MLflow."""
+"""Fit: tensors and a log callable, nothing of Hydra or MLflow."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.profiler import record_function
-from tqdm import tqdm
 
 from ssl_rot import freeze
 from ssl_rot.compute import Compute
 from ssl_rot.data import Batches
 from ssl_rot.errors import NonFiniteLoss
+from ssl_rot.evaluate import evaluate, progress
 from ssl_rot.features import Features, precompute
 from ssl_rot.meter import Meter
 from ssl_rot.models import Classifier
@@ -27,35 +26,6 @@ from ssl_rot.seeding import seeded
 
 Record = dict[str, float]
 """One epoch's numbers by metric name."""
-
-
-def evaluate(
-    model: nn.Module,
-    batches: Batches | Features,
-    loss_fn: nn.Module,
-    compute: Compute,
-    label: str = "test",
-) -> tuple[float, float]:
-    """Mean loss and accuracy of ``model`` in eval mode over the whole split, per sample."""
-    meter = Meter()
-    model.eval()
-    with torch.inference_mode():
-        silent = compute.group.rank > 0
-        for inputs, targets in _progress(batches.epoch(0), len(batches), label, meter, silent):
-            logits = compute.logits(model, inputs)
-            meter.add(loss_fn(logits, targets), logits, targets)
-    return meter.means(compute.group)[:2]
-
-
-def predict(model: nn.Module, batches: Batches, compute: Compute) -> tuple[Tensor, Tensor]:
-    """Arg-max classes and targets of a whole split, both int64 ``[N]`` on the CPU."""
-    model.eval()
-    guesses, truths = [], []
-    with torch.inference_mode():
-        for inputs, targets in batches.whole().epoch(0):
-            guesses.append(compute.logits(model, inputs).argmax(1).cpu())
-            truths.append(targets.cpu())
-    return torch.cat(guesses), torch.cat(truths)
 
 
 def fit(
@@ -206,7 +176,7 @@ def _train_epoch(
     meter = Meter()
     rates: list[float] = []
     label = f"{phase} {epoch}/{schedule.epochs} train"
-    steps = _progress(train.epoch(epoch), len(train), label, meter, silent=compute.group.rank > 0)
+    steps = progress(train.epoch(epoch), len(train), label, meter, silent=compute.group.rank > 0)
     for weight, (inputs, targets) in zip(train.weights, steps, strict=True):
         with record_function("forward"):
             logits = compute.logits(model, inputs)
@@ -255,17 +225,3 @@ def _snapshot(
         "scheduler": None if scheduler is None else scheduler.state_dict(),
         "history": list(history),
     }
-
-
-def _progress(
-    batches: Iterator[tuple[Tensor, Tensor]], total: int, label: str, meter: Meter, silent: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """A bar with the running loss and accuracy; silent where there is no terminal."""
-    with tqdm(batches, total=total, desc=label, leave=False, disable=silent or None) as bar:
-        shown = -math.inf
-        for batch in bar:
-            yield batch
-            if not bar.disable and time.monotonic() - shown > 0.5:
-                loss, accuracy, _ = meter.means()
-                bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.3f}", refresh=False)
-                shown = time.monotonic()

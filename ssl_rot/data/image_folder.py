@@ -154,7 +154,7 @@ def _list_files(folder: str, prefix: str) -> dict[str, str]:
     """Everything below ``folder``, in no order, links followed.
 
     In one thread, since several would fight for the interpreter's lock: twice as slow on a disk of
-    one's own. NFS sends what is asked for here along with the list.
+    one's own. On disks of the network it has not been measured.
 
     Returns:
         By the path, beginning with ``prefix``: size in bytes (-1 when it is no regular file), and

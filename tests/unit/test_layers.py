@@ -25,6 +25,7 @@ LAYERS = (
         "ranges",
     },
     {"features", "meter"},
+    {"evaluate"},
     {"train", "checkpoint", "figures", "history", "profiling", "lease"},
     {"pretext"},
     {"tracking"},

@@ -14,10 +14,11 @@ from torch.nn.functional import cross_entropy
 from ssl_rot.compute import Compute
 from ssl_rot.data import Batches
 from ssl_rot.errors import NonFiniteLoss
+from ssl_rot.evaluate import evaluate, predict
 from ssl_rot.freeze import Gradual, Nothing, Through
 from ssl_rot.models import Classifier, StagedBackbone, linear_head, resnet
 from ssl_rot.schedules import EarlyStop, Schedule
-from ssl_rot.train import evaluate, fit, predict
+from ssl_rot.train import fit
 
 CPU = Compute(torch.device("cpu"), "fp32")
 

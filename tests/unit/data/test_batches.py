@@ -158,7 +158,7 @@ def test_what_goes_wrong_with_the_file_is_told(make_batches, pixels, tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="cannot empty the page cache")
 def test_no_more_is_read_from_the_disk_than_is_asked_for(make_batches, tmp_path):
-    count, size = 4096, 3 * 64 * 64
+    count = 4096
     images = on_disk(torch.zeros(count, 3, 64, 64, dtype=torch.uint8), tmp_path)
     with (tmp_path / "images.npy").open("rb") as file:
         os.fsync(file.fileno())
@@ -166,7 +166,11 @@ def test_no_more_is_read_from_the_disk_than_is_asked_for(make_batches, tmp_path)
     rows = torch.arange(0, count, 512)
     before = bytes_read()
     everything(make_batches(images.select(rows), torch.zeros(len(rows)), turn=None))
-    assert bytes_read() - before < 4 * len(rows) * size  # read around, it is nearly all 48 MiB
+    read = bytes_read() - before
+    if read == 0:
+        pytest.skip("the folder for temporary files is on no disk")
+    # Read around, it is nearly all 48 MiB. Asked for are 96 KiB; libraries may be read meanwhile.
+    assert read < images.base.numel() / 4
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
