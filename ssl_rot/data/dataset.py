@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ssl_rot.data.augment import Augment
 from ssl_rot.data.splits import rank_in_class, stratified_order
+from ssl_rot.data.statistics import measure
 from ssl_rot.data.types import Images, Source, Split
 from ssl_rot.errors import DataError
 from ssl_rot.seeding import generator
@@ -123,23 +122,6 @@ def prepare(
         augment=augment,
         fingerprint=source.fingerprint,
     )
-
-
-def measure(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, of pixels in [0, 1], over all images."""
-    counts = np.zeros((images.shape[1], 256), np.int64)  # of each grey level: exact, in any order
-    for index in torch.split(torch.arange(len(images)), 1024):
-        pixels = images[index].numpy()
-        for channel, count in enumerate(counts):
-            # Pillow's, since numpy's bincount first makes int64 of every pixel: five times as slow.
-            plane = Image.fromarray(pixels[:, channel].reshape(-1, images.shape[-1]))
-            count += np.array(plane.histogram())
-    levels = np.arange(256) / 255
-    share = counts / counts.sum(axis=1, keepdims=True)
-    mean = share @ levels
-    # A channel that never changes has no scale: half a grey level keeps the division harmless.
-    std = np.sqrt(np.maximum(share @ levels**2 - mean**2, (0.5 / 255) ** 2))
-    return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def _without(rows: Tensor, taken: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ssl_rot.data.statistics import sums
 
 
 def decode(path: str, size: int) -> NDArray[np.uint8]:
@@ -74,12 +77,14 @@ class Chunk:
         images: how many there are.
         bad: those without an image in them.
         pixels: a hash of what was written.
+        sums: int64 ``[images, 3, 2]``, of every image's channels.
         error: why it could not be written.
     """
 
     images: int
     bad: list[Bad]
     pixels: bytes
+    sums: NDArray[np.int64]
     error: OSError | None
 
 
@@ -122,14 +127,21 @@ class Chunks:
                 except Exception as error:  # Pillow's readers raise nearly every kind there is
                     refused = isinstance(error, OSError) and error.errno is not None
                     bad.append(Bad(first + i, _reason(error, path), refused))
+        begin = self.first + first * images[0].nbytes
         written = None
         try:
             with self.target.open("r+b") as file:
-                file.seek(self.first + first * images[0].nbytes)
+                file.seek(begin)
                 file.write(images.data)
+                file.flush()
+                if (
+                    sys.platform == "linux"
+                ):  # has it written to the disk from now on, not at the end
+                    os.posix_fadvise(file.fileno(), begin, images.nbytes, os.POSIX_FADV_DONTNEED)
         except OSError as error:  # a DataLoader would keep its text only
             written = error
-        return Chunk(len(paths), bad, hashlib.sha256(images.data).digest(), written)
+        pixels = hashlib.sha256(images.data).digest()
+        return Chunk(len(paths), bad, pixels, sums(images), written)
 
 
 def _reason(error: Exception, path: str) -> str:

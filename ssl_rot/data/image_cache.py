@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -28,10 +28,12 @@ from ssl_rot.errors import DataError
 log = logging.getLogger(__name__)
 
 # Part of the key: raise it when the same files would give other bytes.
-FORMAT = 3
+FORMAT = 4
 # Large enough that telling of a chunk costs nothing, small enough for a smooth progress bar.
 CHUNK_BYTES = 2**20
 IMAGES = "images.npy"
+SUMS = "sums.npy"
+ABOUT = "about.json"
 
 
 def cache_dir() -> Path:
@@ -42,9 +44,24 @@ def cache_dir() -> Path:
     return Path(base).expanduser() / "ssl_rot"
 
 
-def cached_images(
-    root: Path, paths: Sequence[str], version: object, image_size: int
-) -> tuple[MappedFile, list[Bad], str]:
+@dataclass(frozen=True)
+class CachedImages:
+    """The decoded images of some files.
+
+    Args:
+        file: uint8 ``[N, 3, image_size, image_size]``.
+        sums: int64 ``[N, 3, 2]``, of every image's channels.
+        bad: the files that gave no image; their rows are black.
+        pixels: a hash that changes with any pixel.
+    """
+
+    file: MappedFile
+    sums: NDArray[np.int64]
+    bad: list[Bad]
+    pixels: str
+
+
+def cached_images(root: Path, paths: Sequence[str], version: str, image_size: int) -> CachedImages:
     """The images of these files, decoded now or taken from the cache.
 
     Two processes that want the same images at once decode them once, and nothing half-written is
@@ -53,17 +70,14 @@ def cached_images(
     Args:
         root: what the paths are relative to.
         paths: of the files, in the order of the rows.
-        version: changes with the files' content; a part of the cache's key, as its ``repr``.
+        version: changes with the files' content.
         image_size: pixels a side.
-
-    Returns:
-        uint8 ``[N, 3, image_size, image_size]``, memory-mapped, the files that gave no image (their
-        rows are black), and a hash that changes with any pixel.
 
     Raises:
         DataError: the cache cannot be written.
     """
-    key = fingerprint(FORMAT, image_size, paths, version)
+    # Joined: the text of a tuple of a million paths takes as long as looking at the files.
+    key = fingerprint(FORMAT, image_size, "\0".join(paths), version)
     folder = cache_dir() / "images" / key
     shape = (len(paths), 3, image_size, image_size)
     try:
@@ -72,8 +86,8 @@ def cached_images(
             found = _load(folder, shape)
             if found is None:
                 log.info("Decoding %d images of %s into %s", len(paths), root, folder)
-                bad, pixels = _build(folder, [str(root / path) for path in paths], shape)
-                found = MappedFile(folder / IMAGES), bad, pixels
+                _build(folder, [f"{root}/{path}" for path in paths], shape)
+                found = _read(folder)
     except OSError as error:
         need = np.prod(shape, dtype=np.int64) / 2**20
         raise DataError(
@@ -83,46 +97,32 @@ def cached_images(
     return found
 
 
-def kept(name: str, compute: Callable[[], Any]) -> Any:
-    """What ``compute`` gives, from the cache if an earlier process left it there.
-
-    Args:
-        name: changes with all that the result depends on.
-        compute: gives what JSON can hold.
-    """
-    path = cache_dir() / "results" / f"{name}-{FORMAT}.json"
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        result = compute()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(result))
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        log.warning("%s cannot be written, and is computed at every start: %s", path, error)
-    return result
-
-
-def _load(folder: Path, shape: tuple[int, ...]) -> tuple[MappedFile, list[Bad], str] | None:
+def _load(folder: Path, shape: tuple[int, ...]) -> CachedImages | None:
     """What an earlier process left, or ``None`` when it is missing, damaged or to be retried."""
     try:
-        file = MappedFile(folder / IMAGES)
-        about = json.loads((folder / "about.json").read_text())
-        bad = [Bad(**entry) for entry in about["bad"]]
-        pixels = str(about["pixels"])
+        found = _read(folder)
     except (OSError, ValueError, TypeError, EOFError, KeyError):
         return None
-    images = file.tensor
-    if images.shape != shape or images.dtype != torch.uint8 or any(b.unreadable for b in bad):
-        return None
-    return file, bad, pixels
+    images, sums = found.file.tensor, found.sums
+    whole = (
+        (images.shape, images.dtype) == (shape, torch.uint8)
+        and sums.shape == (*shape[:2], 2)
+        and sums.dtype == np.int64
+    )
+    return found if whole and not any(entry.unreadable for entry in found.bad) else None
 
 
-def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> tuple[list[Bad], str]:
+def _read(folder: Path) -> CachedImages:
+    about = json.loads((folder / ABOUT).read_text())
+    return CachedImages(
+        file=MappedFile(folder / IMAGES),
+        sums=np.load(folder / SUMS),
+        bad=[Bad(**entry) for entry in about["bad"]],
+        pixels=str(about["pixels"]),
+    )
+
+
+def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> None:
     """Decodes everything into a directory beside ``folder``, then renames it."""
     for left in folder.parent.glob(f"{folder.name}.*.partial"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
@@ -130,20 +130,17 @@ def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> tuple[
     partial = folder.with_suffix(f".{os.getpid()}.partial")
     try:
         partial.mkdir()
-        bad, pixels = _decode_all(partial / IMAGES, paths, shape)
-        about = {"bad": [dataclasses.asdict(entry) for entry in bad], "pixels": pixels}
-        (partial / "about.json").write_text(json.dumps(about))
+        _decode_all(partial, paths, shape)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return bad, pixels
 
 
-def _decode_all(
-    target: Path, paths: Sequence[str], shape: tuple[int, ...]
-) -> tuple[list[Bad], str]:
+def _decode_all(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> None:
+    """Writes all that :func:`_read` reads."""
+    target = folder / IMAGES
     length = max(1, min(256, CHUNK_BYTES // int(np.prod(shape[1:]))))
     with target.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -163,14 +160,18 @@ def _decode_all(
         generator=torch.Generator(),  # else it draws from the global stream, in a first start only
     )
     bad: list[Bad] = []
+    sums = []
     pixels = hashlib.sha256()
     with tqdm(total=len(paths), desc="decoding", unit="image", disable=None) as progress:
         for chunk in loader:  # in order
             if chunk.error is not None:
                 raise chunk.error
             pixels.update(chunk.pixels)
+            sums.append(chunk.sums)
             bad += chunk.bad
             progress.update(chunk.images)
     with target.open("r+b") as file:
         os.fsync(file.fileno())
-    return bad, pixels.hexdigest()
+    np.save(folder / SUMS, np.concatenate(sums))
+    about = {"bad": [asdict(entry) for entry in bad], "pixels": pixels.hexdigest()}
+    (folder / ABOUT).write_text(json.dumps(about))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import stat
+from array import array
 from collections.abc import Sequence
-from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 
 import torch
 
-from ssl_rot.data.dataset import measure
 from ssl_rot.data.decode import Bad
-from ssl_rot.data.image_cache import cached_images, kept
+from ssl_rot.data.image_cache import cached_images
 from ssl_rot.data.sources import fixed_split
+from ssl_rot.data.statistics import mean_and_std
 from ssl_rot.data.types import Images, Source, Split, fingerprint
 from ssl_rot.errors import DataError
 
@@ -74,20 +76,24 @@ def image_folder(
             )
         folders.append((".", unlabelled))
         labels.append(-1)
-    listings = [_list_class(root, folder) for folder in folders]
-    for (tree, name), found in zip(folders, listings, strict=True):
-        if not found:
+    paths: list[str] = []
+    versions = array("q")
+    counts = []
+    for tree, name in folders:
+        before = len(paths)
+        _list_files(str(root / tree / name), f"{tree}/{name}", paths, versions)
+        counts.append(len(paths) - before)
+        if len(paths) == before:
             raise _fault(root, f"class folder {tree}/{name} is empty; it must hold images.")
-    counts = torch.tensor([len(found) for found in listings])
-    label = torch.tensor(labels).repeat_interleave(counts)
-    in_test = torch.tensor([tree == "test" for tree, _ in folders]).repeat_interleave(counts)
-    paths = tuple(chain.from_iterable(listings))
-    versions = [version for found in listings for version in found.values()]
-    file, bad, pixels = cached_images(root, paths, versions, image_size)
-    _report_bad(root, paths, bad, skip_bad)
+    repeats = torch.tensor(counts)
+    label = torch.tensor(labels).repeat_interleave(repeats)
+    in_test = torch.tensor([tree == "test" for tree, _ in folders]).repeat_interleave(repeats)
+    version = hashlib.sha256(versions).hexdigest()
+    cached = cached_images(root, paths, version, image_size)
+    _report_bad(root, paths, cached.bad, skip_bad)
     good = torch.ones(len(paths), dtype=torch.bool)
-    good[[entry.row for entry in bad]] = False
-    everything = Split(Images.mapped(file), label)
+    good[[entry.row for entry in cached.bad]] = False
+    everything = Split(Images.mapped(cached.file), label)
     rows = torch.nonzero(good).flatten()
     if test_fraction is None:
         train, test = rows[~in_test[rows]], rows[in_test[rows]]
@@ -99,18 +105,15 @@ def image_folder(
         raise _fault(
             root, f"{len(train)} images to train on and {len(test)} to test on; need both."
         )
-    # What was decoded, not the files' times: a copy of the folder is the same data.
-    print_of_data = fingerprint("image_folder", image_size, test_fraction, paths, pixels)
-    training = everything.select(train)
-    mean, std = kept(
-        f"{print_of_data}-{len(training)}-statistics", lambda: measure(training.images)
-    )
     return Source(
-        train=training,
+        train=everything.select(train),
         test=everything.select(test),
         classes=classes,
-        fingerprint=print_of_data,
-        statistics=(tuple(mean), tuple(std)),
+        # What was decoded, not the files' times: a copy of the folder is the same data.
+        fingerprint=fingerprint(
+            "image_folder", image_size, test_fraction, "\0".join(paths), cached.pixels
+        ),
+        statistics=mean_and_std(cached.sums[train.numpy()], len(train) * image_size**2),
     )
 
 
@@ -143,41 +146,41 @@ def _class_names(tree: Path, root: Path, unlabelled: str | None) -> tuple[str, .
     return tuple(names)
 
 
-def _list_class(root: Path, folder: tuple[str, str]) -> dict[str, str]:
-    """What :func:`_list_files` finds in the folder of a class, in order."""
-    tree, name = folder
-    found = _list_files(str(root / tree / name), f"{tree}/{name}")
-    return {path: found[path] for path in sorted(found)}
-
-
-def _list_files(folder: str, prefix: str) -> dict[str, str]:
-    """Everything below ``folder``, in no order, links followed.
+def _list_files(folder: str, prefix: str, paths: list[str], versions: array[int]) -> None:
+    """Everything below ``folder``, sorted, links followed.
 
     In one thread, since several would fight for the interpreter's lock: twice as slow on a disk of
     one's own. On disks of the network it has not been measured.
 
-    Returns:
-        By the path, beginning with ``prefix``: size in bytes (-1 when it is no regular file), and
-        time of the last change in ns. As text: of a million tuples the garbage collector would
-        make more work than the disk does.
+    Args:
+        folder: where to look.
+        prefix: of it, in the paths.
+        paths: to be added to.
+        versions: to be added to, of each file: its size in bytes (-1 when it is no regular file),
+            and the time of its last change in ns. Numbers in an array, since a million tuples would
+            make more work for the garbage collector than for the disk.
     """
-    found: dict[str, str] = {}
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = f"{prefix}/{entry.name}"
-            if entry.is_dir():
-                found |= _list_files(entry.path, path)
-                continue
-            try:
-                status = entry.stat()
-            except OSError:  # a broken link or a circle of links; decoding will say so
-                found[path] = "-1 0"
-            else:
-                size = status.st_size if stat.S_ISREG(status.st_mode) else -1
-                found[path] = f"{size} {status.st_mtime_ns}"
-    return found
+        inside = sorted(entries, key=attrgetter("name"))
+    for entry in inside:
+        name = entry.name
+        if name.startswith("."):
+            continue
+        if entry.is_dir():
+            _list_files(entry.path, f"{prefix}/{name}", paths, versions)
+            continue
+        size, changed = -1, 0
+        try:
+            status = entry.stat()
+        except OSError:  # a broken link or a circle of links; decoding will say so
+            pass
+        else:
+            changed = status.st_mtime_ns
+            if stat.S_ISREG(status.st_mode):
+                size = status.st_size
+        paths.append(f"{prefix}/{name}")
+        versions.append(size)
+        versions.append(changed)
 
 
 def _report_bad(root: Path, paths: Sequence[str], bad: list[Bad], skip_bad: bool) -> None:

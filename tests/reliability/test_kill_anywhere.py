@@ -28,6 +28,7 @@ RUN = (
     *("schedule.epochs=5", "schedule.batch_size=16", "freeze=gradual", "freeze.every=2"),
 )
 TIMES = ("timestamp", "epoch_seconds", "images_per_second")
+UPLOADING = ".artifact.uploading."  # what MLflow itself was copying when it was killed
 PLACES = ("set-up", "pretext", "transfer", "downstream", "results", "checkpoint", "MLflow")
 
 
@@ -75,7 +76,8 @@ def what_came_out(folder):
         with (artifacts / "history.csv").open() as file:
             told = [{k: v for k, v in row.items() if k not in TIMES}
                     for row in csv.DictReader(file)]  # fmt: skip
-        files = sorted(str(p.relative_to(artifacts)) for p in artifacts.rglob("*") if p.is_file())
+        files = sorted(str(p.relative_to(artifacts)) for p in artifacts.rglob("*")
+                       if p.is_file() and not p.name.startswith(UPLOADING))  # fmt: skip
         about = (tags["ssl_rot.phase"], status, "ssl_rot.error" in tags)
         found.append((about, sorted(points), weights.hexdigest(), told, files, params))
     database.close()

@@ -93,7 +93,7 @@ def test_a_cache_of_another_version_is_not_used(two_trees, caplog, monkeypatch):
     assert builds(caplog, two_trees)
 
 
-@pytest.mark.parametrize("file", ["images.npy", "about.json"])
+@pytest.mark.parametrize("file", ["images.npy", "sums.npy", "about.json"])
 @pytest.mark.parametrize("size", [0, 100, -1])
 def test_a_cache_that_was_cut_short_is_rebuilt(two_trees, own_cache, caplog, file, size):
     expected = contents(two_trees).clone()
