@@ -7,18 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from mlflow import MlflowClient
+from torch import nn
 
 from ssl_rot import distributed
-from ssl_rot.compute import resolve
+from ssl_rot.compute import Compute, resolve
 from ssl_rot.data import Augment, Batches
 from ssl_rot.distributed import Group
 from ssl_rot.errors import ConfigError, LostProcesses
+from ssl_rot.models import resnet
 
 # A network whose samples know nothing of each other: BatchNorm would see half of each batch.
 MODULE = """
@@ -205,6 +208,22 @@ def test_sync_batchnorm_on_a_processor_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "_group", Group(0, 2))
     with pytest.raises(ConfigError, match=r"sync_batchnorm=true needs GPUs.*device=cpu"):
         resolve("cpu", "fp32", sync_batchnorm=True)
+
+
+def test_sync_batchnorm_is_in_every_place_of_batchnorm_and_keeps_its_weights():
+    options = {"large_stem": False, "bias": False, "shortcut_norm": True}
+    plain, synced = (resnet(3, widths=[4, 8], blocks=[1, 1], **options) for _ in range(2))
+    synced.load_state_dict(plain.state_dict())
+    compute = Compute(torch.device("cpu"), "fp32", group=Group(0, 2), sync_batchnorm=True)
+    compute.place(synced)
+    kinds = Counter(type(module) for module in synced.modules())
+    assert kinds[nn.SyncBatchNorm] == 6
+    assert kinds[nn.BatchNorm2d] == 0
+    for (name, value), (same, kept) in zip(
+        plain.state_dict().items(), synced.state_dict().items(), strict=True
+    ):
+        assert name == same
+        assert torch.equal(value, kept)
 
 
 def test_runs_whose_batchnorm_saw_parts_of_batches_are_told_apart(monkeypatch):
