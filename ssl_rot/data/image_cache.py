@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,7 @@ def _decode_all(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> N
         batch_size=None,
         num_workers=workers,
         multiprocessing_context=context,
+        worker_init_fn=partial(_leave_if_orphaned, os.getpid()),
         generator=torch.Generator(),  # else it draws from the global stream, in a first start only
     )
     bad: list[Bad] = []
@@ -175,3 +177,9 @@ def _decode_all(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> N
     np.save(folder / SUMS, np.concatenate(sums))
     about = {"bad": [asdict(entry) for entry in bad], "pixels": pixels.hexdigest()}
     (folder / ABOUT).write_text(json.dumps(about))
+
+
+def _leave_if_orphaned(parent: int, _: int) -> None:
+    """Ends a worker whose parent died before torch looked for it, which would wait for ever."""
+    if os.getppid() != parent:
+        os._exit(1)

@@ -6,14 +6,17 @@ import logging
 import multiprocessing
 import os
 import resource
+import select
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from ssl_rot.data import decode, image_cache, image_folder
 from ssl_rot.errors import DataError
@@ -66,6 +69,10 @@ def add(root: Path) -> None:
     )
 
 
+def rename(root: Path) -> None:
+    (root / "train" / "cat" / "0.png").rename(root / "train" / "cat" / "other.png")
+
+
 def touch(root: Path) -> None:
     os.utime(root / "train" / "cat" / "0.png", ns=(1, 1))
 
@@ -74,7 +81,22 @@ def remove(root: Path) -> None:
     (root / "test" / "cat" / "0.png").unlink()
 
 
-@pytest.mark.parametrize("change", [add, touch, remove])
+def swap(root: Path) -> None:
+    first, second = (root / "train" / name / "0.png" for name in ("cat", "dog"))
+    aside = first.rename(root / "aside")
+    second.rename(first)
+    aside.rename(second)
+
+
+def grow(root: Path) -> None:
+    path = root / "train" / "cat" / "0.png"
+    before = path.stat()
+    with path.open("ab") as file:
+        file.write(b"more")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [add, touch, remove, rename, swap, grow])
 def test_a_changed_folder_is_decoded_again(two_trees, caplog, change):
     image_folder(two_trees, 8)
     change(two_trees)
@@ -105,10 +127,12 @@ def test_a_cache_that_was_cut_short_is_rebuilt(two_trees, own_cache, caplog, fil
     assert not builds(caplog, two_trees)
 
 
-def test_a_cache_with_other_images_is_rebuilt(two_trees, own_cache, caplog):
+@pytest.mark.parametrize("file", ["images.npy", "sums.npy"])
+@pytest.mark.parametrize("change", [lambda a: a[:-1], lambda a: a.astype("i2")])
+def test_a_cache_of_another_shape_is_rebuilt(two_trees, own_cache, caplog, file, change):
     expected = contents(two_trees).clone()
-    [path] = own_cache.rglob("images.npy")
-    np.save(path, np.load(path)[:-1])
+    [path] = own_cache.rglob(file)
+    np.save(path, change(np.load(path)))
     assert builds(caplog, two_trees)
     assert torch.equal(contents(two_trees), expected)
 
@@ -152,8 +176,12 @@ def test_two_processes_at_once_build_it_once(many, monkeypatch):
 
 
 def test_a_process_killed_while_building_leaves_nothing_that_is_used(many, own_cache, monkeypatch):
+    def build() -> None:
+        tqdm.set_lock(threading.RLock())  # killed with the lock of all processes, it would keep it
+        contents(many)
+
     monkeypatch.setattr(decode, "decode", slow_decode)
-    child = fork.Process(target=contents, args=(many,))
+    child = fork.Process(target=build)
     child.start()
     while not list(own_cache.rglob("images.npy")):
         time.sleep(0.01)
@@ -164,6 +192,27 @@ def test_a_process_killed_while_building_leaves_nothing_that_is_used(many, own_c
     one_by_one = np.stack([original_decode(str(path), 8) for path in cats])
     assert torch.equal(contents(many)[:400], torch.from_numpy(one_by_one))
     assert not list(own_cache.rglob("*.partial"))
+
+
+def test_the_workers_of_a_process_killed_while_they_start_end_too(many, tmp_path):
+    started = tmp_path / "started"
+    ended, open_in_all = os.pipe()
+
+    def build() -> None:
+        tqdm.set_lock(threading.RLock())
+        # What a worker does before it knows its parent.
+        torch.set_num_threads = lambda _: (started.touch(), time.sleep(1))
+        contents(many)
+
+    child = fork.Process(target=build)
+    child.start()
+    os.close(open_in_all)
+    while not started.exists():
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert select.select([ended], [], [], 20)[0], "a worker waits for ever"
+    os.close(ended)
 
 
 def test_a_full_disk_leaves_no_half_cache(many, own_cache):

@@ -160,7 +160,8 @@ def test_the_fingerprint_depends_on_the_content_and_not_on_the_place(two_trees, 
     shutil.copytree(two_trees, moved, copy_function=shutil.copyfile)  # new times
     assert image_folder(moved, 8).fingerprint == fingerprint
     assert image_folder(moved, 9).fingerprint != fingerprint
-    (moved / "train" / "cat" / "0.png").rename(moved / "train" / "cat" / "renamed.png")
+    # The same pixels in the same order, and another label.
+    (moved / "train" / "cat" / "4.png").rename(moved / "train" / "dog" / "!.png")
     assert image_folder(moved, 8).fingerprint != fingerprint
 
 
