@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ssl_rot.data.statistics import sums
+from ssl_rot.data.statistics import channel_sums
 
 
 def decode(path: str, size: int) -> NDArray[np.uint8]:
@@ -134,14 +135,16 @@ class Chunks:
                 file.seek(begin)
                 file.write(images.data)
                 file.flush()
-                if (
-                    sys.platform == "linux"
-                ):  # has it written to the disk from now on, not at the end
-                    os.posix_fadvise(file.fileno(), begin, images.nbytes, os.POSIX_FADV_DONTNEED)
+                if sys.platform == "linux":
+                    # It then begins to write to the disk at once, and the end has less to wait for.
+                    with suppress(OSError):
+                        os.posix_fadvise(
+                            file.fileno(), begin, images.nbytes, os.POSIX_FADV_DONTNEED
+                        )
         except OSError as error:  # a DataLoader would keep its text only
             written = error
         pixels = hashlib.sha256(images.data).digest()
-        return Chunk(len(paths), bad, pixels, sums(images), written)
+        return Chunk(len(paths), bad, pixels, channel_sums(images), written)
 
 
 def _reason(error: Exception, path: str) -> str:

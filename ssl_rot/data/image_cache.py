@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +37,7 @@ CHUNK_BYTES = 2**20
 IMAGES = "images.npy"
 SUMS = "sums.npy"
 ABOUT = "about.json"
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def cache_dir() -> Path:
@@ -77,7 +80,7 @@ def cached_images(root: Path, paths: Sequence[str], version: str, image_size: in
     Raises:
         DataError: the cache cannot be written.
     """
-    # Joined: the text of a tuple of a million paths takes as long as looking at the files.
+    # Joined by what no path holds: the text of a tuple of a million paths takes far longer.
     key = fingerprint(FORMAT, image_size, "\0".join(paths), version)
     folder = cache_dir() / "images" / key
     shape = (len(paths), 3, image_size, image_size)
@@ -102,7 +105,7 @@ def _load(folder: Path, shape: tuple[int, ...]) -> CachedImages | None:
     """What an earlier process left, or ``None`` when it is missing, damaged or to be retried."""
     try:
         found = _read(folder)
-    except (OSError, ValueError, TypeError, EOFError, KeyError):
+    except Exception:  # whatever is wrong with it, it is made anew
         return None
     images, sums = found.file.tensor, found.sums
     whole = (
@@ -128,14 +131,14 @@ def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> None:
     for left in folder.parent.glob(f"{folder.name}.*.partial"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     # A name of its own, since workers of a killed process may write for some seconds more.
-    partial = folder.with_suffix(f".{os.getpid()}.partial")
+    unfinished = folder.with_suffix(f".{os.getpid()}.partial")
     try:
-        partial.mkdir()
-        _decode_all(partial, paths, shape)
+        unfinished.mkdir()
+        _decode_all(unfinished, paths, shape)
         shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        unfinished.rename(folder)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 
@@ -158,7 +161,7 @@ def _decode_all(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> N
         batch_size=None,
         num_workers=workers,
         multiprocessing_context=context,
-        worker_init_fn=partial(_leave_if_orphaned, os.getpid()),
+        worker_init_fn=partial(_die_with, os.getpid()) if context else None,
         generator=torch.Generator(),  # else it draws from the global stream, in a first start only
     )
     bad: list[Bad] = []
@@ -179,7 +182,12 @@ def _decode_all(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> N
     (folder / ABOUT).write_text(json.dumps(about))
 
 
-def _leave_if_orphaned(parent: int, _: int) -> None:
-    """Ends a worker whose parent died before torch looked for it, which would wait for ever."""
-    if os.getppid() != parent:
+def _die_with(parent: int, _: int) -> None:
+    """Has Linux end a worker whose parent is killed.
+
+    By torch alone, it would wait for ever if the parent died before the worker first looked for it,
+    or with more in the pipe to it than a pipe holds.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it had died already
         os._exit(1)

@@ -161,24 +161,23 @@ def _list_files(folder: str, prefix: str, paths: list[str], versions: array[int]
             make more work for the garbage collector than for the disk.
     """
     with os.scandir(folder) as entries:
-        inside = sorted(entries, key=attrgetter("name"))
-    for entry in inside:
-        name = entry.name
-        if name.startswith("."):
+        inside = sorted(entries, key=attrgetter("name"), reverse=True)
+    while inside:
+        entry = inside.pop()  # with what it keeps of the file's status
+        if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            _list_files(entry.path, f"{prefix}/{name}", paths, versions)
-            continue
-        size, changed = -1, 0
+        path = f"{prefix}/{entry.name}"
         try:
             status = entry.stat()
         except OSError:  # a broken link or a circle of links; decoding will say so
-            pass
+            size, changed = -1, 0
         else:
-            changed = status.st_mtime_ns
-            if stat.S_ISREG(status.st_mode):
-                size = status.st_size
-        paths.append(f"{prefix}/{name}")
+            if stat.S_ISDIR(status.st_mode):
+                _list_files(entry.path, path, paths, versions)
+                continue
+            size = status.st_size if stat.S_ISREG(status.st_mode) else -1
+            changed = status.st_mtime_ns % 2**63  # there are times beyond 2262
+        paths.append(path)
         versions.append(size)
         versions.append(changed)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ssl_rot.data.types import Images
 
 
-def sums(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+def channel_sums(images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Of every channel, the sum of its pixels and that of their squares.
 
     Args:
@@ -19,7 +19,7 @@ def sums(images: NDArray[np.uint8]) -> NDArray[np.int64]:
         int64 ``[n, C, 2]``.
     """
     pixels = images.reshape(*images.shape[:2], -1)
-    # Half as wide is twice as fast, where no sum can grow beyond it.
+    # The narrower one is the faster, where no sum can grow beyond it.
     wide = np.uint32 if pixels.shape[-1] * 255**2 < 2**32 else np.uint64
     squares = np.square(pixels, dtype=np.uint16)
     both = pixels.sum(axis=-1, dtype=wide), squares.sum(axis=-1, dtype=wide)
@@ -32,7 +32,7 @@ def mean_and_std(
     """Of pixels in [0, 1], per channel.
 
     Args:
-        sums: int64 ``[n, C, 2]``, as :func:`sums` gives them.
+        sums: int64 ``[n, C, 2]``, as :func:`channel_sums` gives them.
         pixels: how many there are in each channel of all the images together.
     """
     mean, mean_square = sums.sum(axis=0).T / pixels / np.array([[255], [255**2]])
@@ -44,5 +44,5 @@ def mean_and_std(
 def measure(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, of pixels in [0, 1], over all images."""
     count, _, height, width = images.shape
-    parts = [sums(images[rows].numpy()) for rows in torch.split(torch.arange(count), 1024)]
+    parts = [channel_sums(images[rows].numpy()) for rows in torch.split(torch.arange(count), 1024)]
     return mean_and_std(np.concatenate(parts), count * height * width)

@@ -74,6 +74,10 @@ def touch(root: Path) -> None:
     os.utime(root / "train" / "cat" / "0.png", ns=(1, 1))
 
 
+def touch_in_2286(root: Path) -> None:
+    os.utime(root / "train" / "cat" / "0.png", (1e10, 1e10))
+
+
 def remove(root: Path) -> None:
     (root / "test" / "cat" / "0.png").unlink()
 
@@ -93,7 +97,7 @@ def grow(root: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize("change", [add, touch, remove, swap, grow])
+@pytest.mark.parametrize("change", [add, touch, touch_in_2286, remove, swap, grow])
 def test_a_changed_folder_is_decoded_again(two_trees, caplog, change):
     image_folder(two_trees, 8)
     change(two_trees)
@@ -135,6 +139,15 @@ def test_a_cache_that_was_cut_short_is_rebuilt(two_trees, own_cache, caplog, fil
     assert builds(caplog, two_trees)
     assert torch.equal(contents(two_trees), expected)
     assert not builds(caplog, two_trees)
+
+
+@pytest.mark.parametrize("file", ["images.npy", "sums.npy"])
+def test_a_cache_with_a_damaged_header_is_rebuilt(two_trees, own_cache, caplog, file):
+    expected = contents(two_trees).clone()
+    [path] = own_cache.rglob(file)
+    path.write_bytes(path.read_bytes().replace(b"}", b"(", 1))
+    assert builds(caplog, two_trees)
+    assert torch.equal(contents(two_trees), expected)
 
 
 @pytest.mark.parametrize("file", ["images.npy", "sums.npy"])
@@ -204,24 +217,32 @@ def test_a_process_killed_while_building_leaves_nothing_that_is_used(many, own_c
     assert not list(own_cache.rglob("*.partial"))
 
 
-def test_the_workers_of_a_process_killed_while_they_start_end_too(many, tmp_path):
-    started = tmp_path / "started"
+@pytest.mark.parametrize("moment", ["start", "decode"])
+def test_workers_end_with_a_process_that_is_killed(many, tmp_path, moment):
+    """Also where torch alone would not see it soon: before a worker looks for it, or at work."""
+    busy = tmp_path / "busy"
     ended, open_in_all = os.pipe()
+
+    def work(*_: object) -> None:
+        busy.touch()
+        time.sleep(1)
 
     def build() -> None:
         tqdm.set_lock(threading.RLock())
-        # What a worker does before it knows its parent.
-        torch.set_num_threads = lambda _: (started.touch(), time.sleep(1))
+        if moment == "start":
+            torch.set_num_threads = work
+        else:
+            decode.decode = work
         contents(many)
 
     child = fork.Process(target=build)
     child.start()
     os.close(open_in_all)
-    while not started.exists():
+    while not busy.exists():
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL)
     child.join()
-    assert select.select([ended], [], [], 20)[0], "a worker waits for ever"
+    assert select.select([ended], [], [], 10)[0], "a worker goes on"
     os.close(ended)
 
 

@@ -208,6 +208,13 @@ def test_bad_files_are_skipped_only_on_request_and_counted(two_trees, caplog, st
         image_folder(two_trees, 8)
 
 
+@pytest.mark.parametrize("target", ["circle", "."])
+def test_a_circle_of_links_is_a_bad_file(two_trees, target):
+    (two_trees / "train" / "cat" / "circle").symlink_to(target)
+    with pytest.raises(DataError, match=r"1 of \d+ files(.|\n)*train/cat/circle.*broken link"):
+        image_folder(two_trees, 8)
+
+
 def test_a_long_list_of_bad_files_is_cut(two_trees):
     for i in range(30):
         (two_trees / "train" / "cat" / f"bad {i:02}.png").write_bytes(b"?")
