@@ -22,8 +22,8 @@ from _training import synthetic_images_per_second as synthetic
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssl_rot.compute import resolve
 from ssl_rot.data import Images
+from ssl_rot.training.compute import resolve
 
 # Dense bf16, tera-operations a second, from the makers' data sheets; --peak says it for others.
 PEAKS = {

@@ -13,14 +13,15 @@ from _common import ROOT
 from omegaconf import OmegaConf
 from torch import nn
 
-from ssl_rot.compute import Compute
 from ssl_rot.data import Augment, Batches, Images
-from ssl_rot.freeze import Nothing
+from ssl_rot.freeze import FreezeNothing
 from ssl_rot.models import Classifier, build_backbone, linear_head
-from ssl_rot.pretext import Turn
+from ssl_rot.pretext import Rotate
 from ssl_rot.schedules import EarlyStop, Schedule
 from ssl_rot.tracking import Tracker
-from ssl_rot.train import fit
+from ssl_rot.training.compute import Compute
+from ssl_rot.training.loop import fit
+from ssl_rot.training.phase import Phase
 
 ANGLES = (0, 90, 180, 270)
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -58,7 +59,7 @@ def batches(
         mean=MEAN,
         std=STD,
         augment=Augment(4, True) if train and labels is None else None,
-        turn=Turn(ANGLES) if labels is None else None,
+        rotate=Rotate(ANGLES) if labels is None else None,
         seed=0,
         stream="benchmark",
         shuffle=train,
@@ -83,18 +84,17 @@ class Pretext:
         model = classifier()
         self.synchronise()
         began = time.perf_counter()
-        fit(
-            model,
-            self.train,
-            {},
+        phase = Phase(
+            name="pretext",
+            model=model,
+            train=self.train,
+            evaluations={},
             loss_fn=nn.CrossEntropyLoss(),
             schedule=schedule(epochs, self.batch_size),
-            policy=Nothing(),
-            compute=self.compute,
+            freeze=FreezeNothing(),
             seed=0,
-            phase="pretext",
-            log=self._log,
         )
+        fit(phase, self.compute, log=self._log)
         self.synchronise()
         return time.perf_counter() - began
 

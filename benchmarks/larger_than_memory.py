@@ -32,9 +32,9 @@ from _common import conclude, in_turns
 from _training import batches, classifier, random_images
 from torch import nn
 
-from ssl_rot.compute import Compute, resolve
 from ssl_rot.data import Batches, Images
 from ssl_rot.data.mapped import MappedFile
+from ssl_rot.training.compute import Compute, resolve
 
 SHARE = 4
 CLASSES = 10

@@ -19,11 +19,12 @@ from _common import conclude, in_turns
 from _training import batches, classifier, random_images, schedule
 from torch import nn
 
-from ssl_rot import train as training
-from ssl_rot.compute import Compute, resolve
 from ssl_rot.data import Images
-from ssl_rot.features import precompute
-from ssl_rot.freeze import Backbone
+from ssl_rot.freeze import FreezeBackbone
+from ssl_rot.training import loop
+from ssl_rot.training.compute import Compute, resolve
+from ssl_rot.training.features import precompute
+from ssl_rot.training.phase import Phase
 
 
 def seconds(images: torch.Tensor, epochs: int, compute: Compute, *, keep: bool) -> float:
@@ -33,20 +34,19 @@ def seconds(images: torch.Tensor, epochs: int, compute: Compute, *, keep: bool) 
         for train, rows in ((True, slice(0, None, 2)), (False, slice(1, None, 2)))
     )
     model = classifier(outputs=10)
-    with patch.object(training, "precompute", precompute if keep else lambda *_: None):
+    with patch.object(loop, "precompute", precompute if keep else lambda *_: None):
         began = time.perf_counter()
-        training.fit(
-            model,
-            train_set,
-            {"test": test_set},
+        phase = Phase(
+            name="downstream",
+            model=model,
+            train=train_set,
+            evaluations={"test": test_set},
             loss_fn=nn.CrossEntropyLoss(),
             schedule=schedule(epochs, 250),
-            policy=Backbone(),
-            compute=compute,
+            freeze=FreezeBackbone(),
             seed=0,
-            phase="downstream",
-            log=lambda epoch, record: None,
         )
+        loop.fit(phase, compute, log=lambda epoch, record: None)
         return time.perf_counter() - began
 
 

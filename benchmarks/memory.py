@@ -22,8 +22,8 @@ import torch
 from _common import conclude, in_turns
 from _training import ANGLES, MEAN, STD, batches, random_images
 
-from ssl_rot.compute import Compute
 from ssl_rot.data import Images
+from ssl_rot.training.compute import Compute
 
 Kept = tuple[object, ...]
 

@@ -42,14 +42,15 @@ def bare() -> None:
     from omegaconf import DictConfig, OmegaConf
     from safetensors.torch import save_file
 
-    from ssl_rot import figures
-    from ssl_rot.compute import Compute
-    from ssl_rot.confdir import conf_dir
-    from ssl_rot.config import flatten
+    from ssl_rot.config.params import flatten
+    from ssl_rot.config.paths import conf_dir
     from ssl_rot.data import Batches, digits
-    from ssl_rot.evaluate import predict
+    from ssl_rot.experiment import figures
     from ssl_rot.models import Classifier, build_backbone, build_head
-    from ssl_rot.train import fit
+    from ssl_rot.training.compute import Compute
+    from ssl_rot.training.evaluation import predict
+    from ssl_rot.training.loop import fit
+    from ssl_rot.training.phase import Phase
 
     source = cache(digits)
 
@@ -72,7 +73,7 @@ def bare() -> None:
             head = build_head(cfg.head, in_channels=channels, num_classes=10, seed=seed)
             model = Classifier(backbone, head)
             compute = Compute(torch.device("cpu"), cfg.precision)
-            common = {"device": compute.device, "mean": data.mean, "std": data.std, "turn": None}
+            common = {"device": compute.device, "mean": data.mean, "std": data.std, "rotate": None}
             common |= {"seed": seed, "stream": "downstream"}
             train, test = (
                 Batches(
@@ -85,17 +86,20 @@ def bare() -> None:
                 )
                 for split, size, shuffle in ((data.train, 64, True), (data.test, 256, False))
             )
-            rows = fit(
-                model,
-                train,
-                {"test": test},
+            phase = Phase(
+                name="downstream",
+                model=model,
+                train=train,
+                evaluations={"test": test},
                 loss_fn=instantiate(cfg.loss),
                 schedule=instantiate(cfg.schedule),
-                policy=instantiate(cfg.freeze),
-                compute=compute,
+                freeze=instantiate(cfg.freeze),
                 seed=seed,
-                phase="downstream",
-                log=lambda epoch, record: mlflow.log_metrics(record, step=epoch),
+            )
+            rows = fit(
+                phase,
+                compute,
+                log=lambda epoch, metrics: mlflow.log_metrics(metrics, step=epoch),
             )
             state = {name: value.contiguous() for name, value in model.state_dict().items()}
             save_file(state, folder / "weights.safetensors")

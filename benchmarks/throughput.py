@@ -23,8 +23,8 @@ from _training import synthetic_images_per_second as synthetic
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ssl_rot.compute import resolve
 from ssl_rot.data import Images
+from ssl_rot.training.compute import resolve
 
 
 def article(images: torch.Tensor, batch: int) -> float:

@@ -13,7 +13,7 @@ from collections import Counter
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from ssl_rot.confdir import CHECKOUT_CONF
+from ssl_rot.config.paths import CHECKOUT_CONF
 from ssl_rot.data import Images
 
 

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ssl_rot.models import Classifier, build_backbone, linear_head
-from ssl_rot.pretext import Turn
+from ssl_rot.pretext import Rotate
 
 
 def encoded(images: Tensor, quality: int) -> Tensor:
@@ -39,7 +39,7 @@ def encoded(images: Tensor, quality: int) -> Tensor:
     return result
 
 
-def turned(images: Tensor, turn: Turn) -> tuple[Tensor, Tensor]:
+def turned(images: Tensor, turn: Rotate) -> tuple[Tensor, Tensor]:
     """All turns of uint8 images, as the network was trained on them, and the targets."""
     views, targets = turn(images.float())
     return views.round().to(torch.uint8), targets
@@ -53,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = OmegaConf.load(arguments.folder / "config.yaml")
     data = instantiate(config.dataset, seed=config.seed)
-    turn = Turn(config.pretext.angles)
+    turn = Rotate(config.pretext.angles)
     images = data.test.images[torch.arange(min(arguments.images, len(data.test)))]
     backbone = build_backbone(config.model, in_channels=images.shape[1], seed=config.seed)
     model = Classifier(backbone, linear_head(backbone.out_channels, len(turn.angles)))

@@ -19,10 +19,10 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ssl_rot.confdir import CHECKOUT_CONF
+from ssl_rot.config.paths import CHECKOUT_CONF
 from ssl_rot.errors import TrackingError
-from ssl_rot.report.published import against_published
-from ssl_rot.report.query import load_runs
+from ssl_rot.report.comparison.published import against_published
+from ssl_rot.report.load.query import load_runs
 
 MORE_TO_DO = 75  # EX_TEMPFAIL of sysexits.h
 AT_ONCE = 45  # seconds that an epoch may take to end

@@ -17,6 +17,12 @@ def as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def describe_error(error: BaseException) -> str:
+    """An error in one line, for a tag or a table."""
+    text = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {text}"[:500]
+
+
 class UserError(Exception):
     """A mistake the user can mend; ends the program with :data:`EXIT_STATUS` and one message."""
 

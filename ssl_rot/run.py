@@ -17,62 +17,66 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ssl_rot.confdir import conf_dir
+from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
-from ssl_rot.interrupt import Interrupts
-from ssl_rot.sweep import close_stopped, note_failure, stop_workers
-from ssl_rot.workers import at_work
+from ssl_rot.sweep.callback import close_stopped, note_failure, stop_workers
+from ssl_rot.sweep.workers import at_work
+from ssl_rot.training.signals import Interrupts
 
 if TYPE_CHECKING:
-    from ssl_rot.job import Job
+    from ssl_rot.experiment.context import RunContext
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
-    """One run, stage by stage.
+    """One run: pretext → transfer → downstream.
 
     Args:
         cfg: the composed config.
         choices: the chosen option of each group.
-        folder: where what the run writes to the disk goes.
+        folder: where the run writes.
 
     Returns:
         The last epoch's accuracy: on the validation split if there is one, else on the test set.
 
     Raises:
-        UserError: something the user can mend.
+        UserError: something the user can fix.
     """
-    return _work(_prepare(cfg, choices, folder))
+    return _execute(_prepare(cfg, choices, folder))
 
 
-def _prepare(cfg: DictConfig, choices: dict[str, str], folder: Path) -> Job:
+def _prepare(cfg: DictConfig, choices: dict[str, str], folder: Path) -> RunContext:
     # Torch and MLflow take seconds to import, and --help needs neither.
-    from ssl_rot.config import validate
-    from ssl_rot.job import open_tracker, set_up
+    from ssl_rot.config.validation import validate
+    from ssl_rot.experiment.context import open_run_context, open_tracker
 
     config = validate(cfg)
     tracker = open_tracker(config)
     parent = config["tracking"]["parent_run_id"]
-    if parent is not None and tracker.status(parent) != "RUNNING":
+    if parent is not None and tracker.runs.get(parent).status != "RUNNING":
         raise SweepFailed("The sweep that this job belongs to has been stopped")
-    return set_up(config, choices, folder, tracker)
+    return open_run_context(config, choices, folder, tracker)
 
 
-def _work(job: Job) -> float:
-    from ssl_rot import resume, stages
+def _execute(context: RunContext) -> float:
+    from ssl_rot.experiment import pipeline
+    from ssl_rot.experiment.resume import check_resumable
+    from ssl_rot.experiment.summary import print_summary
 
-    may_be_done = job.sweep is not None or job.resume
-    if job.resume and job.sweep is None:
-        resume.check(job)
-    with job.tracker.lock(f"config-{job.keys.config}") if may_be_done else nullcontext():
-        last = stages.finished(job) if may_be_done else None
+    tracker, in_sweep = context.tracker, context.sweep_run_id is not None
+    may_be_finished = in_sweep or context.resume
+    if context.resume and not in_sweep:
+        check_resumable(context)
+    lock = tracker.store.lock(f"config-{context.keys.config}")
+    with lock if may_be_finished else nullcontext():
+        last = pipeline.find_finished(context) if may_be_finished else None
         if last is None:
-            pretrained = stages.pretext(job)
-            downstream = stages.downstream(job, pretrained)
-            stages.summarise(job, pretrained, downstream)
+            pretrained = pipeline.run_pretext(context)
+            downstream = pipeline.run_downstream(context, pretrained)
+            print_summary(context, pretrained, downstream)
             last = downstream.history[-1]
-    job.tracker.settle()
+    tracker.flush()
     return last.get("val_acc", last["test_acc"])
 
 
@@ -82,11 +86,11 @@ def _task(cfg: DictConfig) -> float | None:
     choices = {str(group): str(option) for group, option in hydra_cfg.runtime.choices.items()}
     sweeping = hydra_cfg.mode == RunMode.MULTIRUN
     worker = at_work(Path(hydra_cfg.sweep.dir).absolute()) if sweeping else nullcontext()
-    job = None
+    context = None
     try:
         with Interrupts().installed(), worker:
-            job = _prepare(cfg, choices, Path(hydra_cfg.runtime.output_dir).absolute())
-            return _work(job)
+            context = _prepare(cfg, choices, Path(hydra_cfg.runtime.output_dir).absolute())
+            return _execute(context)
     except KeyboardInterrupt:
         launcher = hydra_cfg.launcher._target_
         if not sweeping or launcher.endswith(".BasicLauncher"):
@@ -99,24 +103,29 @@ def _task(cfg: DictConfig) -> float | None:
         logging.shutdown()
         os._exit(128 + signal.SIGINT)
     except Exception as raised:
-        error = _told(raised)
+        error = _as_user_error(raised)
         if sweeping:
-            # Told now and in the job's own log; Hydra would tell of the first one only, at the end.
-            log.error("Job %s failed: %s", hydra_cfg.job.num, error, exc_info=not _ours(error))
-            note_failure(cfg, hydra_cfg, job, error)
+            # Reported now and in the job's own log; Hydra reports only the first one, at the end.
+            log.error(
+                "Job %s failed: %s",
+                hydra_cfg.job.num,
+                error,
+                exc_info=not isinstance(error, UserError),
+            )
+            note_failure(cfg, hydra_cfg, context, error)
             if hydra_cfg.sweeper._target_.endswith(".BasicSweeper"):
                 return None  # the sweep's table has it from MLflow
             # A sweeper that chooses has to know; not every exception survives the way between
             # processes.
             raise SweepFailed(f"Job {hydra_cfg.job.num} failed: {error}") from None
-        if not _ours(error):
+        if not isinstance(error, UserError):
             raise
         log.error("%s", error)
         sys.exit(EXIT_STATUS)
 
 
-def _told(error: Exception) -> Exception:
-    """The error, or what a user can do about it where Python's or torch's says no such thing."""
+def _as_user_error(error: Exception) -> Exception:
+    """The error, or one that says what to do if Python's or torch's own does not."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(error.filename or Path.cwd(), error)
     if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
@@ -125,10 +134,6 @@ def _told(error: Exception) -> Exception:
             "schedule.batch_size (pretext.schedule.batch_size), that leaves no rest of one."
         )
     return error
-
-
-def _ours(error: Exception) -> bool:
-    return isinstance(error, UserError)
 
 
 def main() -> None:
@@ -144,26 +149,26 @@ def main() -> None:
         )
         sys.exit(EXIT_STATUS)
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and maybe others
-        _with_others()
+        _run_distributed()
     else:
-        _lead()
+        _run_first()
 
 
-def _with_others() -> None:
-    from ssl_rot.distributed import dismiss, group
+def _run_distributed() -> None:
+    from ssl_rot.training.distributed import dismiss, group
 
     if group().rank > 0:
-        from ssl_rot.followers import follow
+        from ssl_rot.experiment.follower import follow
 
         follow(group())
         return
     try:
-        _lead()
+        _run_first()
     finally:
         dismiss()
 
 
-def _lead() -> None:
+def _run_first() -> None:
     try:
         # What a launcher does with its workers when it is interrupted would cost them their epoch.
         with Interrupts(before=stop_workers).installed():

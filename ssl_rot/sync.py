@@ -24,12 +24,12 @@ def sync(folders: Iterable[Path]) -> None:
     Raises:
         UserError: there is no run, one's files are damaged, or MLflow does not answer.
     """
-    from ssl_rot.tracking import RECORD, Record, Tag, Tracker
-    from ssl_rot.tracking.alive import is_alive
+    from ssl_rot.tracking import RECORD, RunRecord, Tag, Tracker
+    from ssl_rot.tracking.heartbeat import is_alive
 
     records = []
     for folder in folders:
-        found = [Record.load(path.parent) for path in sorted(folder.rglob(RECORD))]
+        found = [RunRecord.load(path.parent) for path in sorted(folder.rglob(RECORD))]
         if not found:
             raise TrackingError(f"{folder} holds no run: no {RECORD} in it or in a folder below it")
         records += found
@@ -45,7 +45,7 @@ def sync(folders: Iterable[Path]) -> None:
         store = (record.experiment, record.uri)
         if store not in trackers:
             trackers[store] = Tracker(*store)
-        trackers[store].take(record).close()
+        trackers[store].adopt(record).close()
         print(f"{record.folder}: sent, run {record.run_id} is {record.status}")
     for tracker in trackers.values():
         tracker.close_dead()

@@ -3,8 +3,8 @@
 from ssl_rot.data.augment import Augment
 from ssl_rot.data.batches import Batches
 from ssl_rot.data.dataset import Dataset, prepare
-from ssl_rot.data.image_folder import image_folder
-from ssl_rot.data.sources import digits
+from ssl_rot.data.digits import digits
+from ssl_rot.data.folder.image_folder import image_folder
 from ssl_rot.data.statistics import measure
 from ssl_rot.data.torchvision_sets import cifar10, cifar100, stl10, svhn
 from ssl_rot.data.types import Images, Source, Split

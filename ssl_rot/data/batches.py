@@ -55,20 +55,20 @@ class Batches:
         mean: Sequence[float],
         std: Sequence[float],
         augment: Augment | None,
-        turn: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
+        rotate: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
         seed: int,
         stream: str,
         shuffle: bool,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        if labels is None and turn is None:
-            raise ValueError("without labels, turn must give the targets")
+        if labels is None and rotate is None:
+            raise ValueError("without labels, rotate must give the targets")
         self.device = torch.device(device)
         if isinstance(images, Tensor):
             images = Images(images)
         self.images = images[:].to(self.device) if _fits(images, self.device) else images
         self.labels = None if labels is None else labels.to(self.device)
-        self.augment, self.turn = augment, turn
+        self.augment, self.rotate = augment, rotate
         self.seed, self.stream, self.shuffle = seed, stream, shuffle
         # (x / 255 - mean) / std as one multiplication and one addition.
         per_channel = torch.tensor([mean, std], dtype=torch.float64)[:, None, :, None, None]
@@ -135,8 +135,8 @@ class Batches:
                 first = sum(len(range(part, size, self.parts)) for part in range(self.part))
                 pixels = self.augment(pixels, draws, size, first)
             inputs = pixels.float().mul_(self.scale).add_(self.shift)
-            if self.turn is not None:
-                yield self.turn(inputs)
+            if self.rotate is not None:
+                yield self.rotate(inputs)
             else:
                 assert self.labels is not None
                 yield inputs, self.labels[rows.to(self.device)]

@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 from numpy.typing import ArrayLike
 
-from ssl_rot.data.sources import resize
+from ssl_rot.data.digits import resize
 from ssl_rot.data.types import Images, Source, Split, fingerprint
 from ssl_rot.errors import DataError
 

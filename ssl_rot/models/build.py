@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from torch import nn
 
-from ssl_rot.errors import ConfigError, UserError
+from ssl_rot.building import build
+from ssl_rot.errors import ConfigError
 from ssl_rot.models.backbone import Backbone
 from ssl_rot.models.weights import load_backbone_weights
 from ssl_rot.seeding import seeded
@@ -40,7 +39,7 @@ def build_backbone(
             ["model.init=xavier with model.pretrained=true: it would overwrite those weights"]
         )
     with seeded(seed, "backbone"):
-        backbone = _instantiate(cfg, ("init", "weights", "cut"), in_channels=in_channels)
+        backbone = _build(cfg, ("init", "weights", "cut"), in_channels=in_channels)
         if not isinstance(backbone, Backbone):
             raise ConfigError(
                 [
@@ -70,21 +69,13 @@ def build_head(
         ConfigError: a value is out of range.
     """
     with seeded(seed, "head"):
-        head: nn.Module = _instantiate(
-            cfg, ("init",), in_channels=in_channels, num_classes=num_classes
-        )
+        head: nn.Module = _build(cfg, ("init",), in_channels=in_channels, num_classes=num_classes)
         _initialise(head, cfg.get("init", "default"), "head.init")
     return head
 
 
-def _instantiate(cfg: Mapping[str, Any], ours: tuple[str, ...], **arguments: int) -> Any:
-    try:
-        return instantiate({k: v for k, v in cfg.items() if k not in ours}, **arguments)
-    except InstantiationException as error:
-        # Hydra wraps what a target raises; the user's message is inside.
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
+def _build(cfg: Mapping[str, Any], ours: tuple[str, ...], **arguments: int) -> Any:
+    return build({k: v for k, v in cfg.items() if k not in ours}, **arguments)
 
 
 def _initialise(module: nn.Module, init: str, key: str) -> None:

@@ -15,17 +15,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ssl_rot.report.pair import pair_runs
-    from ssl_rot.report.query import load_histories, load_runs
-    from ssl_rot.report.statistics import compare
+    from ssl_rot.report.comparison.pair import pair_runs
+    from ssl_rot.report.comparison.statistics import compare
+    from ssl_rot.report.load.query import load_histories, load_runs
 
 __all__ = ["compare", "load_histories", "load_runs", "pair_runs"]
 
 _HOMES = {
-    "compare": "statistics",
-    "load_histories": "query",
-    "load_runs": "query",
-    "pair_runs": "pair",
+    "compare": "comparison.statistics",
+    "load_histories": "load.query",
+    "load_runs": "load.query",
+    "pair_runs": "comparison.pair",
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_rot.confdir import conf_dir
+from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, ConfigError, UserError
 
 
@@ -28,14 +28,14 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
         UserError: something the user can mend.
     """
     # MLflow, pandas and scipy take seconds to import, and --help needs none of them.
-    from ssl_rot.report.pair import check_metric, pair_runs
-    from ssl_rot.report.publish import publish, sweep_of
-    from ssl_rot.report.published import against_published, published_table
-    from ssl_rot.report.query import COSTS, CURVES, load_histories, load_runs
-    from ssl_rot.report.render import render
-    from ssl_rot.report.statistics import compare
-    from ssl_rot.report.store import without_password
-    from ssl_rot.report.tables import counted, headline, left_out_table, verdict_table
+    from ssl_rot.report.comparison.pair import check_metric, pair_runs
+    from ssl_rot.report.comparison.published import against_published, published_table
+    from ssl_rot.report.comparison.statistics import compare
+    from ssl_rot.report.load.publish import publish, sweep_of
+    from ssl_rot.report.load.query import COSTS, CURVES, load_histories, load_runs
+    from ssl_rot.report.load.store import without_password
+    from ssl_rot.report.page.render import render
+    from ssl_rot.report.page.tables import counted, headline, left_out_table, verdict_table
 
     by = _keys(cfg.by)
     runs = load_runs(cfg.experiment_name, where=cfg.where, since=cfg.since, uri=cfg.tracking.uri)

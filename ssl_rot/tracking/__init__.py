@@ -1,10 +1,25 @@
-"""What a run leaves, on the disk first and in MLflow as soon as it answers. No other module writes
-to MLflow.
+"""What a run leaves: on the disk first, and in MLflow as soon as it answers.
+
+Nothing else writes to MLflow, and MLflow's own types stay in here.
 """
 
+from ssl_rot.tracking.history import History
 from ssl_rot.tracking.names import HISTORY, RECORD, WEIGHTS, Tag
-from ssl_rot.tracking.record import Record
-from ssl_rot.tracking.run_log import RunLog, line
+from ssl_rot.tracking.run_log import RunLog
+from ssl_rot.tracking.run_record import RunRecord
+from ssl_rot.tracking.runs import StoredRun
 from ssl_rot.tracking.tracker import Tracker
+from ssl_rot.tracking.versions import version_tags
 
-__all__ = ["HISTORY", "RECORD", "WEIGHTS", "Record", "RunLog", "Tag", "Tracker", "line"]
+__all__ = [
+    "HISTORY",
+    "RECORD",
+    "WEIGHTS",
+    "History",
+    "RunLog",
+    "RunRecord",
+    "StoredRun",
+    "Tag",
+    "Tracker",
+    "version_tags",
+]

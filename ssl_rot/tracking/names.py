@@ -13,6 +13,7 @@ class Tag:
     CONTENT_KEY = "ssl_rot.content_key"
     PRETEXT_KEY = "ssl_rot.pretext_key"
     PRETEXT_RUN_ID = "ssl_rot.pretext_run_id"
+    PARENT_RUN_ID = "mlflow.parentRunId"  # MLflow's own: the sweep that a run belongs to
     FOLDER = "ssl_rot.folder"  # where the run writes on its host, checkpoints among it
     HOST = "ssl_rot.host"
     COMMAND = "ssl_rot.command"  # of a sweep

@@ -7,26 +7,26 @@ import os
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from ssl_rot import files
-from ssl_rot.errors import TrackingError
-from ssl_rot.history import History
+from ssl_rot.errors import TrackingError, describe_error
+from ssl_rot.tracking.errors import store_errors
+from ssl_rot.tracking.history import History
 from ssl_rot.tracking.names import Tag
-from ssl_rot.tracking.record import Record
+from ssl_rot.tracking.run_record import RunRecord
+from ssl_rot.tracking.store import Store
 
 log = logging.getLogger(__name__)
 
 _PARAM_LIMIT = 6000  # characters; MLflow cuts what is longer, and says nothing
 _BATCH_LIMIT = 100  # params a call
-GONE = "its process is gone"
+PROCESS_GONE = "its process is gone"
 _POINTS_LIMIT = 1000  # points of metrics a call
-_SHARE = 10  # after a call MLflow is left alone for this many times what the call took
+_PAUSE_FACTOR = 10  # after a call MLflow is left alone for this many times what the call took
 
 
 class RunLog:
@@ -36,17 +36,14 @@ class RunLog:
     an epoch keeps the time at which it ended, by which the store knows a point that it has.
 
     Args:
-        client: of the tracking store.
-        experiment_id: of the run.
+        store: the tracking store.
         record: of the run.
         history: its epochs.
     """
 
-    def __init__(
-        self, client: MlflowClient, experiment_id: str, record: Record, history: History
-    ) -> None:
-        self.client, self.experiment_id = client, experiment_id
+    def __init__(self, store: Store, record: RunRecord, history: History) -> None:
         self.record, self.history = record, history
+        self._store, self._client = store, store.client
         self._epochs: set[int] | None = None  # that MLflow has; None: not asked yet
         self._params: set[str] = set()
         self._artifacts: set[str] = set()
@@ -86,7 +83,7 @@ class RunLog:
             record.discard()
             return
         record.status, record.end_time = status, _now()
-        record.error = None if error is None else line(error)
+        record.error = None if error is None else describe_error(error)
         try:
             record.save()
         except Exception as failure:  # what ended the run is the error to tell
@@ -96,7 +93,7 @@ class RunLog:
         try:
             self.send()
         except TrackingError as failure:
-            log.warning("%s", failure if error is None else not_recorded([self], failure))
+            log.warning("%s", failure if error is None else pending_error([self], failure))
 
     def close(self) -> None:
         """Ends a run whose process is gone, and sends what it left on the disk.
@@ -106,7 +103,7 @@ class RunLog:
         """
         record = self.record
         if record.status is None:
-            record.status, record.error = "KILLED", GONE
+            record.status, record.error = "KILLED", PROCESS_GONE
             record.end_time = max(self.history.times.values(), default=_now())
         record.save()
         self.send()
@@ -120,14 +117,14 @@ class RunLog:
         began = time.monotonic()
         if began < self._quiet_until:
             return
-        rest = 0.0
+        pause = 0.0
         try:
             self.send()
         except TrackingError as error:
             log.warning("%s. Training goes on; the numbers are in %s", error, self.history.path)
-            rest = 1.0
+            pause = 1.0
         now = time.monotonic()
-        self._quiet_until = now + max(rest, _SHARE * (now - began))
+        self._quiet_until = now + max(pause, _PAUSE_FACTOR * (now - began))
 
     def send(self) -> None:
         """Sends everything that MLflow does not have: the run itself, params, epochs, files, end.
@@ -136,59 +133,59 @@ class RunLog:
             TrackingError: the store does not answer; what was not sent can be sent later.
         """
         record = self.record
-        with answering(f"The run of {record.folder} is not whole in MLflow"):
-            run_id = record.run_id if record.run_id is not None else self._make()
+        with store_errors(f"The run of {record.folder} is not whole in MLflow"):
+            run_id = record.run_id if record.run_id is not None else self._create()
             if self._epochs is None:
-                self._ask(run_id)
+                self._read_sent(run_id)
             assert self._epochs is not None
             left = [Param(k, v[:_PARAM_LIMIT]) for k, v in record.params.items()
                     if k not in self._params]  # fmt: skip
             for first in range(0, len(left), _BATCH_LIMIT):
-                self.client.log_batch(run_id, params=left[first : first + _BATCH_LIMIT])
+                self._client.log_batch(run_id, params=left[first : first + _BATCH_LIMIT])
             self._params |= record.params.keys()
             # Whole epochs a call, and waiting for each: the asynchronous way loses points.
-            for epochs in self._calls(sorted(self.history.rows.keys() - self._epochs)):
+            for epochs in self._batches(sorted(self.history.rows.keys() - self._epochs)):
                 values = [
                     Metric(record.prefix + name, value, self.history.times[epoch], epoch)
                     for epoch in epochs
                     for name, value in self.history.rows[epoch].items()
                 ]
-                self.client.log_batch(run_id, metrics=values)
+                self._client.log_batch(run_id, metrics=values)
                 self._epochs.update(epochs)
             for name in sorted(record.artifacts.keys() - self._artifacts):
                 path = record.folder / name
                 if path.exists():
-                    self.client.log_artifact(run_id, str(path), record.artifacts[name])
+                    self._client.log_artifact(run_id, str(path), record.artifacts[name])
                 else:
                     log.warning("%s is gone, and MLflow does not get it", path)
                 self._artifacts.add(name)
             if record.status is None:
                 return
             if record.error is not None:
-                self.client.set_tag(run_id, Tag.ERROR, record.error)
-            self.client.set_terminated(run_id, record.status, record.end_time)
+                self._client.set_tag(run_id, Tag.ERROR, record.error)
+            self._client.set_terminated(run_id, record.status, record.end_time)
         record.sent = True
         record.save()
 
-    def _calls(self, epochs: list[int]) -> Iterator[list[int]]:
+    def _batches(self, epochs: list[int]) -> Iterator[list[int]]:
         """Cuts epochs into as many as MLflow takes at once."""
         if epochs:
             length = max(1, _POINTS_LIMIT // len(self.history.rows[epochs[0]]))
             yield from (epochs[n : n + length] for n in range(0, len(epochs), length))
 
-    def _make(self) -> str:
+    def _create(self) -> str:
         """The MLflow run: a new one, or that of a call whose answer did not arrive."""
         record = self.record
         same = [f"tags.`{tag}` = '{record.tags[tag]}'" for tag in (Tag.FOLDER, Tag.HOST)]
-        found = self.client.search_runs(
-            [self.experiment_id],
+        found = self._client.search_runs(
+            [self._store.experiment_id],
             " and ".join([*same, f"attributes.start_time = {record.start_time}"]),
         )
         if found:
             run_id = str(found[0].info.run_id)
         else:
-            run = self.client.create_run(
-                self.experiment_id, record.start_time, record.tags, record.name
+            run = self._client.create_run(
+                self._store.experiment_id, record.start_time, record.tags, record.name
             )
             run_id = str(run.info.run_id)
             self._epochs = set()
@@ -196,28 +193,13 @@ class RunLog:
         record.save()
         return run_id
 
-    def _ask(self, run_id: str) -> None:
-        self._params = set(self.client.get_run(run_id).data.params)
-        points = self.client.get_metric_history(run_id, f"{self.record.prefix}train_loss")
+    def _read_sent(self, run_id: str) -> None:
+        self._params = set(self._client.get_run(run_id).data.params)
+        points = self._client.get_metric_history(run_id, f"{self.record.prefix}train_loss")
         self._epochs = {point.step for point in points}
 
 
-@contextmanager
-def answering(what: str) -> Iterator[None]:
-    """Makes one kind of error of all that a store may raise.
-
-    Args:
-        what: what did not work, in words.
-    """
-    try:
-        yield
-    except TrackingError:
-        raise
-    except Exception as error:  # each kind of store has errors of its own
-        raise TrackingError(f"{what}: {line(error)}") from error
-
-
-def not_recorded(runs: Iterable[RunLog], error: TrackingError) -> TrackingError:
+def pending_error(runs: Iterable[RunLog], error: TrackingError) -> TrackingError:
     """Says where what MLflow did not take is, and how it is sent."""
     folders = sorted({os.path.relpath(run.record.folder) for run in runs})
     command = shlex.join(["python", "-m", "ssl_rot.sync", *folders])
@@ -225,12 +207,6 @@ def not_recorded(runs: Iterable[RunLog], error: TrackingError) -> TrackingError:
         f"{error}\nNothing is lost: all of it is in {', '.join(folders)}. When MLflow answers "
         f"again: {command}"
     )
-
-
-def line(error: BaseException) -> str:
-    """An error in one line, for a tag or a table."""
-    text = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {text}"[:500]
 
 
 def _now() -> int:

@@ -1,66 +1,53 @@
-"""What runs a tracking store has: found, read and tagged."""
+"""The runs of a tracking store: found, read and tagged."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow.entities import Run
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from ssl_rot.tracking.errors import store_errors
 from ssl_rot.tracking.names import Tag
-from ssl_rot.tracking.run_log import answering
 from ssl_rot.tracking.store import Store
 
 
-class Runs(Store):
-    """The runs that there are. Arguments and errors as of :class:`Store`."""
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as the tracking store has it.
 
-    def children(self, parent: str) -> list[Run]:
-        """All runs under ``parent``."""
-        condition = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
-        runs: list[Run] = []
-        token = None
-        while True:
-            with answering(f"{self.uri} does not tell which runs there are"):
-                page = self.client.search_runs([self.experiment_id], condition, page_token=token)
-            runs += page
-            token = page.token
-            if not token:
-                return runs
+    Args:
+        status: as MLflow names it.
+        start_time: milliseconds since 1970.
+        metrics: the last value of each.
+    """
 
-    def status(self, run_id: str) -> str:
-        """A run's status, as MLflow names it.
+    run_id: str
+    status: str
+    start_time: int
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
 
-        Raises:
-            TrackingError: the store does not answer, or has no such run.
-        """
-        return str(self.get(run_id).info.status)
 
-    def get(self, run_id: str) -> Run:
+class StoredRuns:
+    """The runs of a store's experiment.
+
+    Every method raises :class:`ssl_rot.errors.TrackingError` if the store does not answer.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self, run_id: str) -> StoredRun:
         """A run by its id.
 
         Raises:
             TrackingError: the store does not answer, or has no such run.
         """
-        with answering(f"Run {run_id} is not in {self.uri}"):
-            return self.client.get_run(run_id)
-
-    def tag(self, run_id: str, key: str, value: str) -> None:
-        """Sets a tag of any run."""
-        with answering(f"{self.uri} did not take a tag of run {run_id}"):
-            self.client.set_tag(run_id, key, value)
-
-    def untag(self, run: Run, prefix: str) -> None:
-        """Takes the tags away from ``run`` that begin with ``prefix``."""
-        with answering(f"{self.uri} did not take a tag of run {run.info.run_id} away"):
-            for key in run.data.tags:
-                if key.startswith(prefix):
-                    self.client.delete_tag(run.info.run_id, key)
-
-    def tags(self, run_id: str, prefix: str) -> dict[str, str]:
-        """The tags of a run that begin with ``prefix``, without it."""
-        tags = self.get(run_id).data.tags
-        return {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
+        with store_errors(f"Run {run_id} is not in {self._store.uri}"):
+            return _stored(self._store.client.get_run(run_id))
 
     def find(
         self,
@@ -70,7 +57,7 @@ class Runs(Store):
         parent: str | None = None,
         *,
         everywhere: bool = False,
-    ) -> Run | None:
+    ) -> StoredRun | None:
         """The latest FINISHED run of a phase whose ``tag`` is ``key``.
 
         Args:
@@ -80,33 +67,94 @@ class Runs(Store):
             parent: only among the children of this run.
             everywhere: in all experiments of the store, not only in this one.
         """
-        condition = "attributes.status = 'FINISHED'"
+        conditions = ["attributes.status = 'FINISHED'", *_keyed(phase, tag, key)]
         if parent is not None:
-            condition += f" and tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
-        found = self._search(phase, tag, key, condition, limit=1, everywhere=everywhere)
+            conditions.append(f"tags.`{Tag.PARENT_RUN_ID}` = '{parent}'")
+        found = self._search(conditions, limit=1, everywhere=everywhere)
         return found[0] if found else None
 
-    def _search(
-        self, phase: str, tag: str, key: str, condition: str, limit: int, everywhere: bool = False
-    ) -> list[Run]:
-        with answering(f"{self.uri} does not tell which runs there are"):
-            experiments = [self.experiment_id]
-            if everywhere:
-                experiments = [e.experiment_id for e in self.client.search_experiments()]
-            found: list[Run] = self.client.search_runs(
-                experiments,
-                f"{condition} and tags.`{Tag.PHASE}` = '{phase}' and tags.`{tag}` = '{key}'",
-                max_results=limit,
-                order_by=["attributes.start_time DESC"],
-            )
-        return found
+    def unfinished(self, phase: str, tag: str, key: str) -> list[StoredRun]:
+        """The latest runs of a phase whose ``tag`` is ``key`` that have not FINISHED."""
+        return self._search(["attributes.status != 'FINISHED'", *_keyed(phase, tag, key)], limit=20)
+
+    def interrupted(self, host: str) -> list[StoredRun]:
+        """The latest runs of a host that ended without finishing, of both phases."""
+        ended = [f"attributes.status != '{status}'" for status in ("FINISHED", "RUNNING")]
+        found = self._search([*ended, f"tags.`{Tag.HOST}` = '{host}'"], limit=100)
+        return [run for run in found if run.tags.get(Tag.PHASE) in ("pretext", "downstream")]
+
+    def running(self) -> list[StoredRun]:
+        """All runs that are RUNNING."""
+        return self._all("attributes.status = 'RUNNING'")
+
+    def children(self, parent: str) -> list[StoredRun]:
+        """All runs under ``parent``, the earliest first."""
+        found = self._all(f"tags.`{Tag.PARENT_RUN_ID}` = '{parent}'")
+        return sorted(found, key=lambda run: run.start_time)
+
+    def tag(self, run_id: str, key: str, value: str) -> None:
+        """Sets a tag of a run."""
+        with store_errors(f"{self._store.uri} did not take a tag of run {run_id}"):
+            self._store.client.set_tag(run_id, key, value)
+
+    def tags(self, run_id: str, prefix: str) -> dict[str, str]:
+        """The tags of a run that begin with ``prefix``, without it."""
+        tags = self.get(run_id).tags
+        return {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
+
+    def remove_tags(self, run: StoredRun, prefix: str) -> None:
+        """Removes the tags of ``run`` that begin with ``prefix``."""
+        with store_errors(f"{self._store.uri} did not remove a tag of run {run.run_id}"):
+            for key in run.tags:
+                if key.startswith(prefix):
+                    self._store.client.delete_tag(run.run_id, key)
 
     def artifact(self, run_id: str, name: str, folder: Path) -> Path:
-        """Brings an artifact of a run into ``folder``.
+        """Downloads an artifact of a run into ``folder``.
 
         Raises:
             TrackingError: there is no such run, or it has no such artifact.
         """
-        with answering(f"Run {run_id} in {self.uri} has no artifact {name}"):
+        with store_errors(f"Run {run_id} in {self._store.uri} has no artifact {name}"):
             folder.mkdir(parents=True, exist_ok=True)
-            return Path(self.client.download_artifacts(run_id, name, str(folder)))
+            return Path(self._store.client.download_artifacts(run_id, name, str(folder)))
+
+    def _search(
+        self, conditions: Sequence[str], *, limit: int, everywhere: bool = False
+    ) -> list[StoredRun]:
+        store = self._store
+        with store_errors(f"The runs of {store.uri} cannot be listed"):
+            experiments = [store.experiment_id]
+            if everywhere:
+                experiments = [e.experiment_id for e in store.client.search_experiments()]
+            found = store.client.search_runs(
+                experiments,
+                " and ".join(conditions),
+                max_results=limit,
+                order_by=["attributes.start_time DESC"],
+            )
+        return [_stored(run) for run in found]
+
+    def _all(self, condition: str) -> list[StoredRun]:
+        runs: list[StoredRun] = []
+        token = None
+        while True:
+            with store_errors(f"The runs of {self._store.uri} cannot be listed"):
+                page = self._store.client.search_runs(
+                    [self._store.experiment_id], condition, page_token=token
+                )
+            runs += [_stored(run) for run in page]
+            token = page.token
+            if not token:
+                return runs
+
+
+def _keyed(phase: str, tag: str, key: str) -> list[str]:
+    return [f"tags.`{Tag.PHASE}` = '{phase}'", f"tags.`{tag}` = '{key}'"]
+
+
+def _stored(run: Run) -> StoredRun:
+    info, data = run.info, run.data
+    return StoredRun(
+        info.run_id, info.status, info.start_time, data.params, data.tags, data.metrics
+    )

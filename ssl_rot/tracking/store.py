@@ -1,4 +1,4 @@
-"""An experiment in a tracking store: how it is met, and the locks of those who use it."""
+"""An experiment in a tracking store: how it is opened, and the locks of those who use it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 import mlflow
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from ssl_rot.errors import TrackingError
-from ssl_rot.lease import LOCK, lease, withdraw
+from ssl_rot.errors import TrackingError, describe_error
+from ssl_rot.tracking.database import absolute_uri, create_database
+from ssl_rot.tracking.errors import store_errors
+from ssl_rot.tracking.lease import lease, withdraw
 from ssl_rot.tracking.names import Tag
-from ssl_rot.tracking.run_log import answering, line
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Store:
     """An experiment in a tracking store.
 
     Args:
-        experiment_name: made if it is not there.
+        experiment_name: created if it does not exist.
         uri: of the store; ``None`` follows MLflow's own defaults.
 
     Raises:
@@ -38,47 +38,45 @@ class Store:
 
     def __init__(self, experiment_name: str, uri: str | None = None) -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        # Its errors come with tracebacks, and are told by whoever they are raised to.
+        # Its errors come with tracebacks, and are reported by whoever they are raised to.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-        # A server that is not there is told within seconds, not MLflow's minutes.
+        # A server that is down is reported within seconds, not MLflow's minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        self.uri = _absolute(uri if uri is not None else mlflow.get_tracking_uri())
+        self.uri = absolute_uri(uri if uri is not None else mlflow.get_tracking_uri())
         self.experiment_name = experiment_name
         try:
-            # Of several processes that all try to make a database only one would survive.
+            # Of several processes that create a database at once only one would survive.
             with self.lock("store"):
-                _make_database(self.uri)
+                create_database(self.uri)
                 self.client = MlflowClient(tracking_uri=self.uri)
-                experiment = self.client.get_experiment_by_name(experiment_name)
-                if experiment is None:
-                    self.experiment_id = self._new_experiment()
-                elif experiment.lifecycle_stage == "deleted":
-                    raise TrackingError(
-                        f"tracking.experiment_name={experiment_name} was deleted in {self.uri}; "
-                        "take another name, or restore it: mlflow experiments restore "
-                        f"--experiment-id {experiment.experiment_id}"
-                    )
-                else:
-                    self.experiment_id = experiment.experiment_id
+                self.experiment_id = self._open_experiment()
         except TrackingError:
             raise
         except Exception as error:  # each kind of store has errors of its own
             raise TrackingError(
-                f"The tracking store tracking.uri={self.uri} cannot be used: {line(error)}\n"
-                "Is the server running, and the folder writable?"
+                f"The tracking store tracking.uri={self.uri} cannot be used: "
+                f"{describe_error(error)}\nIs the server running, and the folder writable?"
             ) from error
 
-    def _new_experiment(self) -> str:
-        try:
-            made: str = self.client.create_experiment(self.experiment_name)
-        except MlflowException:  # another machine may have been faster
-            experiment = self.client.get_experiment_by_name(self.experiment_name)
-            if experiment is None:
-                raise
-            made = experiment.experiment_id
-        return made
+    def _open_experiment(self) -> str:
+        name = self.experiment_name
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
+            try:
+                return str(self.client.create_experiment(name))
+            except MlflowException:  # another machine may have been faster
+                experiment = self.client.get_experiment_by_name(name)
+                if experiment is None:
+                    raise
+        if experiment.lifecycle_stage == "deleted":
+            raise TrackingError(
+                f"tracking.experiment_name={name} was deleted in {self.uri}; take another name, or "
+                "restore it: mlflow experiments restore "
+                f"--experiment-id {experiment.experiment_id}"
+            )
+        return str(experiment.experiment_id)
 
     @contextmanager
     def lock(self, name: str, *, everywhere: bool = False) -> Iterator[None]:
@@ -88,9 +86,9 @@ class Store:
 
         Args:
             name: of the lock.
-            everywhere: against those on other machines too, if the store is one for several.
+            everywhere: also against those on other machines, if the store serves several.
         """
-        lock = self._local(name)
+        lock = self._local_lock(name)
         try:
             lock.acquire(timeout=1)
         except Timeout:
@@ -99,42 +97,34 @@ class Store:
         try:
             with ExitStack() as stack:
                 if everywhere and not self.uri.startswith("sqlite:"):
-                    with answering(f"{self.uri} does not give the lock {name}"):
+                    with store_errors(f"{self.uri} does not grant the lock {name}"):
                         own = {Tag.HOST: _lock_home()}
                         stack.enter_context(lease(self.client, self.experiment_id, name, tags=own))
                 yield
         finally:
             lock.release()
 
-    def _local(self, name: str) -> FileLock:
+    def release_stale_lease(self, name: str, run_id: str, host: str | None) -> None:
+        """Withdraws a lease that this machine took if its holder is dead: it holds no lock here.
+
+        Args:
+            name: of the lock.
+            run_id: of the run that stands for the lease.
+            host: what the holder noted as its host.
+        """
+        if host != _lock_home():
+            return
+        try:
+            with self._local_lock(name).acquire(timeout=0):
+                withdraw(self.client, run_id)
+        except Timeout:
+            pass
+
+    def _local_lock(self, name: str) -> FileLock:
         digest = hashlib.sha256(self.uri.encode()).hexdigest()[:12]
         folder = _lock_folder()
         folder.mkdir(mode=0o700, exist_ok=True)
         return FileLock(folder / f"{digest}-{name}.lock")
-
-    def give_back(self, run: Run) -> None:
-        """Gives back a lock of this machine whose holder is gone: it holds none here either."""
-        if run.data.tags.get(Tag.HOST) != _lock_home():
-            return
-        try:
-            with self._local(run.data.tags[LOCK]).acquire(timeout=0):
-                withdraw(self.client, run.info.run_id)
-        except Timeout:
-            pass
-
-
-def _make_database(uri: str) -> None:
-    """Makes a missing SQLite database under another name: a kill leaves no half one."""
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _lock_folder() -> Path:
@@ -144,11 +134,3 @@ def _lock_folder() -> Path:
 def _lock_home() -> str:
     """Where this process keeps its local locks: only who looks there knows whether one is held."""
     return f"{socket.gethostname()}:{_lock_folder()}"
-
-
-def _absolute(uri: str) -> str:
-    """A SQLite file as it is named from any working directory."""
-    scheme = "sqlite:///"
-    if not uri.startswith(scheme):
-        return uri
-    return scheme + str(Path(uri.removeprefix(scheme)).resolve())

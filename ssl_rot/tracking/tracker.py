@@ -1,4 +1,4 @@
-"""An experiment in a tracking store: its runs are begun, taken up and closed here."""
+"""The life of runs in an experiment: begun, resumed, and closed when their process is gone."""
 
 from __future__ import annotations
 
@@ -10,31 +10,37 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
-from mlflow.entities import Run
 from mlflow.tracking.context.registry import resolve_tags
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from ssl_rot.errors import TrackingError, UserError
-from ssl_rot.history import History
-from ssl_rot.lease import LOCK
-from ssl_rot.tracking.alive import is_alive, living
+from ssl_rot.tracking.errors import store_errors
+from ssl_rot.tracking.heartbeat import heartbeat, is_alive
+from ssl_rot.tracking.history import History
+from ssl_rot.tracking.lease import LOCK
 from ssl_rot.tracking.names import HISTORY, Tag
-from ssl_rot.tracking.record import Record
-from ssl_rot.tracking.run_log import GONE, RunLog, answering, not_recorded
-from ssl_rot.tracking.runs import Runs
+from ssl_rot.tracking.run_log import PROCESS_GONE, RunLog, pending_error
+from ssl_rot.tracking.run_record import RunRecord
+from ssl_rot.tracking.runs import StoredRun, StoredRuns
+from ssl_rot.tracking.store import Store
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
-"""Seconds that a run which is over waits for MLflow to take what it has not taken."""
+"""Seconds that a finished run waits for MLflow to accept what it has not accepted yet."""
 
 
-class Tracker(Runs):
-    """The runs of an experiment. Arguments and errors as of ``Store``."""
+class Tracker:
+    """Writes the runs of an experiment. Arguments and errors as of :class:`Store`.
+
+    Attributes:
+        store: the tracking store, and its locks.
+        runs: what runs it has.
+    """
 
     def __init__(self, experiment_name: str, uri: str | None = None) -> None:
-        super().__init__(experiment_name, uri)
-        self._runs: list[RunLog] = []
+        self.store = Store(experiment_name, uri)
+        self.runs = StoredRuns(self.store)
+        self._logs: list[RunLog] = []
 
     @contextmanager
     def start(
@@ -46,12 +52,12 @@ class Tracker(Runs):
         *,
         prefix: str = "",
         parent: str | None = None,
-        unfinished: Run | None = None,
+        unfinished: StoredRun | None = None,
     ) -> Iterator[RunLog]:
         """A run: FINISHED after the block, FAILED if it raised, KILLED if it was stopped.
 
-        Where MLflow does not answer, the first run of this tracker is refused: nothing is lost
-        yet. Later ones are kept on the disk, see :meth:`settle`.
+        If MLflow does not answer, the first run of this tracker is refused: nothing is lost yet.
+        Later ones are kept on the disk, see :meth:`flush`.
 
         Args:
             name: shown in MLflow.
@@ -60,18 +66,18 @@ class Tracker(Runs):
             params: flat.
             prefix: before each metric's name.
             parent: run id of the sweep.
-            unfinished: go on with this run instead of making one.
+            unfinished: resume this run instead of starting one.
 
         Raises:
             TrackingError: MLflow does not answer at the start.
         """
         own = {Tag.FOLDER: str(folder), Tag.HOST: socket.gethostname(), **tags}
         if parent is not None:
-            own[MLFLOW_PARENT_RUN_ID] = parent
-        record = Record(
+            own[Tag.PARENT_RUN_ID] = parent
+        record = RunRecord(
             folder,
-            uri=self.uri,
-            experiment=self.experiment_name,
+            uri=self.store.uri,
+            experiment=self.store.experiment_name,
             name=name,
             start_time=int(time.time() * 1000),
             tags=resolve_tags(own),
@@ -79,16 +85,16 @@ class Tracker(Runs):
             prefix=prefix,
         )
         with ExitStack() as stack:
-            with self.lock("dead") if unfinished is not None else nullcontext():
-                stack.enter_context(living(folder))
+            with self.store.lock("dead") if unfinished is not None else nullcontext():
+                stack.enter_context(heartbeat(folder))
                 if unfinished is not None:
-                    self._take_up(record, unfinished)
+                    self._reopen(record, unfinished)
             record.save()
-            run = RunLog(self.client, self.experiment_id, record, _history(folder / HISTORY))
-            under_way = bool(self._runs)
-            self._runs.append(run)
+            run = RunLog(self.store, record, _read_history(folder / HISTORY))
+            is_first = not self._logs
+            self._logs.append(run)
             try:
-                run.try_to_send() if under_way else run.send()
+                run.send() if is_first else run.try_to_send()
                 yield run
             except Exception as error:
                 run.end("FAILED", error)
@@ -98,104 +104,90 @@ class Tracker(Runs):
                 raise
             run.end("FINISHED")
 
-    def _take_up(self, record: Record, unfinished: Run) -> None:
-        record.run_id = run_id = unfinished.info.run_id
-        record.start_time = unfinished.info.start_time
-        with answering(f"Run {run_id} cannot be taken up"):
-            self.client.update_run(run_id, status="RUNNING")
-            for tag in (Tag.FOLDER, Tag.HOST, MLFLOW_PARENT_RUN_ID):
+    def _reopen(self, record: RunRecord, unfinished: StoredRun) -> None:
+        record.run_id = run_id = unfinished.run_id
+        record.start_time = unfinished.start_time
+        client = self.store.client
+        with store_errors(f"Run {run_id} cannot be resumed"):
+            client.update_run(run_id, status="RUNNING")
+            for tag in (Tag.FOLDER, Tag.HOST, Tag.PARENT_RUN_ID):
                 value = record.tags.get(tag)
-                if value is not None and value != unfinished.data.tags.get(tag):
-                    self.client.set_tag(run_id, tag, value)
-            if Tag.ERROR in unfinished.data.tags:
-                self.client.delete_tag(run_id, Tag.ERROR)
+                if value is not None and value != unfinished.tags.get(tag):
+                    client.set_tag(run_id, tag, value)
+            if Tag.ERROR in unfinished.tags:
+                client.delete_tag(run_id, Tag.ERROR)
 
-    def settle(self) -> None:
-        """Waits for MLflow to take what it has not taken yet of this tracker's runs.
+    def flush(self) -> None:
+        """Waits for MLflow to accept what it has not accepted yet of this tracker's runs.
 
         Raises:
             TrackingError: it did not within :data:`PATIENCE` seconds; says how to send it later.
         """
-        if all(run.record.sent for run in self._runs):
+        if all(run.record.sent for run in self._logs):
             return
         deadline = time.monotonic() + PATIENCE
-        while left := [run for run in self._runs if not run.record.sent]:
+        while pending := [run for run in self._logs if not run.record.sent]:
             try:
-                left[0].send()
+                pending[0].send()
             except TrackingError as error:
                 if time.monotonic() > deadline:
-                    raise not_recorded(left, error) from error
+                    raise pending_error(pending, error) from error
                 time.sleep(1)
-        self.close_dead()  # and what else could not be told
+        self.close_dead()  # and whatever else could not be sent
 
-    def unfinished(self, phase: str, tag: str, key: str) -> Run | None:
-        """The latest run of a phase whose ``tag`` is ``key`` that stopped and can be gone on with.
+    def resumable(self, phase: str, tag: str, key: str) -> StoredRun | None:
+        """The latest run of a phase whose ``tag`` is ``key`` that stopped and can be resumed.
 
-        It did so on this machine, which may have got another name since.
+        It ran on this machine, which may have been renamed since.
         """
-        for run in self._search(phase, tag, key, "attributes.status != 'FINISHED'", 20):
-            if _here(run) and not _alive(run):
+        for run in self.runs.unfinished(phase, tag, key):
+            if _is_here(run) and not _is_alive(run):
                 return run
         return None
-
-    def interrupted(self) -> list[Run]:
-        """The latest runs of this machine that did not finish, of both phases."""
-        host = f"tags.`{Tag.HOST}` = '{socket.gethostname()}'"
-        with answering(f"{self.uri} does not tell which runs there are"):
-            found: list[Run] = self.client.search_runs(
-                [self.experiment_id],
-                f"attributes.status != 'FINISHED' and attributes.status != 'RUNNING' and {host}",
-                max_results=100,
-                order_by=["attributes.start_time DESC"],
-            )
-        return [run for run in found if run.data.tags.get(Tag.PHASE) in ("pretext", "downstream")]
 
     def close_dead(self) -> None:
         """Ends the runs that a crash of this machine or a SIGKILL left RUNNING.
 
-        What they left on the disk and MLflow has not is sent with their end.
+        What they left on the disk and MLflow does not have is sent first.
         """
-        with answering(f"{self.uri} does not tell which runs there are"):
-            running = self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'")
-        for run in running:
-            if LOCK in run.data.tags:
-                self.give_back(run)
+        for run in self.runs.running():
+            if LOCK in run.tags:
+                self.store.release_stale_lease(run.tags[LOCK], run.run_id, run.tags.get(Tag.HOST))
                 continue
-            if not _here(run) or _alive(run):
+            if not _is_here(run) or _is_alive(run):
                 continue
-            with self.lock("dead"):
-                # Asked for once more: it may have ended well since, or somebody goes on with it.
-                if not _alive(run) and self.status(run.info.run_id) == "RUNNING":
+            with self.store.lock("dead"):
+                # Asked again: it may have ended well since, or somebody resumed it.
+                if not _is_alive(run) and self.runs.get(run.run_id).status == "RUNNING":
                     self._close(run)
 
-    def _close(self, run: Run) -> None:
-        run_id = run.info.run_id
+    def _close(self, run: StoredRun) -> None:
         try:
-            record = Record.load(_folder(run))
-            if record is not None and record.run_id == run_id:
-                self.take(record).close()
+            record = RunRecord.load(_folder(run))
+            if record is not None and record.run_id == run.run_id:
+                self.adopt(record).close()
                 return
         except UserError as error:  # a damaged file there is no reason not to start here
             log.warning("%s", error)
-        with answering(f"MLflow did not take the end of run {run_id}"):
-            self.client.set_tag(run_id, Tag.ERROR, GONE)
-            self.client.set_terminated(run_id, "KILLED")
+        with store_errors(f"MLflow did not accept the end of run {run.run_id}"):
+            self.store.client.set_tag(run.run_id, Tag.ERROR, PROCESS_GONE)
+            self.store.client.set_terminated(run.run_id, "KILLED")
 
-    def take(self, record: Record) -> RunLog:
+    def adopt(self, record: RunRecord) -> RunLog:
         """A run whose process is gone, to send what it left.
 
         Raises:
-            TrackingError: its numbers on the disk are damaged.
+            TrackingError: its metrics on the disk are damaged.
         """
         try:
             history = History(record.folder / HISTORY)
         except ValueError as error:
             raise TrackingError(str(error)) from error
-        return RunLog(self.client, self.experiment_id, record, history)
+        return RunLog(self.store, record, history)
 
 
-def _history(path: Path) -> History:
-    """The numbers that are there; damaged ones are put aside, the checkpoints have most of them."""
+def _read_history(path: Path) -> History:
+    """The metrics on the disk; a damaged file is set aside, the checkpoints have most of it."""
     try:
         return History(path)
     except ValueError as error:
@@ -205,24 +197,23 @@ def _history(path: Path) -> History:
         return History(path)
 
 
-def _folder(run: Run) -> Path:
-    return Path(run.data.tags.get(Tag.FOLDER, os.devnull))
+def _folder(run: StoredRun) -> Path:
+    return Path(run.tags.get(Tag.FOLDER, os.devnull))
 
 
-def _here(run: Run) -> bool:
+def _is_here(run: StoredRun) -> bool:
     """Whether the run began on this machine, or in a folder that this machine has.
 
-    Without the folder nothing can be told: containers and copies of a machine share its name.
+    Without the folder there is no telling: containers and copies of a machine share its name.
     """
-    if run.data.tags.get(Tag.HOST) == socket.gethostname():
+    if run.tags.get(Tag.HOST) == socket.gethostname():
         return _folder(run).is_dir()
     try:
-        record = Record.load(_folder(run))
+        record = RunRecord.load(_folder(run))
     except UserError:
         return False
-    return record is not None and record.run_id == run.info.run_id
+    return record is not None and record.run_id == run.run_id
 
 
-def _alive(run: Run) -> bool:
-    same_host = run.data.tags.get(Tag.HOST) == socket.gethostname()
-    return is_alive(_folder(run), same_host=same_host)
+def _is_alive(run: StoredRun) -> bool:
+    return is_alive(_folder(run), same_host=run.tags.get(Tag.HOST) == socket.gethostname())

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.render import render
+from ssl_rot.report.page.render import render
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

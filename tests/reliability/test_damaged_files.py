@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_rot import checkpoint
-from ssl_rot.checkpoint import Checkpoints
 from ssl_rot.errors import WeightsError
-from ssl_rot.interrupt import Interrupts
 from ssl_rot.models import build_backbone
 from ssl_rot.models.weights import load_backbone_weights, save_weights
+from ssl_rot.training import checkpoint
+from ssl_rot.training.checkpoint import Checkpoints
+from ssl_rot.training.signals import Interrupts
 
 MODEL = {
     "_target_": "ssl_rot.models.resnet",

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_rot import checkpoint
-from ssl_rot.config import validate
-from ssl_rot.job import settle
-from ssl_rot.tasks import TASKS
+from ssl_rot.config.validation import validate
+from ssl_rot.experiment.context import load_training_context
+from ssl_rot.experiment.phases import PHASES
+from ssl_rot.training import checkpoint
+from ssl_rot.training.loop import fit
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 EPOCHS = 3
@@ -50,27 +51,27 @@ def same(one, other):
     return one == other
 
 
-def trained(setting, phase, folder, state=None):
+def trained(context, name, folder, state=None):
     """The records of a phase, and what it left in the last of its checkpoints, one an epoch."""
-    task, epochs = TASKS[phase](setting, None), []
+    phase, epochs = PHASES[name](context, None), []
 
     def save(epoch, snapshot):
         checkpoint.write(folder / f"{epoch}.ckpt", snapshot())
         epochs.append(epoch)
 
-    records = task.fit(setting, log=lambda *_: None, state=state, save=save)
+    records = fit(phase, context.compute, log=lambda *_: None, state=state, save=save)
     last = checkpoint.read(folder / f"{EPOCHS}.ckpt")
-    assert same(task.model.state_dict(), last["model"])
+    assert same(phase.model.state_dict(), last["model"])
     return records, last, epochs
 
 
 def check(config, phase, after, folder):
     """Trains to the end, and from the checkpoint of one epoch as another process would."""
-    setting = settle(validate(config))
-    records, last, epochs = trained(setting, phase, folder / "whole")
+    context = load_training_context(validate(config))
+    records, last, epochs = trained(context, phase, folder / "whole")
     assert epochs == [1, 2, 3]
     state = checkpoint.read(folder / "whole" / f"{after}.ckpt")
-    records_again, last_again, epochs = trained(setting, phase, folder / "resumed", state)
+    records_again, last_again, epochs = trained(context, phase, folder / "resumed", state)
     assert epochs == [1, 2, 3][after:]
     assert without_times(records_again) == without_times(records)
     for key in ("epoch", "model", "optimizer", "scheduler"):

@@ -176,7 +176,7 @@ def test_what_a_killed_run_did_not_send_is_sent_at_the_next_start(
     with monkeypatch.context() as patch:
         patch.setattr(RunLog, "end", lambda self, *rest: None)
         patch.setattr(RunLog, "try_to_send", lambda self: None)
-        patch.setattr(tracker.Tracker, "settle", lambda self: None)
+        patch.setattr(tracker.Tracker, "flush", lambda self: None)
         run_job(tmp_path, "+experiment=supervised", "schedule.epochs=3")
     (run,) = all_runs(uri)
     assert run.info.status == "RUNNING"

@@ -8,9 +8,9 @@ import pytest
 from mlflow import MlflowClient
 
 import ssl_rot
-from ssl_rot import files, recording
+from ssl_rot import files
 from ssl_rot.errors import StorageError
-from ssl_rot.tracking import RunLog
+from ssl_rot.tracking import RunLog, versions
 
 PARENT = "mlflow.parentRunId"
 TINY = (
@@ -158,7 +158,7 @@ def test_checkpoints_go_when_the_run_is_finished(run_job, tmp_path):
 
 
 def test_the_commit_is_ours_whatever_script_was_started(run_job, monkeypatch, tmp_path):
-    monkeypatch.setattr(recording, "get_git_commit", lambda path: f"commit of {path}")
+    monkeypatch.setattr(versions, "get_git_commit", lambda path: f"commit of {path}")
     run = run_job(tmp_path, "+experiment=supervised").runs["downstream"]
     assert run.data.tags["mlflow.source.git.commit"] == f"commit of {ssl_rot.__file__}"
 
@@ -208,7 +208,7 @@ def test_a_machine_that_got_another_name_goes_on(
 ):
     interrupted(run_job, monkeypatch, tmp_path)
     monkeypatch.setattr("socket.gethostname", lambda: "renamed")
-    monkeypatch.setattr("ssl_rot.tracking.alive._WATCH", 0.2)
+    monkeypatch.setattr("ssl_rot.tracking.heartbeat._WATCH", 0.2)
     run_job(tmp_path, "+experiment=supervised", "resume=true")
     (run,) = all_runs(make_store(tmp_path))
     assert run.info.status == "FINISHED"
@@ -216,14 +216,14 @@ def test_a_machine_that_got_another_name_goes_on(
 
 
 def test_a_heart_that_beats_on_another_machine_is_heard(tmp_path, monkeypatch):
-    from ssl_rot.tracking import alive
+    from ssl_rot.tracking import heartbeat
 
-    monkeypatch.setattr(alive, "HEARTBEAT", 0.1)
-    monkeypatch.setattr(alive, "_WATCH", 1.0)
-    with alive.living(tmp_path):
-        assert alive.is_alive(tmp_path, same_host=True)
-        assert alive._beats(tmp_path / "running.lock")  # as where locks are not shared
-    assert not alive.is_alive(tmp_path, same_host=False)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(heartbeat, "_WATCH", 1.0)
+    with heartbeat.heartbeat(tmp_path):
+        assert heartbeat.is_alive(tmp_path, same_host=True)
+        assert heartbeat._beats(tmp_path / "running.lock")  # as where locks are not shared
+    assert not heartbeat.is_alive(tmp_path, same_host=False)
 
 
 def test_damaged_numbers_are_put_aside_and_come_back_from_the_checkpoint(

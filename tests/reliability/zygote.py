@@ -23,14 +23,15 @@ from collections import Counter
 from typing import Any
 
 import ssl_rot.run
-from ssl_rot import checkpoint, recording, stages, tasks
+from ssl_rot.experiment import pipeline, recording
 from ssl_rot.tracking import RunLog
+from ssl_rot.training import checkpoint
 
 # What a run imports on its way, and slowly.
 for name in (
     *("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.artifact.local_artifact_repo"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "sklearn.datasets"),
-    *("torch._dynamo", "ssl_rot.resume"),
+    *("torch._dynamo", "ssl_rot.experiment.resume"),
 ):
     importlib.import_module(name)
 
@@ -45,7 +46,7 @@ def child(command: dict[str, Any], pipe: int) -> None:
     def told(function: Any, name: str | None, *, left: bool = True) -> Any:
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            place = name if name is not None else kwargs["phase"]
+            place = name if name is not None else args[0].name
             os.write(pipe, f"+{place}\n".encode())
             try:
                 return function(*args, **kwargs)
@@ -55,9 +56,9 @@ def child(command: dict[str, Any], pipe: int) -> None:
 
         return call
 
-    stages.pretext = told(stages.pretext, "pretext")
-    stages.downstream = told(stages.downstream, "transfer")
-    tasks.fit = told(tasks.fit, None)
+    pipeline.run_pretext = told(pipeline.run_pretext, "pretext")
+    pipeline.run_downstream = told(pipeline.run_downstream, "transfer")
+    recording.fit = told(recording.fit, None)
     recording.save_weights = told(
         recording.save_weights, "results", left=False
     )  # to the phase's end

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ssl_rot.report.inference import holm, paired_t, sign_flip_p, verdicts
+from ssl_rot.report.comparison.inference import holm, paired_t, sign_flip_p, verdicts
 
 TRIALS = 10_000
 

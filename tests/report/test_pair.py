@@ -8,7 +8,7 @@ import pytest
 
 from ssl_rot.errors import ConfigError, TrackingError
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.tables import pair_table
+from ssl_rot.report.page.tables import pair_table
 
 
 def reasons(pairs: pd.DataFrame) -> dict[str, str]:

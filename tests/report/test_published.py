@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_rot.config import flatten
+from ssl_rot.config.params import flatten
 from ssl_rot.errors import as_text
-from ssl_rot.report.published import (
+from ssl_rot.report.comparison.published import (
     PRETEXT_RECIPE,
     RECIPE,
     against_published,

@@ -17,7 +17,8 @@ import pytest
 from mlflow import MlflowClient
 
 from ssl_rot.errors import ConfigError, TrackingError
-from ssl_rot.report import compare, load_histories, load_runs, pair_runs, rest
+from ssl_rot.report import compare, load_histories, load_runs, pair_runs
+from ssl_rot.report.load import rest
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_the_pretext_run_may_be_in_another_experiment(runs, store_uri: str) -> N
 
 
 def test_more_runs_than_go_into_one_query(runs, store_uri: str, monkeypatch) -> None:
-    monkeypatch.setattr("ssl_rot.report.sql._CHUNK", 2)
+    monkeypatch.setattr("ssl_rot.report.load.sql._CHUNK", 2)
     written(runs)
     runs.write(store_uri)
     check_against(runs, store_uri, "ssl_rot")

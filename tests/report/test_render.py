@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from ssl_rot.report import compare, curve_figures, effect_figures, pair_runs
-from ssl_rot.report.cost import curves
-from ssl_rot.report.figures import draw_all
-from ssl_rot.report.render import render
-from ssl_rot.report.style import ARM_LOOKS, VERDICT_LOOKS
-from ssl_rot.report.tables import number_table, pair_table
+from ssl_rot.report import compare, pair_runs
+from ssl_rot.report.comparison.cost import curves
+from ssl_rot.report.page import curve_figures, effect_figures
+from ssl_rot.report.page.figures import draw_all
+from ssl_rot.report.page.render import render
+from ssl_rot.report.page.style import ARM_LOOKS, VERDICT_LOOKS
+from ssl_rot.report.page.tables import number_table, pair_table
 
 EVIL = "<img src=x onerror=alert(1)> | `$x_1$`"
 

@@ -8,8 +8,8 @@ from scipy import stats
 
 from ssl_rot.errors import ConfigError
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.inference import holm, paired_t, sign_flip_p, verdicts
-from ssl_rot.report.naming import label
+from ssl_rot.report.comparison.inference import holm, paired_t, sign_flip_p, verdicts
+from ssl_rot.report.comparison.naming import label
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 13])

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssl_rot.freeze import Backbone, Gradual, Nothing, Through
-from ssl_rot.keys import compute_keys
-from ssl_rot.pretext import Turn
+from ssl_rot.config.run_keys import compute_run_keys
+from ssl_rot.freeze import FreezeBackbone, FreezeNothing, FreezeThrough, GradualUnfreezing
+from ssl_rot.pretext import Rotate
 from ssl_rot.seeding import derive
 
 RIGHT = [0, 90, 180, 270]
@@ -28,21 +28,21 @@ stages = st.integers(1, 6).map(lambda count: tuple(f"stage{i}" for i in range(co
 
 @given(images, right)
 def test_right_angles_move_pixels_and_change_none(batch, turns):
-    turned, _ = Turn(turns)(batch)
+    turned, _ = Rotate(turns)(batch)
     for part in turned.split(len(batch)):
         assert torch.equal(part.flatten(1).sort()[0], batch.flatten(1).sort()[0])
 
 
 @given(images, angles)
 def test_every_image_stands_in_the_batch_once_for_each_turn(batch, turns):
-    turned, targets = Turn(turns)(batch)
+    turned, targets = Rotate(turns)(batch)
     assert len(turned) == len(targets) == len(turns) * len(batch)
     assert torch.bincount(targets, minlength=len(turns)).tolist() == [len(batch)] * len(turns)
 
 
 @given(images, right)
 def test_turning_back_gives_the_image(batch, turns):
-    turned, targets = Turn(turns)(batch)
+    turned, targets = Rotate(turns)(batch)
     for part, target in zip(turned.split(len(batch)), targets[:: len(batch)], strict=True):
         back = torch.rot90(part, -turns[int(target)] // 90, (-2, -1))
         assert torch.equal(back, batch)
@@ -50,7 +50,7 @@ def test_turning_back_gives_the_image(batch, turns):
 
 @given(images, angles)
 def test_an_image_is_turned_the_same_alone_and_in_company(batch, turns):
-    turn = Turn(turns)
+    turn = Rotate(turns)
     together, _ = turn(batch)
     alone, _ = turn(batch[:1])
     torch.testing.assert_close(together[:: len(batch)], alone)
@@ -59,39 +59,39 @@ def test_an_image_is_turned_the_same_alone_and_in_company(batch, turns):
 @given(images, angles, st.randoms(use_true_random=False))
 def test_the_order_of_the_angles_is_the_order_of_the_classes(batch, turns, random):
     shuffled = random.sample(turns, len(turns))
-    parts = dict(zip(turns, Turn(turns)(batch)[0].split(len(batch)), strict=True))
-    for angle, part in zip(shuffled, Turn(shuffled)(batch)[0].split(len(batch)), strict=True):
+    parts = dict(zip(turns, Rotate(turns)(batch)[0].split(len(batch)), strict=True))
+    for angle, part in zip(shuffled, Rotate(shuffled)(batch)[0].split(len(batch)), strict=True):
         assert torch.equal(part, parts[angle])
 
 
 @given(images, st.integers(-3600, 3600).map(lambda n: n // 45 * 45))
 def test_a_whole_turn_more_changes_nothing(batch, angle):
-    one, _ = Turn([angle, angle + 90])(batch)
-    other, _ = Turn([angle + 360, angle + 450])(batch)
+    one, _ = Rotate([angle, angle + 90])(batch)
+    other, _ = Rotate([angle + 360, angle + 450])(batch)
     assert torch.equal(one, other)
 
 
 @given(stages, st.integers(1, 40))
 def test_none_and_backbone_freeze_nothing_and_all(names, epoch):
-    assert Nothing().frozen(names, epoch) == frozenset()
-    assert Backbone().frozen(names, epoch) == frozenset(names)
+    assert FreezeNothing().frozen(names, epoch) == frozenset()
+    assert FreezeBackbone().frozen(names, epoch) == frozenset(names)
 
 
 @given(stages, st.integers(1, 40), st.data())
 def test_through_freezes_from_the_input_up_to_its_stage(names, epoch, data):
     last = data.draw(st.integers(0, len(names) - 1))
-    assert Through(names[last]).frozen(names, epoch) == frozenset(names[: last + 1])
+    assert FreezeThrough(names[last]).frozen(names, epoch) == frozenset(names[: last + 1])
 
 
 @given(stages, st.integers(1, 10), st.integers(1, 40))
 def test_gradual_only_ever_releases(names, every, epoch):
-    policy = Gradual(every)
+    policy = GradualUnfreezing(every)
     assert policy.frozen(names, epoch + 1) <= policy.frozen(names, epoch)
 
 
 @given(stages, st.integers(1, 10), st.integers(1, 40))
 def test_gradual_freezes_what_lies_at_the_input(names, every, epoch):
-    frozen = Gradual(every).frozen(names, epoch)
+    frozen = GradualUnfreezing(every).frozen(names, epoch)
     assert frozen == frozenset(names[: len(frozen)])
 
 
@@ -106,7 +106,7 @@ def config(seed=0, turns=(), lr=0.1, labels=5, cut=None, downstream_lr=0.05):
 
 
 def keys(**options):
-    return compute_keys(config(**options), data="d", arithmetic="fp32", weights=None)
+    return compute_run_keys(config(**options), data="d", arithmetic="fp32", weights=None)
 
 
 seeds, rates = st.integers(0, 99), st.floats(0.001, 1)

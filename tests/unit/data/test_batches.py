@@ -106,7 +106,7 @@ def test_turning_comes_last_and_gives_the_targets(make_batches, pixels):
         index = torch.arange(2).repeat_interleave(len(inputs))
         return torch.cat([inputs, inputs.rot90(2, (2, 3))]), index
 
-    turned = make_batches(labels=None, turn=turn)
+    turned = make_batches(labels=None, rotate=turn)
     plain = make_batches()
     for (inputs, targets), (straight, _) in zip(turned.epoch(2), plain.epoch(2), strict=True):
         assert torch.equal(inputs, torch.cat([straight, straight.rot90(2, (2, 3))]))
@@ -165,7 +165,7 @@ def test_no_more_is_read_from_the_disk_than_is_asked_for(make_batches, tmp_path)
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     rows = torch.arange(0, count, 512)
     before = bytes_read()
-    everything(make_batches(images.select(rows), torch.zeros(len(rows)), turn=None))
+    everything(make_batches(images.select(rows), torch.zeros(len(rows)), rotate=None))
     read = bytes_read() - before
     if read == 0:
         pytest.skip("the folder for temporary files is on no disk")
@@ -184,5 +184,5 @@ def test_a_gpu_sees_the_same_batches(make_batches):
 
 
 def test_targets_must_come_from_somewhere(make_batches):
-    with pytest.raises(ValueError, match="turn must give the targets"):
+    with pytest.raises(ValueError, match="rotate must give the targets"):
         make_batches(labels=None)

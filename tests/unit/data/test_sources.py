@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 import ssl_rot.data as data
-from ssl_rot.data.sources import resize
+from ssl_rot.data.digits import resize
 from ssl_rot.errors import DataError
 
 CONF = Path(__file__).parents[3] / "conf"

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssl_rot.data.sources import fixed_split
+from ssl_rot.data.digits import fixed_split
 from ssl_rot.data.splits import rank_in_class, stratified_order
 from ssl_rot.seeding import generator
 

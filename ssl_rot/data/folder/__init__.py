@@ -1,0 +1,5 @@
+"""Image folders: listing, decoding, and the memory-mapped cache of decoded images."""
+
+from ssl_rot.data.folder.image_folder import image_folder
+
+__all__ = ["image_folder"]

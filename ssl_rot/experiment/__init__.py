@@ -1,0 +1,1 @@
+"""One run: its context, its phases, and the pipeline pretext → transfer → downstream."""

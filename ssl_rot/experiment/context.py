@@ -1,0 +1,153 @@
+"""The context of a run: its data, its device, its keys, its place in MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ssl_rot.building import build
+from ssl_rot.config.params import to_params
+from ssl_rot.config.run_keys import RunKeys, compute_run_keys
+from ssl_rot.data import Dataset, Source
+from ssl_rot.errors import WeightsError
+from ssl_rot.pretext import Pretext
+from ssl_rot.tracking import WEIGHTS, Tracker
+from ssl_rot.training.compute import Compute, resolve
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What a process needs to train.
+
+    Args:
+        config: valid and resolved.
+    """
+
+    config: dict[str, Any]
+    compute: Compute
+    data: Dataset
+    pretext: Pretext
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+
+@dataclass(frozen=True)
+class RunContext(TrainingContext):
+    """What the phases of one run share.
+
+    Args:
+        params: the config as MLflow takes it, flat, with the chosen option of each group.
+        folder: where the run writes.
+        initial_weights: the file that ``model.weights`` resolved to.
+    """
+
+    params: dict[str, str]
+    folder: Path
+    keys: RunKeys
+    tracker: Tracker
+    initial_weights: Path | None
+
+    @property
+    def resume(self) -> bool:
+        return bool(self.config["resume"])
+
+    @property
+    def arm(self) -> str:
+        return "rotation" if self.pretext.angles else "supervised"
+
+    @property
+    def sweep_run_id(self) -> str | None:
+        """The MLflow run of the sweep that the run belongs to."""
+        parent: str | None = self.config["tracking"]["parent_run_id"]
+        return parent
+
+
+def open_tracker(config: Mapping[str, Any]) -> Tracker:
+    """Opens the tracking store of a config, and closes the runs that a crash left RUNNING there."""
+    tracking = config["tracking"]
+    tracker = Tracker(tracking["experiment_name"], tracking["uri"])
+    tracker.close_dead()
+    return tracker
+
+
+def open_run_context(
+    config: dict[str, Any], choices: Mapping[str, str], folder: Path, tracker: Tracker
+) -> RunContext:
+    """Loads the data and computes the keys.
+
+    Args:
+        config: valid and resolved.
+        choices: the chosen option of each group.
+        folder: where the run writes.
+        tracker: of ``config["tracking"]``.
+
+    Raises:
+        UserError: data or weights are missing, or do not match the config.
+    """
+    training = load_training_context(config)
+    weights = _initial_weights(config["model"].get("weights"), tracker, folder)
+    keys = compute_run_keys(
+        config,
+        data=training.data.fingerprint,
+        arithmetic=training.compute.arithmetic,
+        weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
+    )
+    # The option's name beside its keys: what people group and filter by.
+    options = {group: name for group, name in choices.items() if group in config}
+    return RunContext(
+        **vars(training),
+        params=to_params(config) | options,
+        folder=folder,
+        keys=keys,
+        tracker=tracker,
+        initial_weights=weights,
+    )
+
+
+def load_training_context(config: dict[str, Any]) -> TrainingContext:
+    """Loads the data, and resolves device and precision.
+
+    Args:
+        config: valid and resolved.
+
+    Raises:
+        UserError: data is missing, or does not match the config.
+    """
+    compute = resolve(
+        config["device"],
+        config["precision"],
+        compiled=config["compile"],
+        sync_batchnorm=config["sync_batchnorm"],
+    )
+    data = _load_dataset(config["dataset"], config["seed"])
+    return TrainingContext(config, compute, data, build(config["pretext"]))
+
+
+def _load_dataset(node: Mapping[str, Any], seed: int) -> Dataset:
+    source = _load_source(json.dumps(node["source"]))
+    arguments = {key: value for key, value in node.items() if key != "source"}
+    # A partial, since Hydra would take a Source among its arguments for a config.
+    dataset: Dataset = build(arguments | {"_partial_": True})(source=source, seed=seed)
+    return dataset
+
+
+@lru_cache(maxsize=2)
+def _load_source(node: str) -> Source:
+    """The jobs of a sweep mostly share their data: each process reads it once."""
+    source: Source = build(json.loads(node))
+    return source
+
+
+def _initial_weights(name: str | None, tracker: Tracker, folder: Path) -> Path | None:
+    if name is None or Path(name).is_file():
+        return None if name is None else Path(name)
+    if len(name) == 32 and set(name) <= set("0123456789abcdef"):
+        return tracker.runs.artifact(name, WEIGHTS, folder / "start")
+    raise WeightsError(f"model.weights={name} is neither a file nor the id of an MLflow run")

@@ -1,0 +1,132 @@
+"""The pipeline of a run: pretext → transfer → downstream.
+
+Both phases are recorded in the same way; they differ in the network, the batches and the targets.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ssl_rot.errors import TrackingError
+from ssl_rot.experiment import figures
+from ssl_rot.experiment.context import RunContext
+from ssl_rot.experiment.phases import downstream_phase, pretext_phase
+from ssl_rot.experiment.recording import PhaseResult, claim_folder, record_phase
+from ssl_rot.experiment.summary import print_summary
+from ssl_rot.tracking import HISTORY, WEIGHTS, History, StoredRun, Tag
+from ssl_rot.training.evaluation import predict
+from ssl_rot.training.phase import EpochMetrics
+
+log = logging.getLogger(__name__)
+
+
+def find_finished(context: RunContext) -> EpochMetrics | None:
+    """The last epoch of the downstream phase if it need not be trained again; prints its summary.
+
+    With ``resume=true`` any finished run of the same config counts. In a sweep only one of its own
+    does: two of its jobs have the same result when they differ only in what their arm ignores.
+    """
+    parent = None if context.resume else context.sweep_run_id
+    found = context.tracker.runs.find("downstream", Tag.CONFIG_KEY, context.keys.config, parent)
+    if found is None:
+        return None
+    pretext_run_id = found.tags.get(Tag.PRETEXT_RUN_ID)
+    pretrained = None
+    try:
+        if pretext_run_id is not None:
+            pretrained = _download(context, "pretext", context.tracker.runs.get(pretext_run_id))
+        print_summary(context, pretrained, _download(context, "downstream", found))
+    except TrackingError as error:  # somebody deleted its artifacts
+        log.warning("%s. The run is finished all the same, and is not trained again.", error)
+    return found.metrics
+
+
+def run_pretext(context: RunContext) -> PhaseResult | None:
+    """Pre-trains the backbone, or takes finished weights with the same key from MLflow.
+
+    Of several processes that want the same weights at once, one trains and the others wait.
+    """
+    key = context.keys.pretext
+    if key is None:
+        return None
+    if not context.pretext.reuse:
+        return (_begun_from(context) if context.resume else None) or _pretrain(context, key)
+    reused = _find_pretrained(context, key)
+    if reused is not None:
+        return reused
+    with context.tracker.store.lock(f"pretext-{key}", everywhere=True):
+        return _find_pretrained(context, key) or _pretrain(context, key)
+
+
+def _begun_from(context: RunContext) -> PhaseResult | None:
+    """The pre-training that the interrupted downstream run began from: no older one will do."""
+    begun = context.tracker.resumable("downstream", Tag.CONFIG_KEY, context.keys.config)
+    run_id = None if begun is None else begun.tags.get(Tag.PRETEXT_RUN_ID)
+    return None if run_id is None else _reuse(context, context.tracker.runs.get(run_id))
+
+
+def _find_pretrained(context: RunContext, key: str) -> PhaseResult | None:
+    found = context.tracker.runs.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True)
+    return None if found is None else _reuse(context, found)
+
+
+def _reuse(context: RunContext, found: StoredRun) -> PhaseResult | None:
+    try:
+        reused = _download(context, "pretext", found)
+    except TrackingError as error:
+        log.warning("%s. Pre-training again.", error)
+        return None
+    log.info("Reusing the pretext weights of run %s", found.run_id)
+    return reused
+
+
+def _download(context: RunContext, phase: str, found: StoredRun) -> PhaseResult:
+    folder = claim_folder(context.folder / phase)
+    weights = context.tracker.runs.artifact(found.run_id, WEIGHTS, folder)
+    path = context.tracker.runs.artifact(found.run_id, HISTORY, folder)
+    try:
+        history = History(path)
+    except ValueError as error:
+        raise TrackingError(f"The artifact {HISTORY} of run {found.run_id} is damaged") from error
+    return PhaseResult(found.run_id, weights, [*history.rows.values()], reused=True)
+
+
+def _pretrain(context: RunContext, key: str) -> PhaseResult:
+    data, angles = context.data, context.pretext.angles
+    # All that can change a pretext's result is what its weights depend on.
+    with record_phase(context, "pretext", {Tag.CONFIG_KEY: key, Tag.PRETEXT_KEY: key}) as recorder:
+        phase = pretext_phase(context, context.initial_weights)
+
+        def draw(folder: Path) -> None:
+            inputs, targets = next(phase.train.whole().epoch(1))
+            path = folder / "rotated_batch.png"
+            figures.rotated_batch(inputs, targets, angles, data.mean, data.std, path)
+
+        return recorder.train(phase, draw)
+
+
+def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> PhaseResult:
+    """Puts a new head on the backbone and trains on the labelled images."""
+    keys = context.keys
+    tags = {
+        Tag.CONFIG_KEY: keys.config,
+        Tag.PAIR_KEY: keys.pair,
+        Tag.CONTENT_KEY: keys.content,
+    }
+    if pretrained is not None:
+        tags[Tag.PRETEXT_KEY] = str(keys.pretext)
+        tags[Tag.PRETEXT_RUN_ID] = str(pretrained.run_id)
+    with record_phase(context, "downstream", tags) as recorder:
+        # From the file even if it was trained just now: fresh or reused, the bits are the same.
+        weights = context.initial_weights if pretrained is None else pretrained.weights
+        phase = downstream_phase(context, weights)
+
+        def draw(folder: Path) -> None:
+            predicted, targets = predict(phase.model, phase.evaluations["test"], context.compute)
+            accuracy = float((predicted == targets).double().mean())
+            title = f"{context.data.name}, {context.arm}, last epoch: {accuracy:.1%} of test images"
+            path = folder / "confusion_matrix.png"
+            figures.confusion_matrix(predicted, targets, context.data.classes, title, path)
+
+        return recorder.train(phase, draw)

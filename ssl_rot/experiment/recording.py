@@ -1,0 +1,153 @@
+"""A phase that is trained and recorded: metrics, weights and figures, on the disk and in MLflow."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from ssl_rot import files
+from ssl_rot.experiment import figures
+from ssl_rot.experiment.context import RunContext
+from ssl_rot.experiment.follower import Assignment
+from ssl_rot.models.weights import save_weights
+from ssl_rot.tracking import WEIGHTS, RunLog, Tag, version_tags
+from ssl_rot.training.checkpoint import Checkpoints
+from ssl_rot.training.loop import fit
+from ssl_rot.training.phase import EpochMetrics, Phase
+from ssl_rot.training.profiling import profiled
+from ssl_rot.training.signals import Interrupts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """A finished phase.
+
+    Args:
+        run_id: of its MLflow run; ``None`` if MLflow was away when it began and gets it later.
+        weights: the file.
+        history: the metrics of each epoch.
+        reused: taken from an earlier run.
+    """
+
+    run_id: str | None
+    weights: Path
+    history: list[EpochMetrics]
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class PhaseRecorder:
+    """Records one phase in its MLflow run, which is open."""
+
+    context: RunContext
+    name: str
+    folder: Path
+    run: RunLog
+    resumed: bool
+
+    def train(self, phase: Phase, draw: Callable[[Path], None]) -> PhaseResult:
+        """Trains, and leaves metrics, weights and figures in MLflow and in the run's folder.
+
+        Args:
+            phase: to train.
+            draw: draws the phase's own figures into a folder, after training.
+        """
+        config, compute = self.context.config, self.context.compute
+        interrupts = Interrupts()
+        checkpoints = Checkpoints(
+            self.folder / "checkpoints", **config["checkpoint"], interrupts=interrupts
+        )
+        state = checkpoints.latest() if self.resumed else None
+        if state is not None:  # whatever became of the rows on the disk
+            for epoch, metrics in enumerate(state["history"], 1):
+                self.run.history.add(epoch, metrics)
+        trace = self.folder / "profile" if config["profile"] else None
+        with (
+            interrupts.installed(),
+            interrupts.training(),
+            compute.compiling(),
+            profiled(trace, compute.device) as after_step,
+        ):
+            compute.group.send(Assignment(config, phase.name, state))
+            with compute.group.together():
+                history = fit(
+                    phase,
+                    compute,
+                    log=self.run.epoch,
+                    state=state,
+                    save=checkpoints.save,
+                    after_step=after_step,
+                )
+        weights = self.folder / WEIGHTS
+        save_weights(phase.model, weights)
+        pictures = self.folder / "figures"
+        figures.curves(history, self.name, pictures / "curves.png")
+        draw(pictures)
+        self.run.artifacts([weights, self.run.history.path])
+        for folder in ("figures", "profile"):
+            self.run.artifacts(sorted((self.folder / folder).glob("*")), folder)
+        return PhaseResult(self.run.run_id, weights, history)
+
+
+@contextmanager
+def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Iterator[PhaseRecorder]:
+    """Opens the MLflow run of a phase, or with ``resume=true`` the one that was interrupted.
+
+    Args:
+        context: of the run.
+        phase: its name.
+        tags: the keys of the MLflow run, ``config_key`` among them.
+    """
+    config, tracker = context.config, context.tracker
+    unfinished = (
+        tracker.resumable(phase, Tag.CONFIG_KEY, tags[Tag.CONFIG_KEY]) if context.resume else None
+    )
+    if unfinished is None:
+        folder = claim_folder(context.folder / phase)
+    else:
+        folder = Path(unfinished.tags[Tag.FOLDER])
+        log.info("Resuming run %s in %s", unfinished.run_id, folder)
+    name = _run_name(context, phase)
+    with tracker.start(
+        name,
+        folder,
+        {Tag.PHASE: phase, Tag.ARM: context.arm, **tags, **version_tags()},
+        context.params,
+        prefix="pretext/" if phase == "pretext" else "",
+        parent=context.sweep_run_id,
+        unfinished=unfinished,
+    ) as run:
+        path = folder / "config.yaml"
+        files.write(path, OmegaConf.to_yaml(OmegaConf.create(config)).encode())
+        run.artifacts([path])
+        yield PhaseRecorder(context, name, folder, run, resumed=unfinished is not None)
+    if config["checkpoint"]["keep"] is not None:  # nobody resumes a finished run
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def claim_folder(folder: Path) -> Path:
+    """Makes a folder that no other run has, even where two were given the same output directory."""
+    for number in count(2):
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            folder = folder.with_name(f"{folder.name.partition('-')[0]}-{number}")
+    return folder
+
+
+def _run_name(context: RunContext, phase: str) -> str:
+    seed = f"seed{context.seed}"
+    if phase != "downstream":
+        return f"{phase}-{context.data.name}-{seed}"
+    budget = context.config["dataset"].get("labels_per_class") or "all"
+    return f"{context.arm}-{context.data.name}-{budget}labels-{seed}"

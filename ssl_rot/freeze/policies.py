@@ -1,0 +1,58 @@
+"""Which stages of the backbone stand still, and what standing still means.
+
+A frozen stage keeps its parameters *and* its BatchNorm statistics: its parameters ask for no
+gradient and are not given to the optimizer, its modules run in eval mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class FreezePolicy(Protocol):
+    """The contract of ``conf/freeze/*.yaml``."""
+
+    def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
+        """What stands still in ``epoch`` (from 1): the stages of the epoch before, or fewer."""
+
+
+@dataclass(frozen=True)
+class FreezeNothing:
+    """Everything is trained."""
+
+    def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class FreezeBackbone:
+    """The head alone is trained."""
+
+    def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
+        return frozenset(stages)
+
+
+@dataclass(frozen=True)
+class FreezeThrough:
+    """The stages from the input up to and including ``stage`` stand still."""
+
+    stage: str
+
+    def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
+        return frozenset(stages[: stages.index(self.stage) + 1])
+
+
+@dataclass(frozen=True)
+class GradualUnfreezing:
+    """The head first, then a stage more every ``every`` epochs, from the head downwards.
+
+    As in ULMFiT (Howard and Ruder, ACL 2018, section 3.3), which releases one layer an epoch.
+    """
+
+    every: int
+
+    def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
+        released = (epoch - 1) // self.every
+        return frozenset(stages[: max(0, len(stages) - released)])

@@ -1,0 +1,32 @@
+"""The settings of a pretext phase."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from ssl_rot.pretext.rotation import Rotate
+from ssl_rot.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Pretext:
+    """The keys of ``conf/pretext/*.yaml``.
+
+    Args:
+        angles: turns in degrees, counter-clockwise; none of them means no pretext.
+        schedule: of the pretext phase, apart from the downstream one.
+        loss: likewise.
+        reuse: take finished weights of the same pretext from MLflow.
+    """
+
+    angles: Sequence[int]
+    schedule: Schedule
+    loss: nn.Module
+    reuse: bool = True
+    rotate: Rotate = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rotate", Rotate(self.angles))

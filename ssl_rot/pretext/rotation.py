@@ -1,0 +1,71 @@
+"""The rotation task: turn every image of a batch, and learn which turn it was.
+
+Gidaris, Singh and Komodakis, "Unsupervised Representation Learning by Predicting Image Rotations",
+ICLR 2018.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+
+class Rotate:
+    """Turns whole batches.
+
+    Right angles move pixels and change none. Any other angle interpolates and leaves the corners
+    empty; then *all* turns are cut to the inscribed circle, so that the corners give nothing away.
+
+    Args:
+        angles: in degrees, counter-clockwise.
+    """
+
+    def __init__(self, angles: Sequence[int]) -> None:
+        self.angles = tuple(angles)
+        self.in_circle = any(angle % 90 for angle in angles)
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """All turns of all images.
+
+        Args:
+            images: float ``[B, C, H, W]``. One that is not square is first cropped to its centre.
+
+        Returns:
+            ``[T * B, C, S, S]``, the whole batch once for each angle, and the index of the angle,
+            int64 ``[T * B]``.
+        """
+        images = _centre_square(images)
+        turned = torch.cat([_rotate(images, angle) for angle in self.angles])
+        if self.in_circle:  # only now: a mask before the turn would blur its rim in some turns only
+            turned = turned * _circle(turned)
+        targets = torch.arange(len(self.angles), device=images.device)
+        return turned, targets.repeat_interleave(len(images))
+
+
+def _centre_square(images: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[..., top : top + side, left : left + side]
+
+
+def _rotate(images: Tensor, angle: int) -> Tensor:
+    quarters, rest = divmod(angle % 360, 90)
+    if rest:
+        radians = math.radians(rest)
+        cos, sin = math.cos(radians), math.sin(radians)
+        theta = images.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]])
+        grid = affine_grid(theta.expand(len(images), 2, 3), list(images.shape), align_corners=False)
+        images = grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return torch.rot90(images, quarters, (-2, -1))
+
+
+def _circle(images: Tensor) -> Tensor:
+    """1 inside the circle that touches the four sides, 0 outside; ``[S, S]``."""
+    side = images.shape[-1]
+    axis = torch.arange(side, device=images.device, dtype=images.dtype) - (side - 1) / 2
+    return ((axis[:, None] ** 2 + axis[None, :] ** 2) <= (side / 2) ** 2).to(images.dtype)

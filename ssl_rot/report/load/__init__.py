@@ -1,0 +1,1 @@
+"""Runs and their histories from MLflow, as two DataFrames."""

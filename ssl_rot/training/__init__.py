@@ -1,0 +1,3 @@
+"""The training loop and what it needs: device, processes, checkpoints, signals. Knows tensors and a
+log callable, neither Hydra nor MLflow.
+"""

@@ -1,0 +1,59 @@
+"""Loss, accuracy and guesses of a network that learns nothing meanwhile."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ssl_rot.data import Batches
+from ssl_rot.training.compute import Compute
+from ssl_rot.training.features import Features
+from ssl_rot.training.meter import Meter
+
+
+def evaluate(
+    model: nn.Module,
+    batches: Batches | Features,
+    loss_fn: nn.Module,
+    compute: Compute,
+    label: str = "test",
+) -> tuple[float, float]:
+    """Mean loss and accuracy of ``model`` in eval mode over the whole split, per sample."""
+    meter = Meter()
+    model.eval()
+    with torch.inference_mode():
+        silent = compute.group.rank > 0
+        for inputs, targets in progress(batches.epoch(0), len(batches), label, meter, silent):
+            logits = compute.logits(model, inputs)
+            meter.add(loss_fn(logits, targets), logits, targets)
+    return meter.means(compute.group)[:2]
+
+
+def predict(model: nn.Module, batches: Batches, compute: Compute) -> tuple[Tensor, Tensor]:
+    """Arg-max classes and targets of a whole split, both int64 ``[N]`` on the CPU."""
+    model.eval()
+    guesses, truths = [], []
+    with torch.inference_mode():
+        for inputs, targets in batches.whole().epoch(0):
+            guesses.append(compute.logits(model, inputs).argmax(1).cpu())
+            truths.append(targets.cpu())
+    return torch.cat(guesses), torch.cat(truths)
+
+
+def progress(
+    batches: Iterator[tuple[Tensor, Tensor]], total: int, label: str, meter: Meter, silent: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """A bar with the running loss and accuracy; silent where there is no terminal."""
+    with tqdm(batches, total=total, desc=label, leave=False, disable=silent or None) as bar:
+        shown = -math.inf
+        for batch in bar:
+            yield batch
+            if not bar.disable and time.monotonic() - shown > 0.5:
+                loss, accuracy, _ = meter.means()
+                bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.3f}", refresh=False)
+                shown = time.monotonic()

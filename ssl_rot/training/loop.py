@@ -1,0 +1,207 @@
+"""The training loop: tensors and callables, nothing of Hydra or MLflow."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import nn
+from torch.profiler import record_function
+
+from ssl_rot.data import Batches
+from ssl_rot.errors import NonFiniteLoss
+from ssl_rot.freeze import set_train_mode, trainable_parameters
+from ssl_rot.seeding import seeded
+from ssl_rot.training.compute import Compute
+from ssl_rot.training.evaluation import evaluate, progress
+from ssl_rot.training.features import Features, precompute
+from ssl_rot.training.meter import Meter
+from ssl_rot.training.phase import EpochMetrics, Phase
+
+CHECK_EVERY = 50
+"""Steps from one look at the loss to the next: reading it makes a GPU wait."""
+
+State = dict[str, Any]
+"""What a checkpoint holds of a phase."""
+
+
+def fit(
+    phase: Phase,
+    compute: Compute,
+    *,
+    log: Callable[[int, EpochMetrics], None],
+    state: State | None = None,
+    save: Callable[[int, Callable[[], State]], None] = lambda epoch, snapshot: None,
+    after_step: Callable[[], None] = lambda: None,
+) -> list[EpochMetrics]:
+    """Trains the model of a phase in place.
+
+    Args:
+        phase: what to train.
+        compute: what to train it with.
+        log: called with the epoch (from 1) and its metrics as soon as the epoch ends.
+        state: from the checkpoint of an interrupted phase; training continues after its epoch.
+        save: called after each epoch with a function that returns the state at that point.
+        after_step: called after each training step.
+
+    Returns:
+        The metrics of each epoch: ``train_loss``, ``train_acc`` (running means while training), the
+        same for each evaluation, ``lr`` at the epoch's start, ``epoch_seconds`` (training and
+        evaluation), ``images_per_second`` (samples trained on), ``images_processed`` (samples
+        trained on so far in this phase).
+
+    Raises:
+        NonFiniteLoss: a loss is NaN or infinite.
+    """
+    training = _Training(phase, compute, after_step)
+    if state is not None:
+        training.restore(state)
+    history, early_stop = training.history, phase.schedule.early_stop
+    if history and early_stop.reached(history[-1]):
+        return history
+    compute.group.align(phase.model)
+    started = time.perf_counter()
+    inputs = _inputs(phase, compute)
+    precomputing = time.perf_counter() - started  # for all epochs: counted in the first
+    for epoch in range(len(history) + 1, phase.schedule.epochs + 1):
+        metrics = training.run_epoch(epoch, inputs)
+        metrics["epoch_seconds"] += precomputing
+        precomputing = 0.0
+        with compute.group.agreed():
+            log(epoch, metrics)
+            save(epoch, training.state)
+        if early_stop.reached(metrics):
+            break
+    return history
+
+
+class _Inputs(NamedTuple):
+    """What is trained epoch by epoch: the whole model, or the head alone on kept features."""
+
+    network: nn.Module
+    train: Batches | Features
+    evaluations: Mapping[str, Batches | Features]
+
+
+def _inputs(phase: Phase, compute: Compute) -> _Inputs:
+    """The head and its features if the backbone is frozen to the end; else model and batches."""
+    model, features = phase.model, {}
+    if phase.frozen(phase.schedule.epochs) == frozenset(model.backbone.stage_names):
+        for name, batches in {"train": phase.train, **phase.evaluations}.items():
+            kept = precompute(batches, model.backbone, compute)
+            if kept is None:
+                break
+            features[name] = kept
+        else:
+            return _Inputs(model.head, features.pop("train"), features)
+    return _Inputs(model, phase.train, phase.evaluations)
+
+
+class _Training:
+    """The state of a phase that moves from epoch to epoch."""
+
+    def __init__(self, phase: Phase, compute: Compute, after_step: Callable[[], None]) -> None:
+        self.phase, self.compute, self.after_step = phase, compute, after_step
+        self.history: list[EpochMetrics] = []
+        compute.place(phase.model)
+        phase.loss_fn.to(compute.device)
+        self.optimizer, self.scheduler = phase.schedule.build(
+            trainable_parameters(phase.model, phase.frozen(1)), len(phase.train)
+        )
+        self._network: nn.Module | None = None  # wrapped for several processes
+        self._frozen: frozenset[str] | None = None
+
+    def state(self) -> State:
+        """What :meth:`restore` takes."""
+        return {
+            "epoch": len(self.history),
+            "model": self.phase.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "history": list(self.history),
+        }
+
+    def restore(self, state: State) -> None:
+        """Continues from a checkpoint."""
+        for epoch in range(2, state["epoch"] + 1):  # so that parameters come in the same order
+            self._unfreeze(self.phase.frozen(epoch))
+        self.phase.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.history[:] = state["history"]
+
+    def run_epoch(self, epoch: int, inputs: _Inputs) -> EpochMetrics:
+        """Trains and evaluates for one epoch, and appends its metrics to the history."""
+        phase, compute = self.phase, self.compute
+        started = time.perf_counter()
+        frozen = phase.frozen(epoch)
+        self._unfreeze(frozen)
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        if self._network is None or frozen != self._frozen:  # gradients are exchanged by parameter
+            self._network, self._frozen = compute.group.parallel(inputs.network), frozen
+        # The seed is for what the network itself draws, such as dropout.
+        with seeded(phase.seed, phase.name, "noise", epoch, *compute.group.own_name):
+            set_train_mode(phase.model, frozen)
+            meter = self._train(epoch, self._network, inputs.train)
+        compute.group.align(phase.model, buffers_only=True)
+        train_loss, train_acc, samples = meter.means(compute.group)
+        metrics: EpochMetrics = {"train_loss": train_loss, "train_acc": train_acc}
+        train_seconds = time.perf_counter() - started
+        for name, split in inputs.evaluations.items():
+            label = f"{phase.name} {epoch} {name}"
+            loss, accuracy = evaluate(inputs.network, split, phase.loss_fn, compute, label)
+            if not math.isfinite(loss):  # the last step broke the weights after its own loss
+                raise NonFiniteLoss(phase.name, epoch, len(inputs.train), lr, phase.lr_key)
+            metrics |= {f"{name}_loss": loss, f"{name}_acc": accuracy}
+        before = self.history[-1]["images_processed"] if self.history else 0.0
+        metrics |= {
+            "lr": lr,
+            "epoch_seconds": time.perf_counter() - started,
+            "images_per_second": samples / train_seconds,
+            "images_processed": before + samples,
+        }
+        self.history.append(metrics)
+        return metrics
+
+    def _train(self, epoch: int, network: nn.Module, train: Batches | Features) -> Meter:
+        phase, compute, schedule = self.phase, self.compute, self.phase.schedule
+        meter = Meter()
+        rates: list[float] = []
+        label = f"{phase.name} {epoch}/{schedule.epochs} train"
+        silent = compute.group.rank > 0
+        steps = progress(train.epoch(epoch), len(train), label, meter, silent=silent)
+        for weight, (inputs, targets) in zip(train.weights, steps, strict=True):
+            with record_function("forward"):
+                logits = compute.logits(network, inputs)
+                loss = phase.loss_fn(logits, targets)
+            with record_function("backward"):
+                self.optimizer.zero_grad(set_to_none=True)
+                (loss * weight).backward()
+            with record_function("optimizer"):
+                self.optimizer.step()
+            rates.append(float(self.optimizer.param_groups[0]["lr"]))
+            if self.scheduler is not None and schedule.interval == "step":
+                self.scheduler.step()
+            meter.add(loss, logits, targets)
+            if len(rates) % CHECK_EVERY == 0 or len(rates) == len(train):
+                self._check_finite(epoch, meter, rates)
+            self.after_step()
+        if self.scheduler is not None and schedule.interval == "epoch":
+            self.scheduler.step()
+        return meter
+
+    def _check_finite(self, epoch: int, meter: Meter, rates: list[float]) -> None:
+        unchecked = len(rates) - ((len(rates) - 1) % CHECK_EVERY + 1)
+        bad = meter.first_non_finite(self.compute.group, unchecked)
+        if bad is not None:
+            raise NonFiniteLoss(self.phase.name, epoch, bad + 1, rates[bad], self.phase.lr_key)
+
+    def _unfreeze(self, frozen: frozenset[str]) -> None:
+        """Gives the optimizer the parameters that are no longer frozen, in its one group."""
+        group = self.optimizer.param_groups[0]["params"]
+        known = {id(parameter) for parameter in group}
+        trainable = trainable_parameters(self.phase.model, frozen)
+        group.extend(parameter for parameter in trainable if id(parameter) not in known)

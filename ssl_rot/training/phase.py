@@ -1,0 +1,50 @@
+"""A phase that is ready to be trained: the pretext task, or the downstream task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from ssl_rot.data import Batches
+from ssl_rot.freeze import FreezePolicy
+from ssl_rot.models import Classifier
+from ssl_rot.schedules import Schedule
+
+EpochMetrics = dict[str, float]
+"""The metrics of one epoch, by name."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a phase trains, on what, and how.
+
+    Args:
+        name: ``pretext`` or ``downstream``.
+        model: trained in place.
+        train: training batches, shuffled.
+        evaluations: splits to evaluate after every epoch, by prefix (``test``, ``val``).
+        loss_fn: of logits ``[B, K]`` and targets ``[B]``; the mean over the batch.
+        schedule: optimizer, learning rate, epochs, early stop.
+        freeze: which stages are frozen, epoch by epoch.
+        seed: with ``name`` and the epoch it determines everything random.
+    """
+
+    name: str
+    model: Classifier
+    train: Batches
+    evaluations: Mapping[str, Batches]
+    loss_fn: nn.Module
+    schedule: Schedule
+    freeze: FreezePolicy
+    seed: int
+
+    @property
+    def lr_key(self) -> str:
+        """The config key that sets the learning rate."""
+        return "schedule.lr" if self.name == "downstream" else f"{self.name}.schedule.lr"
+
+    def frozen(self, epoch: int) -> frozenset[str]:
+        """The stages that are frozen in ``epoch`` (from 1)."""
+        return self.freeze.frozen(self.model.backbone.stage_names, epoch)

@@ -1,0 +1,133 @@
+"""What changes each of the keys by which runs are recognised, over every key of the config."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+import pytest
+from omegaconf import OmegaConf
+
+from ssl_rot.config.params import flatten
+from ssl_rot.config.run_keys import RunKeys, compute_run_keys
+
+ALL, PAIRED, ARM, NONE = (
+    {"config", "pair", "pretext"},
+    {"config", "pair"},
+    {"config", "pretext"},
+    set(),
+)
+
+# The first pattern that fits says which keys change with a config key.
+RULES = [
+    ("tracking.*", NONE),
+    ("checkpoint.*", NONE),
+    ("resume", NONE),
+    ("device", NONE),
+    ("profile", NONE),
+    ("compile", NONE),  # a part of the arithmetic, which is given apart
+    ("sync_batchnorm", NONE),  # likewise
+    ("precision", NONE),  # "auto" is no precision; what it came to is given apart
+    ("pretext.reuse", NONE),
+    ("pretext.*", ARM),
+    ("dataset.root", NONE),  # the fingerprint stands for where the data lies
+    ("dataset.source.root", NONE),
+    ("dataset.name", NONE),
+    ("model.weights", NONE),  # the file's hash stands for its name
+    ("dataset.labels_per_class", PAIRED),
+    ("model.cut", PAIRED),
+    ("dataset.*", ALL),
+    ("model.*", ALL),
+    ("seed", ALL),
+    *((f"{group}.*", PAIRED) for group in ("head", "loss", "schedule", "freeze")),
+]
+
+OVERRIDES = (
+    *("dataset=image_folder", "dataset.root=somewhere", "loss=focal", "head=mlp"),
+    *("freeze=gradual", "schedule=step"),
+)
+
+
+def keys_of(config, **given) -> RunKeys:
+    return compute_run_keys(
+        config, **({"data": "d", "arithmetic": "fp32", "weights": None} | given)
+    )
+
+
+def changed(first: RunKeys, second: RunKeys) -> set[str]:
+    names = ("config", "pair", "pretext", "content")
+    return {name for name in names if getattr(first, name) != getattr(second, name)}
+
+
+@pytest.fixture(scope="module")
+def config(compose):
+    return lambda *overrides: OmegaConf.to_container(compose(*OVERRIDES, *overrides), resolve=True)
+
+
+def test_every_config_key_changes_what_it_should_and_nothing_else(config):
+    base = config("+experiment=rotation")
+    for key in flatten(base):
+        other = OmegaConf.create(base)
+        OmegaConf.update(other, key, "something else", merge=False)
+        found = changed(keys_of(base), keys_of(OmegaConf.to_container(other)))
+        expected = next((which for pattern, which in RULES if fnmatchcase(key, pattern)), None)
+        assert expected is not None, f"{key}: no rule says which of our keys it changes"
+        assert found == expected, key
+
+
+@pytest.mark.parametrize(
+    "given", [{"data": "e"}, {"arithmetic": "bf16"}, {"weights": "w"}], ids=str
+)
+def test_what_stands_for_data_arithmetic_and_weights_changes_all(config, given):
+    base = config("+experiment=rotation")
+    assert changed(keys_of(base), keys_of(base, **given)) == ALL | {"content"}
+
+
+def test_the_arms_are_a_pair(config):
+    rotation, supervised = config("+experiment=rotation"), config("+experiment=supervised")
+    assert keys_of(rotation).pair == keys_of(supervised).pair
+    assert keys_of(rotation).content == keys_of(supervised).content
+    assert keys_of(rotation).config != keys_of(supervised).config
+    assert keys_of(supervised).pretext is None
+    other = config("+experiment=rotation", "pretext=rotation_2", "pretext.schedule.epochs=3")
+    assert keys_of(other).pair == keys_of(rotation).pair
+    assert keys_of(other).pretext not in (None, keys_of(rotation).pretext)
+
+
+def test_what_stands_under_no_pretext_is_in_no_key(config):
+    base = config("+experiment=supervised")
+    for key in flatten(base["pretext"]):
+        if key != "angles":
+            other = OmegaConf.create(base)
+            OmegaConf.update(other, f"pretext.{key}", "something else", merge=False)
+            assert keys_of(OmegaConf.to_container(other)) == keys_of(base), key
+
+
+def test_keys_do_not_depend_on_the_order_of_the_config(config):
+    base = config("+experiment=rotation")
+    backwards = dict(reversed(base.items())) | {"model": dict(reversed(base["model"].items()))}
+    assert keys_of(backwards) == keys_of(base)
+
+
+def test_the_config_is_left_as_it_was(config):
+    base = config("+experiment=rotation")
+    before = OmegaConf.to_yaml(OmegaConf.create(base))
+    keys_of(base)
+    assert OmegaConf.to_yaml(OmegaConf.create(base)) == before
+
+
+def test_a_change_to_ones_own_code_changes_the_keys(compose, own_module):
+    def keys_of(text: str, group: str) -> RunKeys:
+        own_module("own_code", text)
+        config = OmegaConf.to_container(compose("+experiment=rotation"), resolve=True)
+        config[group] = {"_target_": "own_code.thing"}
+        return compute_run_keys(config, data="d", arithmetic="fp32", weights=None)
+
+    first = keys_of("def thing():\n    return 1\n", "loss")
+    assert keys_of("def thing():\n    return 1\n", "loss") == first
+    second = keys_of("def thing():\n    return 22\n", "loss")
+    assert second.config != first.config
+    assert second.pair != first.pair
+    assert second.content != first.content
+    assert second.pretext == first.pretext  # the downstream loss is none of its business
+    third = keys_of("def thing():\n    return 1\n", "model")
+    assert keys_of("def thing():\n    return 22\n", "model").pretext != third.pretext

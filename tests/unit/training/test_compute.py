@@ -1,0 +1,95 @@
+"""What a run computes with: torch.compile, and the trace of a few steps."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from ssl_rot.data import Batches
+from ssl_rot.errors import CompileFailed
+from ssl_rot.freeze import FreezeNothing
+from ssl_rot.models import Classifier, StagedBackbone, linear_head
+from ssl_rot.schedules import EarlyStop, Schedule
+from ssl_rot.training.compute import Compute, resolve
+from ssl_rot.training.loop import fit
+from ssl_rot.training.phase import Phase
+
+
+def trained(compute: Compute) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    """History and weights of three epochs of a small network, with a smaller last batch."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8, generator=draws)
+    labels = (images[:, 0, :4].sum((1, 2)) > images[:, 0, 4:].sum((1, 2))).long()
+    torch.manual_seed(0)
+    stage = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    model = Classifier(StagedBackbone({"stage": stage}, [4]), linear_head(4, 2))
+    train, test = (
+        Batches(
+            images, labels, batch_size=16, device="cpu", mean=[0.5], std=[0.25], augment=None,
+            seed=0, stream="downstream", shuffle=shuffle,
+        )
+        for shuffle in (True, False)
+    )  # fmt: skip
+    schedule = Schedule(3, 16, 0.1, partial(torch.optim.SGD, lr=0.1, momentum=0.9), EarlyStop())
+    history = fit(
+        Phase(
+            "downstream", model, train, {"test": test}, nn.CrossEntropyLoss(), schedule,
+            FreezeNothing(), seed=0,
+        ),
+        compute,
+        log=lambda epoch, record: None,
+    )  # fmt: skip
+    return history, model.state_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_a_compiled_network_learns_what_another_does():
+    eager, weights = trained(Compute(torch.device("cpu"), "fp32"))
+    compiled, others = trained(Compute(torch.device("cpu"), "fp32", compiled=True))
+    for a, b in zip(eager, compiled, strict=True):
+        for name in ("train_loss", "test_loss"):
+            assert b[name] == pytest.approx(a[name], rel=1e-5)
+        assert b["test_acc"] == a["test_acc"]
+    assert weights.keys() == others.keys()
+    for name, value in weights.items():
+        torch.testing.assert_close(others[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_compiled_and_other_runs_are_told_apart():
+    assert resolve("cpu", "fp32").arithmetic == "fp32"
+    assert resolve("cpu", "fp32", compiled=True).arithmetic == "fp32 compiled"
+
+
+def test_a_compiler_that_is_not_there_is_one_message(run_job, tmp_path, monkeypatch):
+    # An empty cache, since what was compiled before needs no compiler.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/nowhere/c++",))
+    message = r"compile=true does not work here: .*compiler(.|\n)*C\+\+"
+    with pytest.raises(CompileFailed, match=message):
+        run_job(tmp_path, "+experiment=supervised", "compile=true")
+
+
+def test_a_profile_says_where_the_time_of_a_step_goes(run_job, tmp_path):
+    epochs = ("schedule.epochs=6", "pretext.schedule.epochs=10")
+    ran = run_job(tmp_path, "+experiment=rotation", "profile=true", *epochs)
+    for phase in ("pretext", "downstream"):
+        table = ran.artifact(phase, "profile/table.txt").read_text()
+        for part in ("batch", "forward", "backward", "optimizer", "convolution"):
+            assert part in table
+            assert part in ran.output
+        packed = ran.artifact(phase, "profile/trace.json.gz").read_bytes()
+        events = json.loads(gzip.decompress(packed))["traceEvents"]
+        steps = {e["name"] for e in events if str(e.get("name")).startswith("ProfilerStep")}
+        assert len(steps) == 5
+
+
+def test_too_few_steps_to_profile_are_told(run_job, tmp_path, caplog):
+    run_job(tmp_path, "+experiment=supervised", "profile=true", "schedule.epochs=1")
+    assert "Too few steps to profile" in caplog.text
