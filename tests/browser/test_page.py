@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.page.render import render
+from ssl_rot.report.page.rendering import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -62,7 +62,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs, histories = run_rows()
     pairs = pair_runs(runs, histories)
     out = tmp_path_factory.mktemp("report")
-    return render(
+    return write_report(
         runs, histories, pairs, compare(pairs), out, scope=EVIL, own_command=f"report {EVIL}"
     )
 

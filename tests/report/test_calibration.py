@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ssl_rot.report.comparison.inference import holm, paired_t, sign_flip_p, verdicts
+from ssl_rot.report.comparison.inference import (
+    adjust_holm,
+    assign_verdicts,
+    paired_t_test,
+    sign_flip_p,
+)
 
 TRIALS = 10_000
 
@@ -26,15 +31,15 @@ def differences(n: int, *, trials: int = TRIALS, cells: int = 1, gain: float = 0
 
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_the_interval_holds_zero_in_95_of_100_without_a_difference(n: int) -> None:
-    result = paired_t(differences(n)[:, 0])
+    result = paired_t_test(differences(n)[:, 0])
     holds = (result.low <= 0) & (result.high >= 0)
     assert holds.mean() == pytest.approx(0.95, abs=0.01)
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_the_adjusted_verdict_errs_in_at_most_5_of_100_families_of_20_cells(n: int) -> None:
-    result = paired_t(differences(n, cells=20))
-    said = verdicts(result.mean, holm(result.p))
+    result = paired_t_test(differences(n, cells=20))
+    said = assign_verdicts(result.mean, adjust_holm(result.p))
     errs = (said != "no clear difference").any(axis=1).mean()
     assert errs <= 0.06
     # Not by never saying anything: of independent cells Holm uses up nearly all of the 5 %.
@@ -44,15 +49,15 @@ def test_the_adjusted_verdict_errs_in_at_most_5_of_100_families_of_20_cells(n: i
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_without_the_adjustment_it_would_err_far_more_often(n: int) -> None:
     """The test above can fail."""
-    result = paired_t(differences(n, cells=20, trials=1000))
-    said = verdicts(result.mean, result.p)
+    result = paired_t_test(differences(n, cells=20, trials=1000))
+    said = assign_verdicts(result.mean, result.p)
     assert (said != "no clear difference").any(axis=1).mean() > 0.5
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_a_gain_of_one_standard_deviation_is_found_as_often_as_theory_says(n: int) -> None:
-    result = paired_t(differences(n, gain=1.0)[:, 0])
-    found = (verdicts(result.mean, result.p) == "rotation better").mean()
+    result = paired_t_test(differences(n, gain=1.0)[:, 0])
+    found = (assign_verdicts(result.mean, result.p) == "rotation better").mean()
     critical = stats.t.ppf(0.975, n - 1)
     power = stats.nct.sf(critical, n - 1, np.sqrt(n))
     assert found == pytest.approx(power, abs=0.015)
@@ -74,6 +79,6 @@ def test_a_small_test_set_makes_no_false_certainty(n: int) -> None:
     """On 360 images differences are often equal; that must not pass for "no spread, so certain"."""
     rng = np.random.default_rng(n)
     hits = rng.binomial(360, 0.99, (2, TRIALS, n))
-    result = paired_t((hits[0] - hits[1]) / 360)
-    said = verdicts(result.mean, result.p)
+    result = paired_t_test((hits[0] - hits[1]) / 360)
+    said = assign_verdicts(result.mean, result.p)
     assert (said != "no clear difference").mean() <= 0.06

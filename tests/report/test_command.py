@@ -133,7 +133,7 @@ def test_a_report_without_a_single_pair_says_why(
     [
         (["experiment_name=nope"], "There are: Default, ssl_rot"),
         (["metric=accuracy"], "metric=accuracy is not allowed; the runs have: test_acc"),
-        (["by=[modle]"], "by=modle is no key of the runs"),
+        (["by=[modle]"], "by=modle is not a key of these runs"),
         (["by=[]"], "by=[] is not allowed"),
         (["since=soon"], "since=soon is not a date"),
         (["where=nonsense"], "MLflow cannot read the filter"),

@@ -8,7 +8,7 @@ import pytest
 
 from ssl_rot.errors import ConfigError, TrackingError
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.page.tables import pair_table
+from ssl_rot.report.page.report_tables import pair_table
 
 
 def reasons(pairs: pd.DataFrame) -> dict[str, str]:
@@ -123,9 +123,7 @@ def test_no_partner_though_all_params_agree(runs) -> None:
     of_rotation = (frame["tags.ssl_rot.arm"] == "rotation") & (frame["params.seed"] == "1")
     frame.loc[of_rotation, "tags.ssl_rot.pair_key"] = "other data"
     said = reasons(pair_runs(frame))["rotation-digits-seed1"]
-    assert said.endswith(
-        "the data, the precision or the starting weights, whatever their params say"
-    )
+    assert said.endswith("the data, the precision or the starting weights, but in no param")
 
 
 def test_a_cell_whose_arms_differ_is_refused_and_the_keys_are_named(runs) -> None:
@@ -225,8 +223,8 @@ def test_cells_that_no_param_tells_apart_are_told_apart_by_their_content(runs) -
         (float("nan"), "test_acc is missing or not a number"),
         (float("inf"), "test_acc is infinite"),
         (1.7976931348623157e308, "test_acc is infinite"),
-        (93.0, "test_acc=93 is no fraction of 1"),
-        (-0.1, "test_acc=-0.1 is no fraction of 1"),
+        (93.0, "test_acc=93 is not between 0 and 1"),
+        (-0.1, "test_acc=-0.1 is not between 0 and 1"),
     ],
 )
 def test_what_is_no_accuracy_is_left_out(runs, value: float, reason: str) -> None:
@@ -276,7 +274,7 @@ def test_runs_without_our_tags_are_left_out(runs) -> None:
 def test_one_arm_only(runs, there: str, missing: str, experiment: str) -> None:
     runs.downstream(there, 0, 0.5)
     with pytest.raises(
-        TrackingError, match=rf"1 downstream runs, none of them of the {missing} arm.*"
+        TrackingError, match=rf"1 downstream runs, but none of the {missing} arm.*"
         rf"\+experiment={experiment}"
     ):  # fmt: skip
         pair_runs(runs.frame())

@@ -14,12 +14,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.comparison.cost import curves
-from ssl_rot.report.page import curve_figures, effect_figures
-from ssl_rot.report.page.figures import draw_all
-from ssl_rot.report.page.render import render
-from ssl_rot.report.page.style import ARM_LOOKS, VERDICT_LOOKS
-from ssl_rot.report.page.tables import number_table, pair_table
+from ssl_rot.report.comparison.curves import split_histories
+from ssl_rot.report.page.figures import differences, draw_figures, learning_curves
+from ssl_rot.report.page.figures.styles import ARM_STYLES, VERDICT_STYLES
+from ssl_rot.report.page.rendering import write_report
+from ssl_rot.report.page.report_tables import number_table, pair_table
 
 EVIL = "<img src=x onerror=alert(1)> | `$x_1$`"
 
@@ -28,7 +27,7 @@ def rendered(runs, out: Path, frame: pd.DataFrame | None = None) -> Path:
     frame = runs.frame() if frame is None else frame
     histories = runs.histories()
     pairs = pair_runs(frame, histories)
-    page = render(
+    page = write_report(
         frame, histories, pairs, compare(pairs), out, scope="Test", own_command="python -m report"
     )
     assert page == out / "report.html"
@@ -38,7 +37,9 @@ def rendered(runs, out: Path, frame: pd.DataFrame | None = None) -> Path:
 def drawn(runs) -> dict[str, Figure]:
     histories = runs.histories()
     pairs = pair_runs(runs.frame(), histories)
-    return {d.name: d.figure for d in draw_all(compare(pairs), pairs, curves(histories))}
+    return {
+        d.name: d.figure for d in draw_figures(compare(pairs), pairs, split_histories(histories))
+    }
 
 
 @pytest.fixture
@@ -155,8 +156,8 @@ def test_the_same_report_twice_is_the_same_file_twice(page: Path, sweep, tmp_pat
 
 
 def test_looks_differ_without_colour() -> None:
-    assert len({(look.dash, look.marker) for look in ARM_LOOKS.values()}) == 2
-    assert len({look.marker for look in VERDICT_LOOKS.values()}) == len(VERDICT_LOOKS)
+    assert len({(style.line, style.marker) for style in ARM_STYLES.values()}) == 2
+    assert len({style.marker for style in VERDICT_STYLES.values()}) == len(VERDICT_STYLES)
 
 
 def test_matplotlibs_settings_stay_as_they_were(sweep) -> None:
@@ -263,14 +264,15 @@ def test_no_label_figure_for_a_single_budget(runs) -> None:
 
 
 def test_many_cells_stay_readable_and_say_what_is_not_shown(runs, monkeypatch) -> None:
-    monkeypatch.setattr(effect_figures, "MOST_ROWS", 5)
+    monkeypatch.setattr(differences, "MOST_ROWS", 5)
     for labels in range(1, 13):
         runs.arms([0.1, 0.12], dataset__labels_per_class=str(labels))
     histories = runs.histories()
     pairs = pair_runs(runs.frame(), histories)
-    drawings = {d.name: d for d in draw_all(compare(pairs), pairs, curves(histories))}
-    assert "7 more cells are in the table" in drawings["forest"].caption
-    assert sum(name.startswith("curves") for name in drawings) == curve_figures.MOST_CURVES
+    figures = draw_figures(compare(pairs), pairs, split_histories(histories))
+    captions = {figure.name: figure.caption for figure in figures}
+    assert "7 more cells are in the table" in captions["forest"]
+    assert sum(name.startswith("curves") for name in captions) == learning_curves.MOST_CURVES
 
 
 def test_without_pretext_costs_the_figures_about_them_are_left_away(runs) -> None:

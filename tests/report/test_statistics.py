@@ -8,8 +8,13 @@ from scipy import stats
 
 from ssl_rot.errors import ConfigError
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.comparison.inference import holm, paired_t, sign_flip_p, verdicts
-from ssl_rot.report.comparison.naming import label
+from ssl_rot.report.comparison.cell_names import format_settings
+from ssl_rot.report.comparison.inference import (
+    adjust_holm,
+    assign_verdicts,
+    paired_t_test,
+    sign_flip_p,
+)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 13])
@@ -17,7 +22,7 @@ from ssl_rot.report.comparison.naming import label
 def test_agreement_with_scipy(n: int, seed: int) -> None:
     rng = np.random.default_rng((n, seed))
     one, other = rng.normal(0.6, 0.05, n), rng.normal(0.57, 0.05, n)
-    ours, theirs = paired_t(one - other), stats.ttest_rel(one, other)
+    ours, theirs = paired_t_test(one - other), stats.ttest_rel(one, other)
     interval = theirs.confidence_interval(0.95)
     np.testing.assert_allclose(ours.p, theirs.pvalue, rtol=1e-9)
     np.testing.assert_allclose([ours.low, ours.high], [interval.low, interval.high], rtol=1e-9)
@@ -72,9 +77,9 @@ def test_sign_flips_above_forty_pairs_are_drawn() -> None:
     ],
 )
 def test_holm(p: list[float], adjusted: list[float]) -> None:
-    np.testing.assert_allclose(holm(np.array(p)), adjusted)
+    np.testing.assert_allclose(adjust_holm(np.array(p)), adjusted)
     families = np.stack([p, p[::-1]])
-    np.testing.assert_allclose(holm(families), np.stack([adjusted, adjusted[::-1]]))
+    np.testing.assert_allclose(adjust_holm(families), np.stack([adjusted, adjusted[::-1]]))
 
 
 def test_equal_differences_have_no_interval_and_prove_little() -> None:
@@ -82,15 +87,15 @@ def test_equal_differences_have_no_interval_and_prove_little() -> None:
     one, other = np.array([0.9, 0.8]), np.array([0.8, 0.7])
     differences = one - other
     assert differences[0] != differences[1]
-    result = paired_t(differences)
+    result = paired_t_test(differences)
     assert np.isnan(result.low)
     assert result.p == 0.5
-    assert paired_t(np.full(10, 0.1)).p == pytest.approx(2 / 1024)
-    assert paired_t(np.zeros(3)).p == 1.0
+    assert paired_t_test(np.full(10, 0.1)).p == pytest.approx(2 / 1024)
+    assert paired_t_test(np.zeros(3)).p == 1.0
 
 
 def test_one_pair_has_no_interval() -> None:
-    result = paired_t(np.array([0.3]))
+    result = paired_t_test(np.array([0.3]))
     assert result.mean == pytest.approx(0.3)
     assert np.isnan([result.low, result.high, result.p]).all()
 
@@ -106,7 +111,7 @@ def test_one_pair_has_no_interval() -> None:
     ],
 )
 def test_verdict_in_words(gain: float, p: float, verdict: str) -> None:
-    assert verdicts(np.array([gain]), np.array([p])).item() == verdict
+    assert assign_verdicts(np.array([gain]), np.array([p])).item() == verdict
 
 
 CLEAR = [0.10, 0.12, 0.09, 0.11, 0.10]
@@ -192,7 +197,7 @@ def test_by_averages_within_a_seed_before_it_counts(runs) -> None:
 
 def test_by_refuses_unknown_keys_and_lists_the_known(runs) -> None:
     runs.arms([0.1, 0.2])
-    with pytest.raises(ConfigError, match=r"by=modle is no key of the runs; allowed: .*model"):
+    with pytest.raises(ConfigError, match=r"by=modle is not a key of these runs; allowed: .*model"):
         compare(pair_runs(runs.frame()), by=["modle"])
 
 
@@ -232,5 +237,5 @@ def test_pretext_cost_whole_and_shared(runs) -> None:
         ({}, "all pairs"),
     ],
 )
-def test_label(settings: dict[str, str], line: str) -> None:
-    assert label(settings) == line
+def test_format_settings(settings: dict[str, str], line: str) -> None:
+    assert format_settings(settings) == line
