@@ -207,9 +207,7 @@ def runs() -> Runs:
 @pytest.fixture(scope="session")
 def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(
-        f"sqlite:///{path}"
-    ).search_experiments()  # creates the tables: seconds
+    MlflowClient(f"sqlite:///{path}").search_experiments()  # creates the tables: seconds
     return path
 
 

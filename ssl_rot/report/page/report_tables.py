@@ -32,18 +32,12 @@ def verdict_table(cells: pd.DataFrame) -> Table:
     columns = [
         Column("#", "number of the cell in the figures", lambda row: number_cell(row["number"])),
         Column("cell", "the settings that its pairs share", lambda row: text_cell(row["cell"])),
-        Column(
-            "verdict",
-            "at the 5 % level, Holm-adjusted over the cells",
-            lambda row: text_cell(row["verdict"]),
-        ),
-        Column(
-            "difference",
-            "mean of rotation minus supervised-only, with its 95 % t interval",
-            lambda row: TableCell(format_difference(row), row["difference"]),
-        ),
+        Column("verdict", "at the 5 % level, Holm-adjusted over the cells",
+               lambda row: text_cell(row["verdict"])),
+        Column("difference", "mean of rotation minus supervised-only, with its 95 % t interval",
+               lambda row: TableCell(format_difference(row), row["difference"])),
         Column("basis", "what the verdict is based on", lambda row: text_cell(row["basis"])),
-    ]
+    ]  # fmt: skip
     return Table.from_frame(_number_rows(cells), columns)
 
 
@@ -56,89 +50,50 @@ def number_table(cells: pd.DataFrame) -> Table:
         Column("#", "number of the cell in the figures", lambda row: number_cell(row["number"])),
         *(_setting_column(key) for key in setting_columns(cells)),
         Column("seeds", "number of different seeds", lambda row: number_cell(row["n"])),
-        Column(
-            f"supervised-only{unit.suffix}",
-            "mean and standard deviation over seeds",
-            lambda row: _mean_cell(row["supervised_mean"], row["supervised_sd"], unit),
-        ),
-        Column(
-            f"rotation{unit.suffix}",
-            "mean and standard deviation over seeds",
-            lambda row: _mean_cell(row["rotation_mean"], row["rotation_sd"], unit),
-        ),
+        Column(f"supervised-only{unit.suffix}", "mean and standard deviation over seeds",
+               lambda row: _mean_cell(row["supervised_mean"], row["supervised_sd"], unit)),
+        Column(f"rotation{unit.suffix}", "mean and standard deviation over seeds",
+               lambda row: _mean_cell(row["rotation_mean"], row["rotation_sd"], unit)),
         Column(
             f"difference ({unit.of_difference})",
             "mean of the paired differences, rotation minus supervised-only",
             lambda row: number_cell(unit.factor * row["difference"], unit.digits, signed=True),
         ),
-        Column(
-            "95 % interval",
-            "Student's t interval of the mean difference",
-            lambda row: _interval_cell(row, unit),
-        ),
-        Column(
-            "wins",
-            "seeds for which rotation is better",
-            lambda row: TableCell(f"{row['wins']} of {row['n']}", row["wins"] / row["n"]),
-        ),
+        Column("95 % interval", "Student's t interval of the mean difference",
+               lambda row: _interval_cell(row, unit)),
+        Column("wins", "seeds for which rotation is better",
+               lambda row: TableCell(f"{row['wins']} of {row['n']}", row["wins"] / row["n"])),
         Column("p", "paired t test, two-sided", lambda row: p_cell(row["p"])),
-        Column(
-            "p, Holm",
-            "the same, adjusted over the cells; the verdict uses this one",
-            lambda row: p_cell(row["p_holm"]),
-        ),
-        Column(
-            "sign-flip p",
-            "exact test that does not assume a normal distribution",
-            lambda row: p_cell(row["p_sign_flip"]),
-        ),
-        Column(
-            "sign-flip p, Holm",
-            "the same, adjusted over the cells",
-            lambda row: p_cell(row["p_sign_flip_holm"]),
-        ),
+        Column("p, Holm", "the same, adjusted over the cells; the verdict uses this one",
+               lambda row: p_cell(row["p_holm"])),
+        Column("sign-flip p", "exact test that does not assume a normal distribution",
+               lambda row: p_cell(row["p_sign_flip"])),
+        Column("sign-flip p, Holm", "the same, adjusted over the cells",
+               lambda row: p_cell(row["p_sign_flip_holm"])),
         Column(
             "epochs to match",
             "median epoch at which rotation reaches the final value of supervised-only",
             lambda row: _epochs_cell(row["epochs_to_match"]),
         ),
-        Column(
-            "of epochs",
-            "number of epochs that supervised-only was trained for",
-            lambda row: number_cell(row["supervised_epochs"]),
-        ),
+        Column("of epochs", "number of epochs that supervised-only was trained for",
+               lambda row: number_cell(row["supervised_epochs"])),
         Column(
             f"at equal images ({unit.of_difference})",
             "difference when both arms have processed the same number of images, pretext included, "
             "and both are at the end of their training; in parentheses the seeds with such runs",
             lambda row: _equal_images_cell(row, unit),
         ),
-        Column(
-            "pretext accuracy (%)",
-            "on the rotated test images",
-            lambda row: number_cell(100 * row["pretext_acc"], 1),
-        ),
-        Column(
-            "pretext images",
-            "total, and divided by the number of runs that started from it",
-            lambda row: _two_numbers_cell(row["pretext_images"], row["pretext_images_shared"]),
-        ),
-        Column(
-            "pretext seconds",
-            "total, and divided by the number of runs that started from it",
-            lambda row: _two_numbers_cell(row["pretext_seconds"], row["pretext_seconds_shared"]),
-        ),
-        Column(
-            "downstream images",
-            "supervised-only and rotation",
-            lambda row: _two_numbers_cell(row["supervised_images"], row["rotation_images"]),
-        ),
-        Column(
-            "downstream seconds",
-            "supervised-only and rotation",
-            lambda row: _two_numbers_cell(row["supervised_seconds"], row["rotation_seconds"]),
-        ),
-    ]
+        Column("pretext accuracy (%)", "on the rotated test images",
+               lambda row: number_cell(100 * row["pretext_acc"], 1)),
+        Column("pretext images", "total, and divided by the number of runs that started from it",
+               lambda row: _two_numbers_cell(row, "pretext_images", "pretext_images_shared")),
+        Column("pretext seconds", "total, and divided by the number of runs that started from it",
+               lambda row: _two_numbers_cell(row, "pretext_seconds", "pretext_seconds_shared")),
+        Column("downstream images", "supervised-only and rotation",
+               lambda row: _two_numbers_cell(row, "supervised_images", "rotation_images")),
+        Column("downstream seconds", "supervised-only and rotation",
+               lambda row: _two_numbers_cell(row, "supervised_seconds", "rotation_seconds")),
+    ]  # fmt: skip
     return Table.from_frame(_number_rows(cells), columns)
 
 
@@ -153,32 +108,17 @@ def pair_table(pairs: pd.DataFrame, cells: pd.DataFrame, most: int) -> Table:
     columns = [
         Column("#", "number of the cell", lambda row: number_cell(row["number"])),
         Column("seed", "", lambda row: text_cell(row["seed"])),
-        Column(
-            "rotation run",
-            "name and MLflow run id",
-            lambda row: text_cell(_identify_run(row, "rotation")),
-        ),
-        Column(
-            "supervised-only run",
-            "name and MLflow run id",
-            lambda row: text_cell(_identify_run(row, "supervised")),
-        ),
-        Column(
-            f"rotation{unit.suffix}",
-            f"{display_name(metric)} at the last epoch",
-            lambda row: number_cell(unit.factor * row["rotation"], unit.digits),
-        ),
-        Column(
-            f"supervised-only{unit.suffix}",
-            f"{display_name(metric)} at the last epoch",
-            lambda row: number_cell(unit.factor * row["supervised"], unit.digits),
-        ),
-        Column(
-            f"difference ({unit.of_difference})",
-            "",
-            lambda row: number_cell(unit.factor * row["difference"], unit.digits, signed=True),
-        ),
-    ]
+        Column("rotation run", "name and MLflow run id",
+               lambda row: text_cell(_identify_run(row, "rotation"))),
+        Column("supervised-only run", "name and MLflow run id",
+               lambda row: text_cell(_identify_run(row, "supervised"))),
+        Column(f"rotation{unit.suffix}", f"{display_name(metric)} at the last epoch",
+               lambda row: number_cell(unit.factor * row["rotation"], unit.digits)),
+        Column(f"supervised-only{unit.suffix}", f"{display_name(metric)} at the last epoch",
+               lambda row: number_cell(unit.factor * row["supervised"], unit.digits)),
+        Column(f"difference ({unit.of_difference})", "",
+               lambda row: number_cell(unit.factor * row["difference"], unit.digits, signed=True)),
+    ]  # fmt: skip
     table = Table.from_frame(compared.loc[numbers.index].assign(number=numbers), columns)
     return Table(columns, table.rows, hidden=len(compared) - len(table.rows))
 
@@ -197,7 +137,7 @@ def left_out_table(pairs: pd.DataFrame, cells: pd.DataFrame) -> Table:
         Column("what", "name and MLflow run id", lambda row: text_cell(row["what"])),
         Column("seed", "", lambda row: text_cell(row["seed"])),
         Column("why", "", lambda row: text_cell(row["why"])),
-    ]
+    ]  # fmt: skip
     return Table.from_frame(pd.DataFrame(rows), columns)
 
 
@@ -211,18 +151,12 @@ def published_table(results: pd.DataFrame) -> Table:
             lambda row: number_cell(100 * row["published"], 2),
         ),
         Column("source", "", lambda row: text_cell(row["source"])),
-        Column(
-            "here (%)",
-            "last epoch, mean and standard deviation over seeds",
-            lambda row: _mean_cell(row["mean"], row["sd"], PERCENT),
-        ),
+        Column("here (%)", "last epoch, mean and standard deviation over seeds",
+               lambda row: _mean_cell(row["mean"], row["sd"], PERCENT)),
         Column("seeds", "", lambda row: number_cell(row["n"])),
-        Column(
-            "deviations",
-            "in which settings these runs differ from the published recipe",
-            lambda row: text_cell(row["otherwise"]),
-        ),
-    ]
+        Column("deviations", "in which settings these runs differ from the published recipe",
+               lambda row: text_cell(row["otherwise"])),
+    ]  # fmt: skip
     return Table.from_frame(results, columns)
 
 
@@ -278,8 +212,9 @@ def _equal_images_cell(row: Row, unit: Unit) -> TableCell:
     return TableCell(f"{value:+.{unit.digits}f} ({row['equal_images_n']})", value)
 
 
-def _two_numbers_cell(first: float, second: float) -> TableCell:
-    """Two numbers, sorted by the first."""
-    if not np.isfinite(first):
+def _two_numbers_cell(row: Row, first: str, second: str) -> TableCell:
+    """The numbers of two columns; sorted by the first."""
+    if not np.isfinite(row[first]):
         return MISSING
-    return TableCell(f"{number_cell(first).text} / {number_cell(second).text}", first)
+    text = f"{number_cell(row[first]).text} / {number_cell(row[second]).text}"
+    return TableCell(text, row[first])

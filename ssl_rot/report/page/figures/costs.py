@@ -47,7 +47,7 @@ def draw_pretext_gain(cells: pd.DataFrame, compared: pd.DataFrame) -> ReportFigu
     return ReportFigure(
         "pretext",
         "Pretext accuracy against downstream gain",
-        f"Each point is a pair. Rotation is better in points {better} the line.",
+        f"Each point is a pair. In points {better} the line, rotation is better.",
         figure,
     )
 
