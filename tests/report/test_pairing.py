@@ -154,6 +154,17 @@ def test_a_param_that_only_one_arm_has_is_a_difference(runs) -> None:
     assert found == {"refused, the arms differ in schedule.warmup (3 against (absent))"}
 
 
+def test_keys_of_a_group_that_differ_in_the_same_values_are_all_named(runs) -> None:
+    runs.arms([0.1, 0.2])
+    frame = runs.frame()
+    of_rotation = frame["tags.ssl_rot.arm"] == "rotation"
+    for key in ("warmup", "patience"):
+        frame[f"params.schedule.{key}"] = np.where(of_rotation, "3", "0")
+    assert set(pair_runs(frame)["left_out"]) == {
+        "refused, the arms differ in schedule.patience (3 against 0), schedule.warmup (3 against 0)"
+    }
+
+
 @pytest.mark.parametrize(
     "key",
     [

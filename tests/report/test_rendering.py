@@ -258,6 +258,16 @@ def test_stages_are_in_the_order_of_the_network(runs) -> None:
     assert (np.diff(line.get_ydata()) < 0).all()
 
 
+@pytest.mark.parametrize(("metric", "side"), [("test_acc", "above"), ("test_loss", "below")])
+def test_the_caption_says_on_which_side_rotation_is_better(runs, metric: str, side: str) -> None:
+    runs.arms([0.1, 0.2])
+    histories = runs.histories()
+    pairs = pair_runs(runs.frame(), histories, metric)
+    figures = draw_figures(compare(pairs), pairs, split_histories(histories))
+    (caption,) = [figure.caption for figure in figures if figure.name == "pretext"]
+    assert f"{side} the line, rotation is better" in caption
+
+
 def test_no_label_figure_for_a_single_budget(runs) -> None:
     runs.arms([0.1, 0.2])
     assert "labels" not in draw(runs)

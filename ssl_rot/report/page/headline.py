@@ -37,7 +37,7 @@ def write_headline(cells: pd.DataFrame) -> str:
         cell = cells.iloc[0].to_dict()
         return (
             f"{_SENTENCES[cell['verdict']]}: {format_difference(cell)} of "
-            f"{display_name(cell['metric'])} over {cell['n']} seeds."
+            f"{display_name(cell['metric'])} over {cell['n']} seed{'s' * (cell['n'] != 1)}."
         )
     counts = cells["verdict"].value_counts()
     parts = [f"{verdict} in {counts[verdict]}" for verdict in VERDICTS if verdict in counts]
