@@ -3,6 +3,7 @@
 Nothing else writes to MLflow, and MLflow's own types stay in here.
 """
 
+from ssl_rot.config.run_keys import WITHOUT_EFFECT
 from ssl_rot.tracking.history import History
 from ssl_rot.tracking.names import HISTORY, RECORD, WEIGHTS, Tag
 from ssl_rot.tracking.run_log import RunLog
@@ -15,6 +16,7 @@ __all__ = [
     "HISTORY",
     "RECORD",
     "WEIGHTS",
+    "WITHOUT_EFFECT",
     "History",
     "RunLog",
     "RunRecord",
