@@ -1,11 +1,11 @@
-"""How fast the report reads MLflow, beside MLflow's own way: run by run.
+"""How fast the report reads MLflow, against reading it run by run.
 
     python benchmarks/report_query.py                    all of it, about ten minutes
     python benchmarks/report_query.py --runs 200 --skip-large
 
-Makes stores of made-up runs (4 metrics x 200 epochs, 80 params) in a temporary folder, reads the
-same from them both ways in turn, prints the ratios, and writes benchmarks/report_query.json.
-`get_metric_history` is timed on a sample of the runs and counted up to all of them, since each of
+Creates stores of synthetic runs (4 metrics x 200 epochs, 80 params) in a temporary folder, reads
+the same data in both ways alternately, prints the ratios, and writes benchmarks/report_query.json.
+`get_metric_history` is timed on a sample of the runs and extrapolated to all of them, since each of
 its calls costs the same.
 """
 
@@ -52,7 +52,7 @@ print(middle - start, end - middle, peak)
 
 
 def fill(path: Path, runs: int) -> str:
-    """A SQLite store with so many made-up runs, written past MLflow, which would take an hour."""
+    """A SQLite store with synthetic runs, written directly: MLflow would take an hour."""
     uri = f"sqlite:///{path}"
     experiment = int(MlflowClient(uri).create_experiment("bench"))
     draw = random.Random(0)
@@ -91,7 +91,7 @@ def fill(path: Path, runs: int) -> str:
 
 @contextmanager
 def server(folder: Path, uri: str, workers: int) -> Iterator[str]:
-    """A tracking server over a store."""
+    """A tracking server on top of a store."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -117,7 +117,7 @@ def server(folder: Path, uri: str, workers: int) -> Iterator[str]:
 
 
 def ours(uri: str) -> dict[str, float]:
-    """The report's way, in a fresh process so that its peak memory is its own."""
+    """The report's method, in a fresh process so that the peak memory is its own."""
     done = subprocess.run(
         [sys.executable, "-c", READ, uri], capture_output=True, text=True, check=True
     )
@@ -126,7 +126,7 @@ def ours(uri: str) -> dict[str, float]:
 
 
 def theirs(uri: str, count: int) -> dict[str, float]:
-    """MLflow's way: search the runs, then each metric of each run."""
+    """MLflow's method: search the runs, then fetch each metric of each run."""
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("bench")
     start = time.perf_counter()
@@ -150,7 +150,7 @@ def theirs(uri: str, count: int) -> dict[str, float]:
 def in_turn(
     repeats: int, one: Callable[[], dict[str, float]], other: Callable[[], dict[str, float]]
 ) -> dict[str, object]:
-    """Both ways alternately, so that whatever else the machine does falls on both."""
+    """Both methods alternately, so that other load on the machine affects both."""
     pairs = [(one(), other()) for _ in range(repeats)]
     result: dict[str, object] = {"ours": [a for a, _ in pairs], "run_by_run": [b for _, b in pairs]}
     for name, parts in (("histories", ("histories",)), ("all", ("runs", "histories"))):
@@ -170,7 +170,7 @@ def told(name: str, result: dict[str, object]) -> str:
         histories = [r["histories"] for r in result[way]]
         lines.append(
             f"  {way:<11} {statistics.median(seconds):8.2f} s "
-            f"({min(seconds):.2f} to {max(seconds):.2f}), of them histories "
+            f"({min(seconds):.2f} to {max(seconds):.2f}), histories among them "
             f"{statistics.median(histories):.2f} s"
         )
     for name, key in (("histories", "ratio_histories"), ("all", "ratio_all")):
@@ -186,10 +186,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
-        "--workers", type=int, default=4, help="of the server; MLflow's default is 4"
+        "--workers", type=int, default=4, help="of the server (MLflow's default: 4)"
     )
     parser.add_argument("--skip-http", action="store_true")
-    parser.add_argument("--skip-large", action="store_true", help="no store of ten times the runs")
+    parser.add_argument(
+        "--skip-large", action="store_true", help="skip the store with ten times the runs"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     results: dict[str, object] = {
