@@ -59,7 +59,9 @@ def operations_per_image() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--images", type=int, default=50_000, help="before rotation")
+    parser.add_argument(
+        "--images", type=int, default=50_000, help="number of images, before rotation"
+    )
     parser.add_argument("--batch", type=int, default=1024, help="images per batch, before rotation")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--compile", action="store_true")
@@ -70,13 +72,13 @@ def main() -> None:
     cuda = compute.device.type == "cuda"
     name = torch.cuda.get_device_name() if cuda else "cpu"
     peak = args.peak or peak_of(name)
-    turned = len(ANGLES) * args.batch
+    batch = len(ANGLES) * args.batch
     pretext = Pretext(Images(random_images(args.images)), args.batch, compute)
     with pretext.open:
         rates = in_turns(
             {
                 "whole loop": pretext.images_per_second,
-                "synthetic batch": lambda: synthetic(compute, turned, len(pretext.train)),
+                "synthetic batch": lambda: synthetic(compute, batch, len(pretext.train)),
             },
             args.repeats,
         )
@@ -87,7 +89,7 @@ def main() -> None:
         "card": name,
         "precision": compute.precision,
         "compiled": compute.compiled,
-        "batch": turned,
+        "batch": batch,
         "whole loop / synthetic batch": {"goal": "at least 0.97", "values": ratios},
         "rotated images per second": rates,
         "operations per image": operations,

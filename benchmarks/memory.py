@@ -40,9 +40,9 @@ def ours(count: int) -> Kept:
 def article(count: int) -> Kept:
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     samples = [
-        torch.rot90((image / 255 - mean) / std, turn, (1, 2)).contiguous()
+        torch.rot90((image / 255 - mean) / std, quarter, (1, 2)).contiguous()
         for image in random_images(count)
-        for turn in range(len(ANGLES))
+        for quarter in range(len(ANGLES))
     ]
     return (samples,)
 

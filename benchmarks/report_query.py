@@ -163,7 +163,7 @@ def in_turn(
     return result
 
 
-def told(name: str, result: dict[str, object]) -> str:
+def summary(name: str, result: dict[str, object]) -> str:
     lines = [name]
     for way in ("ours", "run_by_run"):
         seconds = [r["runs"] + r["histories"] for r in result[way]]
@@ -204,13 +204,15 @@ def main() -> None:
         uri = fill(folder / "small.db", args.runs)
         sqlite = in_turn(args.repeats, lambda: ours(uri), lambda: theirs(uri, args.runs))
         results["sqlite"] = sqlite
-        print(told(f"SQLite, {args.runs} runs x {len(METRICS)} metrics x {EPOCHS} epochs", sqlite))
+        print(
+            summary(f"SQLite, {args.runs} runs x {len(METRICS)} metrics x {EPOCHS} epochs", sqlite)
+        )
         if not args.skip_http:
             with server(folder, uri, args.workers) as address:
                 repeats = max(3, args.repeats // 2)
                 http = in_turn(repeats, lambda: ours(address), lambda: theirs(address, args.runs))
             results["http"] = http
-            print(told(f"HTTP, {args.workers} workers, the same store", http), flush=True)
+            print(summary(f"HTTP, {args.workers} workers, the same store", http), flush=True)
         if not args.skip_large:
             large = fill(folder / "large.db", 10 * args.runs)
             ratios, measured = [], []

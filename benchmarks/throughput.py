@@ -31,9 +31,9 @@ def article(images: torch.Tensor, batch: int) -> float:
     """The article's loop: every rotated image is a tensor of its own, made beforehand."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     samples = [
-        (torch.rot90((image / 255 - mean) / std, turn, (1, 2)), turn)
+        (torch.rot90((image / 255 - mean) / std, quarter, (1, 2)), quarter)
         for image in images
-        for turn in range(len(ANGLES))
+        for quarter in range(len(ANGLES))
     ]
     model = classifier()
     model.train()
@@ -51,20 +51,22 @@ def article(images: torch.Tensor, batch: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=4084, help="before rotation")
+    parser.add_argument(
+        "--images", type=int, default=4084, help="number of images, before rotation"
+    )
     parser.add_argument("--batch", type=int, default=1021, help="images per batch, before rotation")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     compute = resolve("cpu", "auto")
     images = random_images(args.images)
     pretext = Pretext(Images(images), args.batch, compute)
-    turned = len(ANGLES) * args.batch
+    batch = len(ANGLES) * args.batch
     with pretext.open:
         rates = in_turns(
             {
                 "whole loop": pretext.images_per_second,
-                "synthetic batch": lambda: synthetic(compute, turned, len(pretext.train)),
-                "the article's way": lambda: article(images[: args.images // 2], turned),
+                "synthetic batch": lambda: synthetic(compute, batch, len(pretext.train)),
+                "the article's way": lambda: article(images[: args.images // 2], batch),
             },
             args.repeats,
         )
@@ -72,7 +74,7 @@ def main() -> None:
         ("whole loop", "synthetic batch"): "at least 0.97",
         ("whole loop", "the article's way"): "at least 1.8",
     }
-    about = {"precision": compute.precision, "batch": turned, "threads": torch.get_num_threads()}
+    about = {"precision": compute.precision, "batch": batch, "threads": torch.get_num_threads()}
     conclude(__file__, rates, unit="images/s", goals=goals, **about)
 
 

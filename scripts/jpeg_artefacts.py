@@ -40,9 +40,9 @@ def encoded(images: Tensor, quality: int) -> Tensor:
     return result
 
 
-def turned(images: Tensor, turn: Rotate) -> tuple[Tensor, Tensor]:
+def rotated(images: Tensor, rotate: Rotate) -> tuple[Tensor, Tensor]:
     """All rotations of uint8 images, as the network was trained on them, and their targets."""
-    views, targets = turn(images.float())
+    views, targets = rotate(images.float())
     return views.round().to(torch.uint8), targets
 
 
@@ -53,15 +53,15 @@ def main() -> None:
     )
     parser.add_argument("--quality", type=int, default=75)
     parser.add_argument(
-        "--images", type=int, default=10_000, help="at most so many of the test set"
+        "--images", type=int, default=10_000, help="at most this many of the test set"
     )
     arguments = parser.parse_args()
     config = OmegaConf.load(arguments.folder / "config.yaml")
     data = instantiate(config.dataset, seed=config.seed)
-    turn = Rotate(config.pretext.angles)
+    rotate = Rotate(config.pretext.angles)
     images = data.test.images[torch.arange(min(arguments.images, len(data.test)))]
     backbone = build_backbone(config.model, in_channels=images.shape[1], seed=config.seed)
-    model = Classifier(backbone, linear_head(backbone.out_channels, len(turn.angles)))
+    model = Classifier(backbone, linear_head(backbone.out_channels, len(rotate.angles)))
     model.load_state_dict(load_file(arguments.folder / "weights.safetensors"))
     model.eval()
     mean, std = (torch.tensor(values)[:, None, None] for values in (data.mean, data.std))
@@ -74,10 +74,10 @@ def main() -> None:
                 hits += int((logits.argmax(1) == goals).sum())
         return hits / len(targets)
 
-    views, targets = turned(images, turn)
+    views, targets = rotated(images, rotate)
     figures = {
         "rotated": accuracy(views, targets),
-        "encoded, then rotated": accuracy(*turned(encoded(images, arguments.quality), turn)),
+        "encoded, then rotated": accuracy(*rotated(encoded(images, arguments.quality), rotate)),
         "rotated, then encoded": accuracy(encoded(views, arguments.quality), targets),
     }
     print(json.dumps({"images": len(images), "quality": arguments.quality} | figures, indent=1))

@@ -36,7 +36,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("part", choices=sorted(parts))
     parser.add_argument(
-        "--seconds", type=float, default=480, help="of a piece, before its last epoch starts to end"
+        "--seconds",
+        type=float,
+        default=480,
+        help="after which a piece stops with its current epoch",
     )
     arguments, overrides = parser.parse_known_args()
     name = f"rotnet_{arguments.part}"
