@@ -1,4 +1,4 @@
-"""The SQLite database of a tracking store: where it is, and how it is created."""
+"""The SQLite database of a tracking store: its location and its creation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _SCHEME = "sqlite:///"
 
 
 def absolute_uri(uri: str) -> str:
-    """A SQLite database named so that it is found from any working directory."""
+    """Makes the path of a SQLite database absolute, for any working directory."""
     if not uri.startswith(_SCHEME):
         return uri
     return _SCHEME + str(Path(uri.removeprefix(_SCHEME)).resolve())
 
 
 def create_database(uri: str) -> None:
-    """Creates a missing SQLite database under another name: a kill leaves no half-made one."""
+    """Creates a missing SQLite database, atomically: a kill leaves no incomplete one."""
     path = Path(uri.removeprefix(_SCHEME))
     if not uri.startswith(_SCHEME) or path.exists():
         return

@@ -14,8 +14,8 @@ from ssl_rot.config.paths import CHECKOUT_CONF
 
 
 def version_tags() -> dict[str, str]:
-    """Of the code, in a checkout its git commit, of Python and of the main libraries."""
-    # By itself MLflow takes the commit of whatever repository the started script lies in.
+    """The versions of the code (in a checkout, its git commit), Python and the main libraries."""
+    # MLflow itself would take the commit of whatever repository the started script is in.
     commit = get_git_commit(ssl_rot.__file__) if CHECKOUT_CONF.is_dir() else None
     return {
         **({} if commit is None else {MLFLOW_GIT_COMMIT: commit}),
