@@ -23,7 +23,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_rot.data import Images
-from ssl_rot.training.compute import resolve
+from ssl_rot.training.compute import resolve_compute
 
 # Dense bf16 TFLOP/s, from the vendors' data sheets; use --peak for other cards.
 PEAKS = {
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--peak", type=float, help="the card's peak in bf16, TFLOP/s")
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     args = parser.parse_args()
-    compute = resolve(args.device, "auto", compiled=args.compile)
+    compute = resolve_compute(args.device, "auto", compiled=args.compile)
     cuda = compute.device.type == "cuda"
     name = torch.cuda.get_device_name() if cuda else "cpu"
     peak = args.peak or peak_of(name)

@@ -35,7 +35,7 @@ from torch import nn
 
 from ssl_rot.data import Batches, Images
 from ssl_rot.data.mapped import MappedFile
-from ssl_rot.training.compute import Compute, resolve
+from ssl_rot.training.compute import Compute, resolve_compute
 
 SHARE = 4
 CLASSES = 10
@@ -137,7 +137,7 @@ def main() -> None:
     args = parser.parse_args()
     if sys.platform != "linux":
         sys.exit("this benchmark needs Linux, since it uses MADV_PAGEOUT and mincore")
-    compute = resolve("cpu", "auto")
+    compute = resolve_compute("cpu", "auto")
     images = random_images(args.images)
     labels = torch.arange(args.images) % CLASSES
     read: list[float] = []

@@ -22,7 +22,7 @@ from torch import nn
 from ssl_rot.data import Images
 from ssl_rot.freeze import FreezeBackbone
 from ssl_rot.training import loop
-from ssl_rot.training.compute import Compute, resolve
+from ssl_rot.training.compute import Compute, resolve_compute
 from ssl_rot.training.features import precompute
 from ssl_rot.training.phase import Phase
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    compute, images = resolve("cpu", "auto"), random_images(args.images)
+    compute, images = resolve_compute("cpu", "auto"), random_images(args.images)
     times = in_turns(
         {
             "backbone every epoch": lambda: seconds(images, args.epochs, compute, keep=False),

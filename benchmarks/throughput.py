@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ssl_rot.data import Images
-from ssl_rot.training.compute import resolve
+from ssl_rot.training.compute import resolve_compute
 
 
 def article(images: torch.Tensor, batch: int) -> float:
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1021, help="images per batch, before rotation")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    compute = resolve("cpu", "auto")
+    compute = resolve_compute("cpu", "auto")
     images = random_images(args.images)
     pretext = Pretext(Images(images), args.batch, compute)
     batch = len(ANGLES) * args.batch

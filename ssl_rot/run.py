@@ -155,23 +155,23 @@ def main() -> None:
 
 
 def _run_distributed() -> None:
-    from ssl_rot.training.distributed import dismiss, group
+    from ssl_rot.training.distributed import current_group, dismiss_workers
 
-    if group().rank > 0:
+    if current_group().rank > 0:
         from ssl_rot.experiment.follower import follow
 
-        follow(group())
+        follow(current_group())
         return
     try:
         _run_first()
     finally:
-        dismiss()
+        dismiss_workers()
 
 
 def _run_first() -> None:
     try:
         # What a launcher does with its workers when it is interrupted would cost them their epoch.
-        with Interrupts(before=stop_workers).installed():
+        with Interrupts(before_exit=stop_workers).installed():
             _task()
     except BaseException as error:
         close_stopped(error)

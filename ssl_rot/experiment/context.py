@@ -19,7 +19,7 @@ from ssl_rot.data import Dataset, Source
 from ssl_rot.errors import WeightsError
 from ssl_rot.pretext import Pretext
 from ssl_rot.tracking import WEIGHTS, Tracker
-from ssl_rot.training.compute import Compute, resolve
+from ssl_rot.training.compute import Compute, resolve_compute
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
     Raises:
         UserError: data is missing, or does not match the config.
     """
-    compute = resolve(
+    compute = resolve_compute(
         config["device"],
         config["precision"],
         compiled=config["compile"],

@@ -11,7 +11,7 @@ from typing import Any
 from ssl_rot.errors import UserError
 from ssl_rot.experiment.context import TrainingContext, load_training_context
 from ssl_rot.experiment.phases import PHASES
-from ssl_rot.training.distributed import Group, Stopped
+from ssl_rot.training.distributed import Group, PhaseStopped
 from ssl_rot.training.loop import fit
 from ssl_rot.training.signals import SIGNALS
 
@@ -45,5 +45,5 @@ def follow(group: Group) -> None:
             context = load_training_context(assignment.config)
         # The starting weights come from the first process.
         phase = PHASES[assignment.phase](context, None)
-        with suppress(Stopped, UserError):  # the first process hit the same error, and reports it
+        with suppress(PhaseStopped, UserError):  # the first process reports the same error
             fit(phase, context.compute, log=lambda *_: None, state=assignment.state)

@@ -74,11 +74,11 @@ class PhaseRecorder:
         with (
             interrupts.installed(),
             interrupts.training(),
-            compute.compiling(),
+            compute.compile_errors(),
             profiled(trace, compute.device) as after_step,
         ):
             compute.group.send(Assignment(config, phase.name, state))
-            with compute.group.together():
+            with compute.group.training_phase():
                 history = fit(
                     phase,
                     compute,

@@ -1,6 +1,6 @@
-"""What a run leaves: on the disk first, and in MLflow as soon as it answers.
+"""Experiment tracking: everything is written to the disk first, then to MLflow.
 
-Nothing else writes to MLflow, and MLflow's own types stay in here.
+No other package writes to MLflow, and MLflow's own types stay in this one.
 """
 
 from ssl_rot.config.run_keys import WITHOUT_EFFECT

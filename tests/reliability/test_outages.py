@@ -175,7 +175,7 @@ def test_what_a_killed_run_did_not_send_is_sent_at_the_next_start(
     uri = make_store(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(RunLog, "end", lambda self, *rest: None)
-        patch.setattr(RunLog, "try_to_send", lambda self: None)
+        patch.setattr(RunLog, "send_when_due", lambda self: None)
         patch.setattr(tracker.Tracker, "flush", lambda self: None)
         run_job(tmp_path, "+experiment=supervised", "schedule.epochs=3")
     (run,) = all_runs(uri)
