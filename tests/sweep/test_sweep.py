@@ -308,9 +308,7 @@ def test_if_the_process_that_trains_a_shared_pretext_dies_a_waiting_one_takes_ov
         assert time.monotonic() < deadline, "the first process did not train"
         time.sleep(0.05)
     time.sleep(0.2)
-    os.killpg(
-        first.pid, signal.SIGSTOP
-    )  # it keeps the lock until the second one waits
+    os.killpg(first.pid, signal.SIGSTOP)  # it keeps the lock until the second one waits
     second = start(tmp_path, *args, "dataset.labels_per_class=2")
     while "Waiting for another process" not in "".join(
         path.read_text() for path in tmp_path.rglob("run.log")
