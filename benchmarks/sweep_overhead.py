@@ -107,10 +107,10 @@ def bare() -> None:
                 writer = csv.DictWriter(file, rows[0])
                 writer.writeheader()
                 writer.writerows(rows)
-            figures.curves(rows, "curves", folder / "figures" / "curves.png")
+            figures.draw_curves(rows, "curves", folder / "figures" / "curves.png")
             guesses, truths = predict(model, test, compute)
             path = folder / "figures" / "confusion_matrix.png"
-            figures.confusion_matrix(guesses, truths, data.classes, "confusion", path)
+            figures.draw_confusion_matrix(guesses, truths, data.classes, "confusion", path)
             for name in ("weights.safetensors", "history.csv"):
                 mlflow.log_artifact(str(folder / name))
             for picture in sorted((folder / "figures").iterdir()):

@@ -1,4 +1,4 @@
-"""What the processes of torchrun other than the first do: train the phases that it names."""
+"""What torchrun's processes other than the first do: they train the phases that it assigns."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Assignment:
 
 
 def follow(group: Group) -> None:
-    """Trains along until the first process is done.
+    """Takes part in training until the first process is done.
 
-    Which weights to start from, when to stop and how to react to signals is decided there.
+    The first process decides which weights to start from, when to stop and what signals do.
     """
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
