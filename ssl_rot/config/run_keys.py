@@ -15,7 +15,7 @@ from typing import Any
 from hydra.utils import get_object
 
 # A part of every key: raise it when the same config would give another result than before.
-RESULTS = 1
+RESULTS = 2
 
 # What changes where and how a run is recorded or found again, but not its result. `compile` and
 # `sync_batchnorm` do, as a part of the arithmetic.

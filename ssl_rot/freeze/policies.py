@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ssl_rot.option_types import Count, Text
+
 
 class FreezePolicy(Protocol):
     """The contract of ``conf/freeze/*.yaml``."""
@@ -38,7 +40,7 @@ class FreezeBackbone:
 class FreezeThrough:
     """The stages from the input up to and including ``stage`` stand still."""
 
-    stage: str
+    stage: Text
 
     def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
         return frozenset(stages[: stages.index(self.stage) + 1])
@@ -51,7 +53,7 @@ class GradualUnfreezing:
     As in ULMFiT (Howard and Ruder, ACL 2018, section 3.3), which releases one layer an epoch.
     """
 
-    every: int
+    every: Count
 
     def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
         released = (epoch - 1) // self.every

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
+from ssl_rot.option_types import Angles
 from ssl_rot.pretext.rotation import Rotate
 from ssl_rot.schedules import Schedule
 
@@ -22,7 +22,7 @@ class Pretext:
         reuse: take finished weights of the same pretext from MLflow.
     """
 
-    angles: Sequence[int]
+    angles: Angles
     schedule: Schedule
     loss: nn.Module
     reuse: bool = True
