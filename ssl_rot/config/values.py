@@ -57,9 +57,7 @@ def describe(schema: Mapping[str, Any]) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     noun = "a whole number" if kind == "integer" else "a number"
     if low is not None and high is not None:
-        return (
-            f"{noun} from {low:g} to {high}" if kind == "number" else f"{noun} from {low} to {high}"
-        )
+        return f"{noun} from {low} to {high}"
     bounds = [
         f"{words} {as_text(schema[key])}"
         for key, words in (

@@ -16,9 +16,9 @@ class Pretext:
     """The keys of ``conf/pretext/*.yaml``.
 
     Args:
-        angles: turns in degrees, counter-clockwise; none of them means no pretext.
+        angles: rotations in degrees, counter-clockwise; empty for no pretext.
         schedule: of the pretext phase, apart from the downstream one.
-        loss: likewise.
+        loss: of the pretext phase.
         reuse: take finished weights of the same pretext from MLflow.
     """
 

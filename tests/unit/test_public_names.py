@@ -14,7 +14,7 @@ from ssl_rot.freeze import FreezeNothing
 from ssl_rot.schedules import Schedule
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-TARGET = re.compile(r"_target_: (ssl_rot\.\S+)")
+TARGET = re.compile(r"(?:_target_|path): (ssl_rot\.\S+)")
 TARGETS = sorted(
     {
         name
