@@ -12,13 +12,14 @@ from torch.nn import functional as F
 
 from ssl_rot.data.splits import stratified_order
 from ssl_rot.data.types import Images, Source, Split, fingerprint
+from ssl_rot.option_types import ImageSize
 from ssl_rot.seeding import generator
 
 DIGITS = "sklearn/datasets/data/digits.csv.gz"
 """Each line is an image's 64 grey levels, row by row, from 0 to 16, and its label."""
 
 
-def digits(image_size: int) -> Source:
+def digits(image_size: ImageSize) -> Source:
     """Scikit-learn's 1,797 handwritten digits, 8x8 with 17 grey levels; needs no download.
 
     The split is fixed (1,437 train, 360 test, stratified), whatever the run's seed: the data set

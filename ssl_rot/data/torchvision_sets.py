@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike
 from ssl_rot.data.digits import resize
 from ssl_rot.data.types import Images, Source, Split, fingerprint
 from ssl_rot.errors import DataError
+from ssl_rot.option_types import Folder, ImageSize
 
 # torchvision is imported where it is used: it takes a second, and the embedded digits need none.
 
 
-def cifar10(root: str | Path, image_size: int) -> Source:
+def cifar10(root: Folder, image_size: ImageSize) -> Source:
     """CIFAR-10: 50,000 and 10,000 photographs of 32x32 (Krizhevsky, 2009).
 
     Args:
@@ -35,14 +36,14 @@ def cifar10(root: str | Path, image_size: int) -> Source:
     return _cifar(CIFAR10, root, image_size)
 
 
-def cifar100(root: str | Path, image_size: int) -> Source:
+def cifar100(root: Folder, image_size: ImageSize) -> Source:
     """CIFAR-100: as :func:`cifar10`, with 100 classes."""
     from torchvision.datasets import CIFAR100
 
     return _cifar(CIFAR100, root, image_size)
 
 
-def svhn(root: str | Path, image_size: int) -> Source:
+def svhn(root: Folder, image_size: ImageSize) -> Source:
     """Street View House Numbers: 73,257 and 26,032 digits of 32x32 (Netzer et al., 2011).
 
     Arguments and errors as of :func:`cifar10`.
@@ -63,7 +64,7 @@ def svhn(root: str | Path, image_size: int) -> Source:
     )
 
 
-def stl10(root: str | Path, image_size: int) -> Source:
+def stl10(root: Folder, image_size: ImageSize) -> Source:
     """STL-10: 5,000 and 8,000 photographs of 96x96, and 100,000 unlabelled (Coates et al., 2011).
 
     The unlabelled ones stand behind the labelled training images, with label -1. Arguments and
