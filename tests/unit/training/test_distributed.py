@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +19,7 @@ from ssl_rot.models import resnet
 from ssl_rot.training import distributed
 from ssl_rot.training.compute import Compute, resolve
 from ssl_rot.training.distributed import Group
+from tests.warm import CHECKOUT, Process
 
 # A network whose samples know nothing of each other: BatchNorm would see half of each batch.
 MODULE = """
@@ -47,20 +45,17 @@ SWEPT = ("schedule.lr", "freeze")
 
 
 @pytest.fixture
-def torchrun(tmp_path: Path, checkout: Path) -> Callable[..., subprocess.Popen[str]]:
+def torchrun(start_python, tmp_path: Path) -> Callable[..., Process]:
     """Starts a command line in two processes, from a folder with a model of its own."""
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "plain.py").write_text(MODULE)
     (tmp_path / "conf" / "model" / "plain.yaml").write_text(OPTION)
-    path = f"{checkout}{os.pathsep}{tmp_path}"
 
-    def start(*args: str, processes: int = 2) -> subprocess.Popen[str]:
-        run = ("torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m")
-        command = [sys.executable, "-m", *run, "ssl_rot.run", "--config-dir", "conf", *args]
-        return subprocess.Popen(
-            command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+    def start(*args: str, processes: int = 2) -> Process:
+        run = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")
+        command = (*run, "-m", "ssl_rot.run", "--config-dir", "conf", *args)
+        process: Process = start_python(*command, cwd=tmp_path, path=[CHECKOUT, tmp_path])
+        return process
 
     return start
 
