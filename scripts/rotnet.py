@@ -21,8 +21,8 @@ from pathlib import Path
 
 from ssl_rot.config.paths import CHECKOUT_CONF
 from ssl_rot.errors import TrackingError
+from ssl_rot.report import load_runs
 from ssl_rot.report.comparison.published import against_published
-from ssl_rot.report.load.query import load_runs
 
 MORE_TO_DO = 75  # EX_TEMPFAIL of sysexits.h
 AT_ONCE = 45  # seconds that an epoch may take to end

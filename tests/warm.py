@@ -239,8 +239,11 @@ def become(request: dict[str, Any], own_path: list[str]) -> None:
 def main() -> None:
     own_path = [path for path in sys.path[1:] if path != str(CHECKOUT)]
     for name in IMPORTS:
-        with contextlib.suppress(ImportError):  # of another version; it only costs time
+        try:
             importlib.import_module(name)
+        except ImportError:
+            if name.startswith("ssl_rot"):
+                raise  # of the others another version may lack one, which only costs time
     with contextlib.suppress(ImportError):
         import hydra_plugins
 

@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+
 from ssl_rot.building import build
 from ssl_rot.config.params import to_params
 from ssl_rot.config.run_keys import RunKeys, compute_run_keys
@@ -72,7 +74,9 @@ class RunContext(TrainingContext):
 def open_tracker(config: Mapping[str, Any]) -> Tracker:
     """Opens the tracking store of a config, and closes the runs that a crash left RUNNING there."""
     tracking = config["tracking"]
-    tracker = Tracker(tracking["experiment_name"], tracking["uri"])
+    # hydra.job.chdir=true moves each job into a folder of its own.
+    started_in = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else None
+    tracker = Tracker(tracking["experiment_name"], tracking["uri"], started_in)
     tracker.close_dead()
     return tracker
 

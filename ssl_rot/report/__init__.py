@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ssl_rot.report.comparison.pair import pair_runs
     from ssl_rot.report.comparison.statistics import compare
-    from ssl_rot.report.load.query import load_histories, load_runs
+    from ssl_rot.report.load import load_histories, load_runs
 
 __all__ = ["compare", "load_histories", "load_runs", "pair_runs"]
 
 _HOMES = {
     "compare": "comparison.statistics",
-    "load_histories": "load.query",
-    "load_runs": "load.query",
+    "load_histories": "load",
+    "load_runs": "load",
     "pair_runs": "comparison.pair",
 }
 

@@ -31,16 +31,22 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
     from ssl_rot.report.comparison.pair import check_metric, pair_runs
     from ssl_rot.report.comparison.published import against_published, published_table
     from ssl_rot.report.comparison.statistics import compare
-    from ssl_rot.report.load.publish import publish, sweep_of
-    from ssl_rot.report.load.query import COSTS, CURVES, load_histories, load_runs
-    from ssl_rot.report.load.store import without_password
+    from ssl_rot.report.load import (
+        COSTS,
+        CURVES,
+        find_sweep,
+        load_histories,
+        load_runs,
+        publish,
+        without_password,
+    )
     from ssl_rot.report.page.render import render
     from ssl_rot.report.page.tables import counted, headline, left_out_table, verdict_table
 
     by = _keys(cfg.by)
     runs = load_runs(cfg.experiment_name, where=cfg.where, since=cfg.since, uri=cfg.tracking.uri)
     check_metric(runs, cfg.metric)
-    sweep = sweep_of(runs) if cfg.log else None
+    sweep = find_sweep(runs) if cfg.log else None
     metrics = dict.fromkeys([*CURVES, *COSTS, cfg.metric])
     histories = load_histories(runs, list(metrics))
     pairs = pair_runs(runs, histories, cfg.metric)

@@ -176,11 +176,14 @@ class RunLog:
     def _create(self) -> str:
         """The MLflow run: a new one, or that of a call whose answer did not arrive."""
         record = self.record
-        same = [f"tags.`{tag}` = '{record.tags[tag]}'" for tag in (Tag.FOLDER, Tag.HOST)]
-        found = self._client.search_runs(
+        host = record.tags[Tag.HOST]
+        candidates = self._client.search_runs(
             [self._store.experiment_id],
-            " and ".join([*same, f"attributes.start_time = {record.start_time}"]),
+            f"tags.`{Tag.HOST}` = '{host}' and attributes.start_time = {record.start_time}",
         )
+        # Compared here: in a filter, MLflow refuses a path with an apostrophe.
+        folder = record.tags[Tag.FOLDER]
+        found = [run for run in candidates if run.data.tags.get(Tag.FOLDER) == folder]
         if found:
             run_id = str(found[0].info.run_id)
         else:

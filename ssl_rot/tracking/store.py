@@ -6,9 +6,10 @@ import hashlib
 import logging
 import os
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 
 import mlflow
@@ -17,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ssl_rot.errors import TrackingError, describe_error
-from ssl_rot.tracking.database import absolute_uri, create_database
+from ssl_rot.tracking.database import absolute_uri, create_database, database_path
 from ssl_rot.tracking.errors import store_errors
 from ssl_rot.tracking.lease import lease, withdraw
 from ssl_rot.tracking.names import Tag
@@ -31,12 +32,16 @@ class Store:
     Args:
         experiment_name: created if it does not exist.
         uri: of the store; ``None`` follows MLflow's own defaults.
+        directory: that a relative path in ``uri``, and MLflow's defaults, refer to; ``None`` is the
+            working directory.
 
     Raises:
         TrackingError: the store cannot be reached or written, or the experiment was deleted.
     """
 
-    def __init__(self, experiment_name: str, uri: str | None = None) -> None:
+    def __init__(
+        self, experiment_name: str, uri: str | None = None, directory: Path | None = None
+    ) -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         # Its errors come with tracebacks, and are reported by whoever they are raised to.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -44,8 +49,12 @@ class Store:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        self.uri = absolute_uri(uri if uri is not None else mlflow.get_tracking_uri())
         self.experiment_name = experiment_name
+        with chdir(directory or "."):
+            self.uri = absolute_uri(uri if uri is not None else mlflow.get_tracking_uri())
+            self._open()
+
+    def _open(self) -> None:
         try:
             # Of several processes that create a database at once only one would survive.
             with self.lock("store"):
@@ -57,7 +66,7 @@ class Store:
         except Exception as error:  # each kind of store has errors of its own
             raise TrackingError(
                 f"The tracking store tracking.uri={self.uri} cannot be used: "
-                f"{describe_error(error)}\nIs the server running, and the folder writable?"
+                f"{describe_error(error)}\n{_hint(self.uri)}"
             ) from error
 
     def _open_experiment(self) -> str:
@@ -121,14 +130,41 @@ class Store:
             pass
 
     def _local_lock(self, name: str) -> FileLock:
+        database = database_path(self.uri)
+        if database is not None:  # beside it, where everybody who uses it looks
+            folder = database.parent / f".{database.name}.locks"
+            folder.mkdir(parents=True, exist_ok=True)
+            return FileLock(folder / f"{name}.lock")
         digest = hashlib.sha256(self.uri.encode()).hexdigest()[:12]
-        folder = _lock_folder()
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return FileLock(folder / f"{digest}-{name}.lock")
+        return FileLock(_private_folder() / f"{digest}-{name}.lock")
+
+
+def _hint(uri: str) -> str:
+    if uri.startswith(("http://", "https://")):
+        return "Is the server running, and is the address right?"
+    path = database_path(uri)
+    return "Is the database running?" if path is None else f"Is {path.parent} writable?"
 
 
 def _lock_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"ssl_rot-{os.getuid()}"
+
+
+def _private_folder() -> Path:
+    """The folder for locks, this user's alone: in a shared one others could hold or replace them.
+
+    Raises:
+        TrackingError: somebody else made it, or can write to it.
+    """
+    folder = _lock_folder()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise TrackingError(
+            f"{folder} is not a folder that only you can write to, and would hold ssl_rot's locks. "
+            "Remove it, or set TMPDIR to a folder of your own"
+        )
+    return folder
 
 
 def _lock_home() -> str:

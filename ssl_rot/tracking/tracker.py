@@ -37,8 +37,10 @@ class Tracker:
         runs: what runs it has.
     """
 
-    def __init__(self, experiment_name: str, uri: str | None = None) -> None:
-        self.store = Store(experiment_name, uri)
+    def __init__(
+        self, experiment_name: str, uri: str | None = None, directory: Path | None = None
+    ) -> None:
+        self.store = Store(experiment_name, uri, directory)
         self.runs = StoredRuns(self.store)
         self._logs: list[RunLog] = []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 
-import torch
 from mlflow.utils.git_utils import get_git_commit
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
@@ -15,6 +14,9 @@ from ssl_rot.config.paths import CHECKOUT_CONF
 
 def version_tags() -> dict[str, str]:
     """Of the code, in a checkout its git commit, of Python and of the main libraries."""
+    # Imported here: the report knows this package too, and needs no torch.
+    import torch
+
     # By itself MLflow takes the commit of whatever repository the started script lies in.
     commit = get_git_commit(ssl_rot.__file__) if CHECKOUT_CONF.is_dir() else None
     return {

@@ -74,7 +74,7 @@ def test_a_server_that_is_gone_for_good_and_sync(
         assert statuses(all_runs, server.uri) == ["FINISHED"] * 2
     # What was sent later is as good as what is sent at once.
     again = run_job(tmp_path, *RUN, f"tracking.uri={server.uri}", "resume=true")
-    assert "taken from run" in again.output
+    assert "reused from run" in again.output
     assert len(all_runs(server.uri)) == 2
 
 

@@ -1,7 +1,10 @@
-"""What is read from a store is what was written, whatever kind of store it is."""
+"""Whatever the kind of store, what is read equals what was written."""
 
 from __future__ import annotations
 
+import csv
+import json
+import re
 import socket
 import subprocess
 import sys
@@ -15,15 +18,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
 
 from ssl_rot.errors import ConfigError, TrackingError
 from ssl_rot.report import compare, load_histories, load_runs, pair_runs
-from ssl_rot.report.load import rest
 
 
 @pytest.fixture(scope="module")
 def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A tracking server over a store of its own."""
+    """A tracking server with its own store, which also serves the artifacts."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "mlflow.db").write_bytes(empty_database.read_bytes())
     with socket.socket() as free:
@@ -31,7 +34,7 @@ def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    command += ["--default-artifact-root", str(folder / "artifacts")]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PATH": "/usr/bin:/bin"}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -59,13 +62,30 @@ def long(histories: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def written(runs) -> None:
+def fill(runs) -> None:
     for seed in range(2):
         pretext = runs.pretext(seed)
         runs.downstream("rotation", seed, 0.6 + seed / 10, after=pretext)
         runs.downstream("supervised", seed, 0.5)
     runs.downstream("rotation", 3, 0.5, status="RUNNING", dataset__labels_per_class="1")
     runs.made[1].metrics["test_acc"][4] = float("nan")
+
+
+def log_history_files(runs, client: MlflowClient, folder: Path) -> None:
+    """A history.csv for each run, as training writes it: without the prefix of a pretext run."""
+    for made in runs.made:
+        columns = {name.removeprefix("pretext/"): values for name, values in made.metrics.items()}
+        table = pd.DataFrame(columns).rename_axis("epoch").reset_index()
+        table.insert(1, "timestamp", made.start)
+        table.to_csv(folder / "history.csv", index=False, na_rep="nan")
+        client.log_artifact(made.run_id, str(folder / "history.csv"))
+
+
+def forbid_metric_history(monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        pytest.fail("MLflow was asked for a history that history.csv has")
+
+    monkeypatch.setattr(MlflowClient, "get_metric_history", fail)
 
 
 def check_against(runs, uri: str, experiment: str) -> None:
@@ -85,35 +105,82 @@ def check_against(runs, uri: str, experiment: str) -> None:
     assert cells["pretext_images"][0] == 4000
 
 
+def artifact(client: MlflowClient, run_id: str) -> Path:
+    """The history.csv of a run whose artifacts are local."""
+    return Path(client.get_run(run_id).info.artifact_uri) / "history.csv"
+
+
 def test_sqlite(runs, store_uri: str) -> None:
-    written(runs)
+    fill(runs)
     runs.write(store_uri)
     check_against(runs, store_uri, "ssl_rot")
 
 
+def test_histories_come_from_local_history_files(runs, store_uri, tmp_path, monkeypatch) -> None:
+    odd = tmp_path / "a folder, 100 %"  # such characters are escaped in addresses
+    odd.mkdir()
+    MlflowClient(store_uri).create_experiment("ssl_rot", odd.as_uri())
+    fill(runs)
+    log_history_files(runs, runs.write(store_uri), tmp_path)
+    forbid_metric_history(monkeypatch)
+    check_against(runs, store_uri, "ssl_rot")
+
+
+@pytest.mark.parametrize(
+    ("content", "replacement"),
+    [
+        (r"(?s).*", ""),
+        (r"(?s)\n.*", "\n"),  # only the header
+        (r"^epoch", "step"),
+        (r"test_acc", "accuracy"),
+        (r"(?s)\n[^\n]*\n$", "\n"),  # of an earlier attempt, one epoch short
+        (r"\n7,", "\n7,oops,"),
+        (r"(?s).{5}$", ""),  # the end was cut
+        (r"0\.", '"0.'),
+        (r"(?s)^.*$", "\x00\x01\x02"),
+    ],
+)
+def test_a_damaged_or_outdated_history_file_is_not_used(
+    runs, store_uri, tmp_path, monkeypatch, caplog, content, replacement
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(runs)
+    client = runs.write(store_uri)
+    log_history_files(runs, client, tmp_path)
+    path = artifact(client, runs.made[2].run_id)
+    damaged = re.sub(content, replacement, path.read_text(), count=1)
+    assert damaged != path.read_text()
+    path.write_text(damaged)
+    artifact(client, runs.made[4].run_id).unlink()
+    check_against(runs, store_uri, "ssl_rot")
+    assert not caplog.records
+
+
+def test_histories_of_a_frame_without_artifact_locations(runs, store_uri: str) -> None:
+    fill(runs)
+    runs.write(store_uri)
+    loaded = load_runs(uri=store_uri).drop(columns="artifact_uri")
+    pd.testing.assert_frame_equal(long(load_histories(loaded)), long(runs.histories()))
+    assert load_histories(loaded.iloc[:0]).empty
+
+
 @pytest.mark.slow
 def test_server(runs, server: str) -> None:
-    written(runs)
+    fill(runs)
     runs.write(server, "over-http")
     check_against(runs, server, "over-http")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("points", [5, 10, 11, 25])
-def test_server_that_cuts_its_answers(runs, server: str, monkeypatch, points: int) -> None:
-    """A run has 10 points a metric; the server is asked for fewer than all in one answer."""
-    monkeypatch.setattr(rest, "_POINTS", points)
-    written(runs)
-    runs.write(server, f"cut-{points}")
-    check_against(runs, server, f"cut-{points}")
-
-
-@pytest.mark.slow
-def test_server_that_hides_the_bulk_call(runs, server: str, monkeypatch) -> None:
-    monkeypatch.setattr(rest, "_ENDPOINT", "/ajax-api/2.0/mlflow/not-there")
-    written(runs)
-    runs.write(server, "hidden")
-    check_against(runs, server, "hidden")
+def test_histories_come_from_the_history_files_of_a_server(
+    runs, server: str, tmp_path, monkeypatch, capfd
+) -> None:
+    fill(runs)
+    log_history_files(runs, runs.write(server, "with-files"), tmp_path)
+    forbid_metric_history(monkeypatch)
+    capfd.readouterr()
+    check_against(runs, server, "with-files")
+    assert capfd.readouterr().err == ""  # no progress bars
 
 
 def test_the_pretext_run_may_be_in_another_experiment(runs, store_uri: str) -> None:
@@ -130,17 +197,18 @@ def test_the_pretext_run_may_be_in_another_experiment(runs, store_uri: str) -> N
     assert pairs["pretext_images"][0] == 4000
     assert len(load_runs(None, uri=store_uri)) == 3  # every experiment
     client.delete_run(run.run_id)
-    assert len(load_runs(None, uri=store_uri)) == 1  # a deleted run is none
+    assert len(load_runs(None, uri=store_uri)) == 1  # deleted runs do not count
 
 
-def test_more_runs_than_go_into_one_query(runs, store_uri: str, monkeypatch) -> None:
-    monkeypatch.setattr("ssl_rot.report.load.sql._CHUNK", 2)
-    written(runs)
+def test_more_runs_than_fit_into_one_request(runs, store_uri: str, monkeypatch) -> None:
+    monkeypatch.setattr("ssl_rot.report.load.runs._PAGE", 2)
+    monkeypatch.setattr("ssl_rot.report.load.runs._IDS", 1)
+    fill(runs)
     runs.write(store_uri)
     check_against(runs, store_uri, "ssl_rot")
 
 
-def test_where_and_since_narrow_the_downstream_runs(runs, store_uri: str) -> None:
+def test_where_and_since_filter_the_downstream_runs(runs, store_uri: str) -> None:
     runs.arms([0.1, 0.2])
     runs.arms([0.1, 0.2], dataset__labels_per_class="1", freeze="backbone")
     runs.write(store_uri)
@@ -158,14 +226,12 @@ def test_where_and_since_narrow_the_downstream_runs(runs, store_uri: str) -> Non
     assert len(load_runs(uri=store_uri, **both)) == 6
 
 
-def test_an_epoch_that_was_logged_twice_counts_once_with_its_later_value(
-    runs, store_uri: str
-) -> None:
+def test_of_an_epoch_that_was_logged_twice_the_later_value_counts(runs, store_uri: str) -> None:
     runs.arms([0.1, 0.2])
     client = runs.write(store_uri)
     run_id = runs.made[1].run_id
     client.log_metric(run_id, "test_acc", 0.42, timestamp=1_800_000_000_000, step=5)
-    # Written later, but of an earlier time: what a slow network may do.
+    # Written later with an earlier timestamp, as a slow network may do.
     client.log_metric(run_id, "test_acc", 0.99, timestamp=1_600_000_000_000, step=6)
     loaded = load_runs(uri=store_uri)
     histories = long(load_histories(loaded))
@@ -175,14 +241,14 @@ def test_an_epoch_that_was_logged_twice_counts_once_with_its_later_value(
     assert line.loc[line["epoch"] == 6, "value"].item() == pytest.approx(0.6 * 6 / 10)
 
 
-def test_numbers_take_little_memory(runs, store_uri: str) -> None:
+def test_histories_take_little_memory(runs, store_uri: str) -> None:
     runs.arms([0.1, 0.2])
     runs.write(store_uri)
     histories = load_histories(load_runs(uri=store_uri))
     assert histories.memory_usage(index=False).sum() / len(histories) < 32
 
 
-def test_passwords_in_addresses_are_not_passed_on(runs, store_uri: str) -> None:
+def test_passwords_in_addresses_are_masked(runs, store_uri: str) -> None:
     uri = "postgresql://me:secret@host/mlflow"
     runs.arms([0.1, 0.2], tracking__uri=uri)
     runs.made[1].tags["command"] = f"run.py --multirun tracking.uri={uri} seed=0"
@@ -193,18 +259,18 @@ def test_passwords_in_addresses_are_not_passed_on(runs, store_uri: str) -> None:
 
 
 @pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "31.5.2026"])
-def test_a_date_that_is_none(since: str) -> None:
+def test_an_invalid_date(since: str) -> None:
     with pytest.raises(ConfigError, match=rf"since={since} is not a date; .*2026-05-31"):
         load_runs(since=since)
 
 
-def test_no_database_is_told_and_none_is_made(tmp_path: Path) -> None:
+def test_a_missing_database_is_reported_and_not_created(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"no database .*mlflow\.db.*ssl_rot\.run"):
         load_runs(uri=f"sqlite:///{tmp_path}/mlflow.db")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("not a database at all, but long enough to look like one")
     with pytest.raises(TrackingError, match=r"mlflow\.db cannot be read"):
         load_runs(uri=f"sqlite:///{tmp_path}/mlflow.db")
@@ -218,7 +284,7 @@ def test_an_empty_experiment(store_uri: str) -> None:
         load_runs(uri=store_uri)
 
 
-def test_an_unknown_experiment_lists_those_there_are(runs, store_uri: str) -> None:
+def test_an_unknown_experiment_lists_the_existing_ones(runs, store_uri: str) -> None:
     runs.arms([0.1])
     runs.write(store_uri, "digits")
     with pytest.raises(TrackingError, match=r"no experiment 'digit'.*There are: Default, digits"):
@@ -245,10 +311,57 @@ def test_a_filter_that_mlflow_cannot_read(runs, store_uri: str, where: str) -> N
         "file:///nowhere/mlruns",
     ],
 )
-def test_a_store_that_cannot_be_reached_is_told_at_once_and_without_passwords(uri: str) -> None:
+def test_an_unreachable_store_is_reported_quickly_and_without_passwords(uri: str) -> None:
     start = time.monotonic()
     with pytest.raises(TrackingError, match="cannot be re") as caught:
         load_runs(uri=uri)
     assert time.monotonic() - start < 15
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def log_earlier_run(
+    client: MlflowClient, experiment: str, run: dict, new_ids: dict[str, str], folder: Path | None
+) -> None:
+    """Logs a run of earlier_runs.json; with its history.csv if there is a folder to write it to."""
+    tags = {key: new_ids.get(value, value) for key, value in run["tags"].items()}
+    run_id = client.create_run(experiment, run["start_time"], tags, run["name"]).info.run_id
+    new_ids[run["run_id"]] = run_id
+    prefix = "pretext/" if tags["ssl_rot.phase"] == "pretext" else ""
+    metrics = [
+        Metric(prefix + name, float(value), int(row["timestamp"]), int(row["epoch"]))
+        for row in csv.DictReader(run["history"].splitlines())
+        for name, value in row.items()
+        if name not in ("epoch", "timestamp")
+    ]
+    client.log_batch(run_id, metrics, [Param(key, value) for key, value in run["params"].items()])
+    if folder is not None and run["history"]:
+        (folder / "history.csv").write_text(run["history"])
+        client.log_artifact(run_id, str(folder / "history.csv"))
+    client.set_terminated(run_id, run["status"], run["end_time"])
+
+
+@pytest.mark.parametrize("has_files", [True, False])
+def test_runs_of_an_earlier_version_give_the_report_of_that_version(
+    store_uri: str, tmp_path: Path, monkeypatch, has_files: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    earlier = json.loads(Path(__file__).with_name("earlier_runs.json").read_text())
+    client = MlflowClient(store_uri)
+    experiment = client.create_experiment("ssl_rot")
+    new_ids: dict[str, str] = {}
+    for run in earlier["runs"]:  # by start time: those that others refer to come first
+        log_earlier_run(client, experiment, run, new_ids, tmp_path if has_files else None)
+    if has_files:
+        forbid_metric_history(monkeypatch)
+
+    runs = load_runs(uri=store_uri)
+    assert set(runs["run_id"]) == set(new_ids.values())
+    pairs = pair_runs(runs, load_histories(runs)).sort_values("seed", ignore_index=True)
+    for name, got in (("pairs", pairs), ("cells", compare(pairs))):
+        expected = pd.DataFrame(earlier["expected"][name]).replace({None: np.nan})
+        assert len(got) == len(expected)
+        for column in expected:
+            pd.testing.assert_series_equal(
+                got[column], expected[column], check_dtype=False, rtol=1e-12
+            )

@@ -101,5 +101,5 @@ def test_two_machines_that_share_only_a_server_share_one_pretraining(
     third = tmp_path / "third"
     third.mkdir()
     output = finish(start_sweep(third, uri, "loss=focal", TMPDIR=str(third)))
-    assert f"Taking the pretext weights of run {pretext.info.run_id}" in output
+    assert f"Reusing the pretext weights of run {pretext.info.run_id}" in output
     assert len(runs_of_phase(server, "pretext")) == 1

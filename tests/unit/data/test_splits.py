@@ -64,3 +64,12 @@ def test_no_class_is_favoured_by_its_number():
 def test_the_fixed_split_is_disjoint_and_complete(labels, fraction):
     train, test = fixed_split(labels, fraction)
     assert sorted(train.tolist() + test.tolist()) == list(range(len(labels)))
+
+
+def test_seats_are_at_the_middle_of_each_share():
+    """Half a seat: without it a class of one image would tie with the largest for the first."""
+    labels = torch.tensor([0] * 9 + [1])
+    for seed in range(20):
+        order = stratified_order(labels, torch.Generator().manual_seed(seed))
+        assert labels[order[:4]].tolist() == [0, 0, 0, 0]
+        assert labels[order].tolist().index(1) in (4, 5)
