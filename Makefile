@@ -25,8 +25,10 @@ $(INSTALLED): setup.cfg pyproject.toml
 run: $(INSTALLED)
 	$(PY) -m ssl_rot.run +experiment=rotation
 
+# As many tests side by side as WORKERS says; those of a file stay together, since they share fixtures.
+WORKERS ?= 2
 test: lint
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 
 soak: $(INSTALLED)
 	SSL_ROT_KILLS=200 $(PY) -m pytest tests/reliability/test_kill_anywhere.py

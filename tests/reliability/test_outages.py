@@ -206,6 +206,12 @@ def test_sync_tells_what_it_is_given(call_sync, tmp_path):
     assert "Nothing is sent twice" in output
 
 
+def test_sync_as_a_process(run_cli, tmp_path):
+    done = run_cli(str(tmp_path), module=("-m", "ssl_rot.sync"), expect=2)
+    assert f"{tmp_path} holds no run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_sync_leaves_a_run_at_work_alone(
     run_job, call_sync, make_store, all_runs, monkeypatch, tmp_path
 ):

@@ -204,15 +204,8 @@ def runs() -> Runs:
     return Runs()
 
 
-@pytest.fixture(scope="session")
-def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()  # creates the tables: seconds
-    return path
-
-
 @pytest.fixture
-def store_uri(_empty_store: Path, tmp_path: Path) -> str:
+def store_uri(empty_database: Path, tmp_path: Path) -> str:
     """A fresh SQLite store."""
-    shutil.copy(_empty_store, tmp_path / "mlflow.db")
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"

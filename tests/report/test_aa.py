@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +12,15 @@ from ssl_rot.report import compare, load_histories, load_runs, pair_runs
 
 
 @pytest.fixture(scope="module")
-def supervised(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.DataFrame]:
+def supervised(start_python, tmp_path_factory) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Ten real, tiny supervised-only runs that differ in nothing but the seed."""
     folder = tmp_path_factory.mktemp("aa")
     seeds = ",".join(map(str, range(10)))
-    command = [sys.executable, "-m", "ssl_rot.run", "--multirun", "+experiment=supervised"]
-    command += [f"seed={seeds}", "dataset.labels_per_class=5", "schedule.epochs=6", "device=cpu"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr
+    command = ["-m", "ssl_rot.run", "--multirun", "+experiment=supervised", f"seed={seeds}"]
+    command += ["dataset.labels_per_class=5", "schedule.epochs=6", "device=cpu"]
+    process = start_python(*command, cwd=folder)
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, output
     runs = load_runs(uri=f"sqlite:///{folder}/mlflow.db")
     return runs, load_histories(runs)
 
@@ -62,15 +61,16 @@ def test_supervised_against_its_own_copy(supervised) -> None:
 
 
 @pytest.mark.slow
-def test_a_pretext_that_moves_no_weight(tmp_path: Path) -> None:
+def test_a_pretext_that_moves_no_weight(start_python, tmp_path: Path) -> None:
     """End to end, with a pretext learning rate so small that no weight moves."""
-    command = [sys.executable, "-m", "ssl_rot.run", "--multirun", "+experiment=rotation,supervised"]
+    command = ["-m", "ssl_rot.run", "--multirun", "+experiment=rotation,supervised"]
     command += ["seed=0,1,2", "dataset.labels_per_class=5", "schedule.epochs=80", "device=cpu"]
     command += ["pretext.schedule.epochs=1", "pretext.schedule.lr=1e-30"]
-    for line in (command, [sys.executable, "-m", "ssl_rot.report"]):
-        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=500)
-        assert done.returncode == 0, done.stderr
-    assert "No clear difference" in done.stdout
+    for line in (command, ["-m", "ssl_rot.report"]):
+        process = start_python(*line, cwd=tmp_path)
+        output, _ = process.communicate(timeout=500)
+        assert process.returncode == 0, output
+    assert "No clear difference" in output
     cells = pd.read_csv(tmp_path / "report" / "cells.csv")
     assert cells["verdict"].tolist() == ["no clear difference"]
     assert cells["pretext_images"][0] > 0

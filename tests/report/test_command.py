@@ -46,9 +46,9 @@ def command(monkeypatch, capsys) -> Callable[..., Result]:
 
 
 @pytest.fixture(scope="module")
-def _filled_store(new_runs, _empty_store: Path, tmp_path_factory) -> Path:
+def _filled_store(new_runs, empty_database: Path, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("filled") / "mlflow.db"
-    shutil.copy(_empty_store, path)
+    shutil.copy(empty_database, path)
     runs = new_runs()
     runs.arms([0.10, 0.12, 0.09, 0.11, 0.10])
     runs.arms([0.01, -0.02, 0.0], dataset__labels_per_class="20")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,12 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -43,7 +36,7 @@ def running(command: list[str], ready: Callable[[], object], **kwargs: object) -
 
 
 @pytest.fixture
-def postgres() -> Iterator[str]:
+def postgres(free_port) -> Iterator[str]:
     """The URI of an empty database."""
     programs = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     initdb = shutil.which("initdb") or next(map(str, programs), None)

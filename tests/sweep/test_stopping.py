@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.warm import Process
+
 # Long epochs; no checkpoint except at the end.
 LONG = (
     *("+experiment=supervised", "schedule.batch_size=1"),
@@ -21,18 +21,10 @@ LONG = (
 )
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    """Starts a sweep as a terminal does: in the foreground, with a process group of its own."""
-    paths = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
-    return subprocess.Popen(
-        [sys.executable, "-m", "ssl_rot.run", "--multirun", *LONG, *overrides],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "SSL_ROT_SLOTS": "2"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start(start_multirun) -> Callable[..., Process]:
+    """Starts a sweep of jobs with long epochs, two at once."""
+    return lambda folder, *overrides: start_multirun(folder, *LONG, *overrides, SSL_ROT_SLOTS="2")
 
 
 def epochs(folder: Path) -> dict[Path, int]:
@@ -69,7 +61,7 @@ LAUNCHERS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_ctrl_c_in_a_terminal_costs_no_running_job_its_epoch(
-    runs_of_phase, make_store, tmp_path, launcher
+    start, runs_of_phase, make_store, tmp_path, launcher
 ):
     """The terminal signals every process; one job ends its epoch long before the other."""
     package, at_once = LAUNCHERS[launcher]
@@ -99,7 +91,7 @@ def test_ctrl_c_in_a_terminal_costs_no_running_job_its_epoch(
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["parallel", "parallel_joblib"])
 def test_a_second_ctrl_c_does_not_wait_for_the_epoch_to_end(
-    make_store, runs_of_phase, tmp_path, launcher
+    start, make_store, runs_of_phase, tmp_path, launcher
 ):
     if importlib.util.find_spec(str(LAUNCHERS[launcher][0])) is None:
         pytest.skip(f"{LAUNCHERS[launcher][0]} is not installed")
@@ -121,7 +113,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_epoch_to_end(
 
 @pytest.mark.slow
 def test_slurms_warning_leaves_a_checkpoint_to_resume_from(
-    runs_of_phase, finish, make_store, tmp_path
+    start, runs_of_phase, finish, make_store, tmp_path
 ):
     """The signal that SLURM sends to jobs of submitit, sent to one whose process is known."""
     uri = make_store(tmp_path)

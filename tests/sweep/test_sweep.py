@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
+
+from tests.warm import Process
 
 TINY = (
     *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
@@ -218,20 +219,20 @@ def test_a_trial_that_fails_before_it_has_a_run_of_its_own_is_reported(
     assert "stale" not in output
 
 
-def start(tmp_path: Path, *args: str) -> subprocess.Popen[str]:
-    root = Path(__file__).resolve().parents[2]
-    # Hydra wants all overrides next to each other.
-    flags = [arg for arg in args if arg.startswith("--")]
-    overrides = [arg for arg in args if not arg.startswith("--")]
-    return subprocess.Popen(
-        [sys.executable, "-m", "ssl_rot.run", *flags, *TINY, *overrides],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start(start_python, tmp_path) -> Callable[..., Process]:
+    """Starts a tiny run, or a sweep of them: ``start("--multirun", "seed=0,1")``."""
+
+    def begin(*args: str) -> Process:
+        # Hydra wants all overrides next to each other.
+        flags = [arg for arg in args if arg.startswith("--")]
+        overrides = [arg for arg in args if not arg.startswith("--")]
+        process: Process = start_python(
+            "-m", "ssl_rot.run", *flags, *TINY, *overrides, cwd=tmp_path
+        )
+        return process
+
+    return begin
 
 
 def wait_for(tmp_path: Path, phase: str, status: str, count: int = 1) -> None:
@@ -251,7 +252,7 @@ def wait_for(tmp_path: Path, phase: str, status: str, count: int = 1) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_finished_jobs_and_resume_runs_the_remaining_ones(
-    sweep, call_main, make_store, tmp_path, tmp_path_factory, monkeypatch, all_runs, runs
+    sweep, start, call_main, make_store, tmp_path, tmp_path_factory, monkeypatch, all_runs, runs
 ):
     args = (
         "+experiment=rotation,supervised",
@@ -259,7 +260,7 @@ def test_ctrl_c_keeps_finished_jobs_and_resume_runs_the_remaining_ones(
         "dataset.labels_per_class=2,3",
     )
     make_store(tmp_path)
-    process = start(tmp_path, "--multirun", *args)
+    process = start("--multirun", *args)
     wait_for(tmp_path, "downstream", "FINISHED")
     wait_for(tmp_path, "downstream", "RUNNING")
     process.send_signal(signal.SIGINT)
@@ -296,20 +297,20 @@ def test_ctrl_c_keeps_finished_jobs_and_resume_runs_the_remaining_ones(
 
 @pytest.mark.slow
 def test_if_the_process_that_trains_a_shared_pretext_dies_a_waiting_one_takes_over(
-    make_store, tmp_path, runs
+    start, make_store, tmp_path, runs
 ):
     make_store(tmp_path)
     # Long epochs, so that the first process is stopped while it trains, not while it writes.
     long = ("dataset.train_size=1000", "pretext.schedule.batch_size=8", "pretext.schedule.epochs=8")
     args = ("+experiment=rotation", *long)
-    first = start(tmp_path, *args)
+    first = start(*args)
     deadline = time.monotonic() + 200
     while not [*tmp_path.rglob("pretext/history.csv")]:
         assert time.monotonic() < deadline, "the first process did not train"
         time.sleep(0.05)
     time.sleep(0.2)
     os.killpg(first.pid, signal.SIGSTOP)  # it keeps the lock until the second one waits
-    second = start(tmp_path, *args, "dataset.labels_per_class=2")
+    second = start(*args, "dataset.labels_per_class=2")
     while "Waiting for another process" not in "".join(
         path.read_text() for path in tmp_path.rglob("run.log")
     ):
@@ -326,7 +327,7 @@ def test_if_the_process_that_trains_a_shared_pretext_dies_a_waiting_one_takes_ov
 
     # The first one, resumed, reuses what the second has trained, and nothing is trained again.
     ended = pretexts[-1].info.end_time
-    again = start(tmp_path, *args, "resume=true")
+    again = start(*args, "resume=true")
     output, _ = again.communicate(timeout=200)
     assert again.returncode == 0, output
     assert [run.info.status for run in runs("downstream")] == ["FINISHED"] * 2

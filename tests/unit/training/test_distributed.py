@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +19,7 @@ from ssl_rot.models import resnet
 from ssl_rot.training import distributed
 from ssl_rot.training.compute import Compute, resolve_compute
 from ssl_rot.training.distributed import Group
+from tests.warm import CHECKOUT, Process
 
 # A network without BatchNorm, which would see only half of each batch.
 MODULE = """
@@ -44,25 +42,51 @@ JOB = (
 )
 
 SWEPT = ("schedule.lr", "freeze")
+COMMAND = ("-m", "ssl_rot.run", "--config-dir", "conf")
 
 
 @pytest.fixture
-def torchrun(tmp_path: Path, checkout: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Starts a command under torchrun, in a folder with a custom model."""
+def start(start_python, tmp_path: Path) -> Callable[..., Process]:
+    """Starts ``python ...`` in a folder with a custom model."""
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "plain.py").write_text(MODULE)
     (tmp_path / "conf" / "model" / "plain.yaml").write_text(OPTION)
-    path = f"{checkout}{os.pathsep}{tmp_path}"
 
-    def start(*args: str, processes: int = 2) -> subprocess.Popen[str]:
-        run = ("torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m")
-        command = [sys.executable, "-m", *run, "ssl_rot.run", "--config-dir", "conf", *args]
-        return subprocess.Popen(
-            command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+    def begin(*command: str, **environment: str) -> Process:
+        path = [CHECKOUT, tmp_path]
+        process: Process = start_python(*command, cwd=tmp_path, path=path, **environment)
+        return process
 
-    return start
+    return begin
+
+
+@pytest.fixture
+def torchrun(start) -> Callable[..., Process]:
+    """Starts a job in two processes of torchrun."""
+    run = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    return lambda *args: start(*run, *COMMAND, *args)
+
+
+@pytest.fixture
+def in_processes(start, free_port) -> Callable[..., str]:
+    """Runs a job in so many processes that have the environment of torchrun's; gives the output.
+
+    Those of torchrun itself import everything anew.
+    """
+
+    def run(processes: int, *args: str, expect: int = 0) -> str:
+        shared = {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": str(processes)}
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        started = [
+            start(*COMMAND, *args, **shared, RANK=str(rank), LOCAL_RANK=str(rank))
+            for rank in range(processes)
+        ]
+        output = "".join(process.communicate(timeout=300)[0] for process in started)
+        others = [0] * (processes - 1)
+        assert [process.returncode for process in started] == [expect, *others], output
+        return output
+
+    return run
 
 
 def assert_same(client, one, two, tolerance: float = 1e-4) -> None:
@@ -78,18 +102,22 @@ def assert_same(client, one, two, tolerance: float = 1e-4) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_a_sweep_like_one(torchrun, make_store, all_runs, tmp_path):
+def test_two_processes_train_a_sweep_like_one(
+    torchrun, in_processes, make_store, all_runs, tmp_path
+):
     uri = make_store(tmp_path)
     client = MlflowClient(uri)
     grid = ("schedule.lr=0.05,1e30", "freeze=none,backbone", "+experiment=rotation")
     runs = {}
     for processes in (1, 2):
         store = (f"tracking.uri={uri}", f"tracking.experiment_name=of {processes}")
-        process = torchrun(
-            "--multirun", *JOB, *grid, *store, "pretext.reuse=false", processes=processes
-        )
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 1, output  # as without torchrun: two of four jobs fail
+        sweep = ("--multirun", *JOB, *grid, *store, "pretext.reuse=false")
+        if processes == 1:
+            output = in_processes(1, *sweep, expect=1)
+        else:
+            process = torchrun(*sweep)
+            output, _ = process.communicate(timeout=300)
+            assert process.returncode == 1, output  # as without torchrun: two of four jobs fail
         assert output.count("is not finite at epoch 1") >= 2, output
         found = all_runs(uri)
         runs[processes] = {
@@ -111,17 +139,17 @@ def test_two_processes_train_a_sweep_like_one(torchrun, make_store, all_runs, tm
 
 
 @pytest.mark.slow
-def test_two_processes_start_from_the_weights_of_a_run(torchrun, make_store, all_runs, tmp_path):
+def test_two_processes_start_from_the_weights_of_a_run(
+    in_processes, make_store, all_runs, tmp_path
+):
     uri = make_store(tmp_path)
     job = (*JOB, f"tracking.uri={uri}")
-    assert torchrun(*job, "+experiment=rotation", processes=1).wait(timeout=120) == 0
+    in_processes(1, *job, "+experiment=rotation")
     (source,) = (run for run in all_runs(uri) if run.data.tags["ssl_rot.phase"] == "pretext")
     runs = {}
     for processes in (1, 2):
         start = (f"model.weights={source.info.run_id}", f"tracking.experiment_name=of {processes}")
-        process = torchrun(*job, "+experiment=supervised", *start, processes=processes)
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, output
+        in_processes(processes, *job, "+experiment=supervised", *start)
         runs[processes] = max(all_runs(uri), key=lambda run: run.info.start_time)
     assert_same(MlflowClient(uri), runs[1], runs[2])
 
