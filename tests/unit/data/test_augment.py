@@ -1,4 +1,4 @@
-"""Random crop and flip of whole batches."""
+"""Random cropping and flipping of whole batches."""
 
 from __future__ import annotations
 
