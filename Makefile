@@ -1,4 +1,4 @@
-# make run | test | soak | lint | format | bench    Needs Python 3.11 or newer and make; everything else it installs.
+# make run | test | soak | lint | format | bench    Needs Python 3.11 or newer and make; installs everything else.
 PYTHON ?= python3
 PY := .venv/bin/python
 CODE := ssl_rot conf tests benchmarks scripts
@@ -9,15 +9,15 @@ INSTALLED := .venv/.installed
 
 help:
 	@echo "make run     set up, then pre-train by rotation and train on few labels (digits, under a minute)"
-	@echo "make test    set up, then lint, types and every test"
-	@echo "make soak    200 runs killed at random moments and resumed (half an hour); make test does 20"
-	@echo "make lint    ruff and mypy only"
-	@echo "make format  let ruff rewrite the code"
-	@echo "make bench   set up, then every benchmark behind the figures in the docs (ten minutes and more)"
+	@echo "make test    set up, then lint, type checks and every test"
+	@echo "make soak    set up, then kill 200 runs at random moments and resume them (half an hour); make test does 20"
+	@echo "make lint    set up, then ruff and mypy only"
+	@echo "make format  set up, then let ruff rewrite the code"
+	@echo "make bench   set up, then every benchmark behind the figures in the docs (more than ten minutes)"
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "ssl_rot needs Python 3.11 or newer; say which: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	  || { echo "ssl_rot needs Python 3.11 or newer; choose one with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --editable '.[dev]'
 	touch $@
@@ -25,8 +25,10 @@ $(INSTALLED): setup.cfg pyproject.toml
 run: $(INSTALLED)
 	$(PY) -m ssl_rot.run +experiment=rotation
 
+# As many tests side by side as WORKERS says; those of a file stay together, since they share fixtures.
+WORKERS ?= 2
 test: lint
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 
 soak: $(INSTALLED)
 	SSL_ROT_KILLS=200 $(PY) -m pytest tests/reliability/test_kill_anywhere.py

@@ -1,4 +1,4 @@
-"""What the benchmarks share: sides measured in turns, their ratio, and the machine."""
+"""What the benchmarks share: measuring sides alternately, their ratios, and the machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 Figures = dict[str, list[float]]
-"""By side, one for each repetition."""
+"""Values by side, one per repetition."""
 
 
 def in_turns(sides: Mapping[str, Callable[[], float]], repeats: int) -> Figures:
-    """Measures one side after the other, so that what slows the machine slows them all.
+    """Measures the sides alternately, so that whatever slows the machine slows them all.
 
-    Each side's first measurement is not kept: files and kernels are warm in all that are.
+    Each side's first measurement is a warm-up for files and kernels, and is not kept.
     """
     figures: Figures = {name: [] for name in sides}
     for repeat in range(repeats + 1):
@@ -34,7 +34,7 @@ def in_turns(sides: Mapping[str, Callable[[], float]], repeats: int) -> Figures:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median, with the smallest and the largest."""
+    """The median, with the smallest and the largest value."""
     return f"{statistics.median(values):8.4g}  ({min(values):.4g} to {max(values):.4g})"
 
 
@@ -46,14 +46,14 @@ def conclude(
     goals: Mapping[tuple[str, str], str],
     **about: object,
 ) -> None:
-    """Prints the figures and their ratios, and writes both beside the script.
+    """Prints the figures and their ratios, and writes both to a JSON file next to the script.
 
     Args:
-        script: the benchmark's file.
-        figures: of all sides.
+        script: path of the benchmark.
+        figures: the values of all sides.
         unit: of the figures.
-        goals: of the ratio of two sides, by the one above and the one below the line.
-        about: what else belongs to the record.
+        goals: for the ratio of two sides, by numerator and denominator.
+        about: anything else for the record.
     """
     for name, values in figures.items():
         print(f"{name:<32} {spread(values)} {unit}")
@@ -67,7 +67,7 @@ def conclude(
 
 
 def machine() -> dict[str, object]:
-    """What the figures were taken on."""
+    """The machine and the versions that the figures were measured with."""
     name = platform.processor() or platform.machine()
     features: list[str] = []
     if sys.platform == "linux":

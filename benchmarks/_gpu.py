@@ -1,11 +1,11 @@
-"""The figures of one GPU; `benchmarks/gpu.sh` runs it.
+"""Training speed on one GPU; `benchmarks/gpu.sh` runs it.
 
     python benchmarks/_gpu.py --out gpu.json
     python benchmarks/_gpu.py --device cpu --images 64 --batch 16 --repeats 1 --peak 1   # to try it
 
-resnet18 on turned 32x32 images, as many as CIFAR-10 has, of random pixels: what they show takes no
-time. Writes one JSON: the whole loop against one synthetic batch, images a second, the share of the
-card's bf16 peak, and the time of 100 epochs, extrapolated from the epochs that were run.
+resnet18 on rotated 32x32 images, as many as CIFAR-10 has, of random pixels, since content does not
+affect speed. Writes one JSON file: the whole loop against one synthetic batch, images per second,
+the share of the card's bf16 peak, and the time of 100 epochs, extrapolated from the epochs run.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_rot.data import Images
-from ssl_rot.training.compute import resolve
+from ssl_rot.training.compute import resolve_compute
 
-# Dense bf16, tera-operations a second, from the makers' data sheets; --peak says it for others.
+# Dense bf16 TFLOP/s, from the vendors' data sheets; use --peak for other cards.
 PEAKS = {
     "H200": 989,
     "H100 PCIe": 756,
@@ -41,12 +41,12 @@ PEAKS = {
 
 
 def peak_of(name: str) -> float | None:
-    """The first entry whose words are all in the card's name."""
+    """The peak of the first entry whose words are all in the card's name."""
     return next((p for card, p in PEAKS.items() if all(w in name for w in card.split())), None)
 
 
 def operations_per_image() -> float:
-    """Floating-point operations of a training step, a multiplication and an addition each one."""
+    """Floating-point operations per image of a training step, counting each multiply and add."""
     model = classifier()
     with FlopCounterMode(display=False) as counter:
         loss = nn.functional.cross_entropy(
@@ -59,24 +59,26 @@ def operations_per_image() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--images", type=int, default=50_000, help="before they are turned")
-    parser.add_argument("--batch", type=int, default=1024, help="of them in a batch")
+    parser.add_argument(
+        "--images", type=int, default=50_000, help="number of images, before rotation"
+    )
+    parser.add_argument("--batch", type=int, default=1024, help="images per batch, before rotation")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--peak", type=float, help="of the card in bf16, TFLOP/s")
+    parser.add_argument("--peak", type=float, help="the card's peak in bf16, TFLOP/s")
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     args = parser.parse_args()
-    compute = resolve(args.device, "auto", compiled=args.compile)
+    compute = resolve_compute(args.device, "auto", compiled=args.compile)
     cuda = compute.device.type == "cuda"
     name = torch.cuda.get_device_name() if cuda else "cpu"
     peak = args.peak or peak_of(name)
-    turned = len(ANGLES) * args.batch
+    batch = len(ANGLES) * args.batch
     pretext = Pretext(Images(random_images(args.images)), args.batch, compute)
     with pretext.open:
         rates = in_turns(
             {
                 "whole loop": pretext.images_per_second,
-                "synthetic batch": lambda: synthetic(compute, turned, len(pretext.train)),
+                "synthetic batch": lambda: synthetic(compute, batch, len(pretext.train)),
             },
             args.repeats,
         )
@@ -87,14 +89,14 @@ def main() -> None:
         "card": name,
         "precision": compute.precision,
         "compiled": compute.compiled,
-        "batch": turned,
+        "batch": batch,
         "whole loop / synthetic batch": {"goal": "at least 0.97", "values": ratios},
-        "turned images a second": rates,
-        "operations an image": operations,
+        "rotated images per second": rates,
+        "operations per image": operations,
         "bf16 peak, TFLOP/s": peak,
         "share of the peak": None if peak is None else rate * operations / (peak * 1e12),
-        "100 epochs of 200,000 turned images, s": 100 * 200_000 / rate,
-        "extrapolated from": f"{args.repeats} epochs of {pretext.samples:,} turned images",
+        "100 epochs of 200,000 rotated images, s": 100 * 200_000 / rate,
+        "extrapolated from": f"{args.repeats} epochs of {pretext.samples:,} rotated images",
         "memory, GiB": torch.cuda.max_memory_allocated() / 2**30 if cuda else None,
         "machine": machine(),
     }

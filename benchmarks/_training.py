@@ -1,4 +1,4 @@
-"""Networks, batches and loops that several benchmarks train."""
+"""Networks, batches and loops that several benchmarks share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIZE = 32
 
 
 def random_images(count: int) -> torch.Tensor:
-    """uint8 ``[count, 3, 32, 32]``: what an image shows takes no time."""
+    """uint8 ``[count, 3, 32, 32]``; content does not affect speed."""
     draws = torch.Generator().manual_seed(0)
     shape = (count, 3, SIZE, SIZE)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=draws)
@@ -50,7 +50,7 @@ def schedule(epochs: int, batch_size: int) -> Schedule:
 def batches(
     images: Images, labels: torch.Tensor | None, batch_size: int, compute: Compute, *, train: bool
 ) -> Batches:
-    """As a run of CIFAR-10 makes them; turned where there are no labels."""
+    """Batches as in a run on CIFAR-10; rotated if there are no labels."""
     return Batches(
         images,
         labels,
@@ -67,7 +67,7 @@ def batches(
 
 
 class Pretext:
-    """The pretext phase as a run has it: an epoch of turned images, logged to MLflow."""
+    """The pretext phase of a run: epochs of rotated images, logged to MLflow."""
 
     def __init__(self, images: Images, batch_size: int, compute: Compute) -> None:
         self.compute, self.batch_size = compute, batch_size
@@ -80,7 +80,7 @@ class Pretext:
         self.epoch = 0
 
     def seconds(self, epochs: int = 1) -> float:
-        """Of the whole loop: batches, steps, metrics, logging; a new network each time."""
+        """Time of the whole loop (batches, steps, metrics, logging), on a new network each time."""
         model = classifier()
         self.synchronise()
         began = time.perf_counter()
@@ -102,7 +102,7 @@ class Pretext:
         return self.samples / self.seconds()
 
     def _log(self, epoch: int, record: dict[str, float]) -> None:
-        self.epoch += 1  # of all repetitions, since MLflow takes an epoch once
+        self.epoch += 1  # counts over all repetitions, since MLflow takes an epoch only once
         self.run.epoch(self.epoch, record)
 
     def synchronise(self) -> None:
@@ -111,7 +111,7 @@ class Pretext:
 
 
 def synthetic_images_per_second(compute: Compute, batch: int, steps: int) -> float:
-    """The ceiling: the same network stepping on one batch that is already there."""
+    """The upper bound: the same network trained on one batch that is already on the device."""
     model = classifier()
     compute.place(model)
     model.train()

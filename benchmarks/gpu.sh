@@ -1,13 +1,13 @@
 #!/bin/sh
-# Everything about speed that takes a CUDA GPU, unattended, in under nine minutes, into one JSON file.
+# All speed measurements that need a CUDA GPU, unattended, in under nine minutes, into one JSON file.
 #
 #     sh benchmarks/gpu.sh [gpu.json]            from the checkout, with its environment active
 #
 # PYTHON    the interpreter, with ssl_rot installed        (default: .venv/bin/python, else python3)
 # DEVICE, IMAGES, BATCH, REPEATS                           (default: cuda, 50000, 1024, 5)
-# PEAK      the card's dense bf16 TFLOP/s, where benchmarks/_gpu.py does not know the card
+# PEAK      the card's dense bf16 TFLOP/s, if benchmarks/_gpu.py does not know the card
 #
-# To see that it works where there is no GPU:
+# To try it without a GPU:
 #     DEVICE=cpu IMAGES=32 BATCH=8 REPEATS=1 PEAK=1 sh benchmarks/gpu.sh /tmp/gpu.json
 set -eu
 cd "$(dirname "$0")/.."
@@ -21,18 +21,18 @@ FOLDER=$(mktemp -d)
 trap 'rm -rf "$FOLDER"' EXIT
 export PYTHONPATH="$PWD"
 
-# 1. Does a run work at all? Both phases on the embedded digits; a minute, most of it MLflow's database.
+# 1. Does a run work at all? Both phases on the embedded digits; a minute, most of it creating MLflow's database.
 echo "1. digits on $DEVICE"
 (cd "$FOLDER" && timeout 120 "$PYTHON" -m ssl_rot.run \
     +experiment=rotation "device=$DEVICE" schedule.epochs=20 pretext.schedule.epochs=5)
 
-# 2. Do the GPU's batches equal the processor's? (A test that is skipped where there is no GPU.)
+# 2. Do the GPU's batches equal the CPU's? (A test that is skipped without a GPU.)
 if [ "$DEVICE" = cuda ]; then
     echo "2. batches"
     timeout 60 "$PYTHON" -m pytest -q tests/unit/data/test_batches.py -k gpu
 fi
 
-# 3. Throughput as it is, and with torch.compile. An epoch of 200,000 images takes seconds.
+# 3. Throughput in eager mode, and with torch.compile. An epoch of 200,000 images takes seconds.
 echo "3. throughput"
 set -- --device "$DEVICE" --images "$IMAGES" --batch "$BATCH" --repeats "$REPEATS" ${PEAK:+--peak "$PEAK"}
 timeout 150 "$PYTHON" benchmarks/_gpu.py "$@" --out "$FOLDER/eager.json"

@@ -1,12 +1,12 @@
-"""Decoding a folder of JPEGs into the cache, and starting again with the cache there.
+"""Decoding a folder of JPEGs into the cache, and a second start with the cache in place.
 
     python benchmarks/image_folder.py                  five minutes; makes 100,000 JPEGs
     python benchmarks/image_folder.py PICTURES         PICTURES/<class>/*.jpg, at 32x32
 
-At 32 pixels a side, where decoding is hardly more than opening a file, and at 128. Three sides in
-turns: Pillow in one thread, the first start with a folder, and the second one. Each start ends with
-the images ready to be trained on. Files are in the system's cache. Prints each one's median with
-the smallest and the largest, and writes benchmarks/image_folder.json.
+Measured at 32x32 pixels, where decoding costs hardly more than opening a file, and at 128x128.
+Three sides alternate: Pillow in one thread, the first start with a folder, and the second start.
+Each start ends when the images are ready for training. Files are in the system's cache. Prints each
+side's median with the smallest and the largest, and writes benchmarks/image_folder.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLASSES = 10
 
 
 def make_jpegs(root: Path, count: int, size: int) -> None:
-    """Smooth random images, of which JPEG makes files as large as those of photographs."""
+    """Smooth random images, whose JPEG files are as large as those of photographs."""
     root.mkdir()
     draws = torch.Generator().manual_seed(0)
     coarse = torch.randint(
@@ -45,7 +45,7 @@ def make_jpegs(root: Path, count: int, size: int) -> None:
 
 
 def with_pillow(root: Path, size: int) -> float:
-    """Seconds of a plain loop over all files."""
+    """Seconds that a plain loop over all files takes."""
     began = time.perf_counter()
     images = []
     for path in sorted(root.glob("*/*.jpg")):
@@ -70,7 +70,7 @@ def start(root: Path, size: int, cache: Path, *, first: bool) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--count", type=int, default=50_000, help="of the JPEGs that it makes")
+    parser.add_argument("--count", type=int, default=50_000, help="how many JPEGs to make")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     times: dict[str, list[float]] = {}

@@ -1,14 +1,15 @@
-"""An epoch with images four times as large as the memory they may have, beside all in memory.
+"""An epoch on images four times as large as their share of memory, against all in memory.
 
     python benchmarks/larger_than_memory.py            three minutes on two cores; Linux
 
-An epoch of `resnet18` on 20,000 labelled images of 32x32: four times as many images a second from
-the disk as the pretext phase asks for, which turns each one four ways. One side has them in memory,
-the other in a memory-mapped file, as the image cache has them. It takes no limit of the system's: a
-thread looks five times a second how much of the file is in memory, and has the system drop pages
-at random until less than a quarter is left, so that the others are read from the disk again; what
-was only read ahead goes too. Prints each side's median with the smallest and the largest, how much
-was in memory and how much was read, and writes benchmarks/larger_than_memory.json.
+An epoch of `resnet18` on 20,000 labeled images of 32x32. That reads four times as many images per
+second from disk as the pretext phase, which rotates each image four ways. One side has the images
+in memory, the other in a memory-mapped file, like the image cache. The memory limit needs no
+support from the system: five times a second, a thread checks how much of the file is in memory,
+and has the system drop random pages until less than a quarter is left. Those are read from disk
+again; pages that were only read ahead are dropped too. Prints each side's median with the smallest
+and the largest, how much was in memory and how much was read, and writes
+benchmarks/larger_than_memory.json.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from torch import nn
 
 from ssl_rot.data import Batches, Images
 from ssl_rot.data.mapped_file import MappedFile
-from ssl_rot.training.compute import Compute, resolve
+from ssl_rot.training.compute import Compute, resolve_compute
 
 SHARE = 4
 CLASSES = 10
@@ -42,7 +43,7 @@ MADV_PAGEOUT = 21
 PAGE = os.sysconf("SC_PAGE_SIZE")
 CHUNK = 32 * PAGE
 EVERY_S = 0.2
-# Of the budget, what is left after a look, so that it is kept until the next one.
+# Share of the budget that is left after a check, so that the budget holds until the next one.
 LEFT = 0.8
 
 
@@ -64,7 +65,7 @@ class Cap:
         return int(self._pages.sum()) * PAGE
 
     def enforce(self) -> None:
-        """Drops pages at random until the budget is kept for some time."""
+        """Drops random pages until the budget will hold until the next check."""
         excess = self.resident() - int(LEFT * self.budget)
         if excess <= 0:
             return
@@ -74,12 +75,12 @@ class Cap:
             excess -= int(self._pages[offset // PAGE : (offset + CHUNK) // PAGE].sum()) * PAGE
             size = min(CHUNK, self.length - offset)
             self._call("madvise", offset, size, ctypes.c_int(MADV_PAGEOUT))
-        # Leaves alone what a process has looked at.
+        # Drops what was only read ahead: pages that a process has mapped stay.
         os.posix_fadvise(self.file, 0, 0, os.POSIX_FADV_DONTNEED)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Looks again and again, in a thread."""
+        """Enforces the budget in a thread."""
         done = threading.Event()
 
         def watch() -> None:
@@ -104,13 +105,13 @@ class Cap:
 
 
 def read_from_disk() -> int:
-    """Bytes that this process has had read from a disk so far."""
+    """Bytes that this process has caused to be read from a disk so far."""
     lines = Path("/proc/self/io").read_text().splitlines()
     return int(dict(line.split(": ") for line in lines)["read_bytes"])
 
 
 def seconds(data: Batches, compute: Compute) -> float:
-    """Of an epoch, with a new network each time."""
+    """Time of an epoch, with a new network each time."""
     model = classifier(outputs=CLASSES)
     compute.place(model)
     model.train()
@@ -130,11 +131,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=250)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="on the disk to measure; default: temporary")
+    parser.add_argument(
+        "--folder", type=Path, help="a folder on the disk to measure; default: temporary"
+    )
     args = parser.parse_args()
     if sys.platform != "linux":
-        sys.exit("needs Linux, whose MADV_PAGEOUT and mincore it makes use of")
-    compute = resolve("cpu", "auto")
+        sys.exit("this benchmark needs Linux, since it uses MADV_PAGEOUT and mincore")
+    compute = resolve_compute("cpu", "auto")
     images = random_images(args.images)
     labels = torch.arange(args.images) % CLASSES
     read: list[float] = []
@@ -163,8 +166,8 @@ def main() -> None:
         times = in_turns(sides, args.repeats)
     mebibytes, most = mapped.numel() / 2**20, cap.most / 2**20
     print(
-        f"{mebibytes:.0f} MiB of images, in memory at most {most:.0f} MiB of them; read from the "
-        f"disk in an epoch {median(read):.0f} MiB"
+        f"{mebibytes:.0f} MiB of images, at most {most:.0f} MiB of them in memory; "
+        f"{median(read):.0f} MiB read from disk per epoch"
     )
     conclude(
         __file__,

@@ -1,10 +1,10 @@
-"""A linear probe of 50 epochs, its features kept, beside the backbone run in every epoch.
+"""A linear probe of 50 epochs with its features kept, against the backbone in every epoch.
 
     python benchmarks/linear_probe.py                  two minutes on two cores
 
-The same frozen resnet18, images, labels and head, trained by the same loop, in turns; the sides
-give the same numbers, bit for bit (tests/unit/test_features.py). What is computed ahead is in the
-time. Prints each one's median with the smallest and the largest, and writes
+Both sides have the same frozen resnet18, images, labels, head and training loop, and alternate.
+They give the same numbers, bit for bit (tests/unit/training/). The time includes computing the
+features. Prints each side's median with the smallest and the largest, and writes
 benchmarks/linear_probe.json.
 """
 
@@ -22,7 +22,7 @@ from torch import nn
 from ssl_rot.data import Images
 from ssl_rot.freeze import FreezeBackbone
 from ssl_rot.training import loop
-from ssl_rot.training.compute import Compute, resolve
+from ssl_rot.training.compute import Compute, resolve_compute
 from ssl_rot.training.features import precompute
 from ssl_rot.training.phase import Phase
 
@@ -52,11 +52,11 @@ def seconds(images: torch.Tensor, epochs: int, compute: Compute, *, keep: bool) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=1000, help="half of them to test on")
+    parser.add_argument("--images", type=int, default=1000, help="half of them are test images")
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    compute, images = resolve("cpu", "auto"), random_images(args.images)
+    compute, images = resolve_compute("cpu", "auto"), random_images(args.images)
     times = in_turns(
         {
             "backbone every epoch": lambda: seconds(images, args.epochs, compute, keep=False),

@@ -1,11 +1,12 @@
-"""The memory that 50,000 images take as the pretext's data, beside the article's list.
+"""Memory of 50,000 images as pretext data, against the article's list.
 
     python benchmarks/memory.py                        two minutes
 
-Each side in a process of its own, which makes its data out of the same array: the split of a run,
-of which a few turned batches are then made; and the article's list of 200,000 turned float tensors.
-What a process holds more than before, with torch imported, is its side. Prints the median with the
-smallest and the largest, and writes benchmarks/memory.json.
+Each side runs in a process of its own and builds its data from the same array: the split of a run,
+from which a few rotated batches are then made, and the article's list of 200,000 rotated float
+tensors. The figure is the memory that a process holds in addition to what it held with torch
+imported. Prints each side's median with the smallest and the largest, and writes
+benchmarks/memory.json.
 """
 
 from __future__ import annotations
@@ -39,21 +40,21 @@ def ours(count: int) -> Kept:
 def article(count: int) -> Kept:
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     samples = [
-        torch.rot90((image / 255 - mean) / std, turn, (1, 2)).contiguous()
+        torch.rot90((image / 255 - mean) / std, quarter, (1, 2)).contiguous()
         for image in random_images(count)
-        for turn in range(len(ANGLES))
+        for quarter in range(len(ANGLES))
     ]
     return (samples,)
 
 
 def held() -> int:
-    """Bytes of memory that this process has."""
+    """Bytes of memory that this process holds."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _measure(make: Callable[[int], Kept], count: int, result: multiprocessing.Queue[float]) -> None:
-    make(500)  # what is loaded at the first use
+    make(500)  # loads what is only loaded at first use
     before = held()
     kept = make(count)
     result.put((held() - before) / 2**20)

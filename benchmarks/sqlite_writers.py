@@ -1,9 +1,9 @@
-"""How long a run waits for SQLite at the end of an epoch while others write too.
+"""How long a run waits for SQLite at the end of an epoch while other runs write too.
 
     python benchmarks/sqlite_writers.py                one minute
 
-Processes that each log 8 metrics an epoch, 50 epochs as fast as they can, to one mlflow.db. Prints
-the median time of a call and that which 95 of 100 calls keep, for 1 to 16 writers.
+Each process logs 8 metrics per epoch for 50 epochs, as fast as it can, to one mlflow.db. Prints the
+median time of a call and its 95th percentile, for 1 to 16 writers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EPOCHS = 50
 
 
 def write(uri: str, experiment: str, times: multiprocessing.Queue[list[float]]) -> None:
-    """One run's epochs; gives the seconds of each call."""
+    """Logs one run's epochs and puts the seconds of each call into ``times``."""
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 

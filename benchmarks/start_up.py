@@ -1,11 +1,11 @@
-"""From the command to the first training step, beside the imports that no run can do without.
+"""Time from the command to the first training step, against the imports that every run needs.
 
     python benchmarks/start_up.py                      one minute
 
-Two processes in turns, their files in the system's cache: `import torch, mlflow`, and a run on
-digits in a tracking store that is there, ended after its first step. Prints each one's median with
-the smallest and the largest, and writes benchmarks/start_up.json. That `--help` imports neither of
-the two is a test (tests/unit/test_cli.py).
+Two processes alternate, with their files in the system's cache: `import torch, mlflow`, and a run
+on digits in an existing tracking store, ended after its first step. Prints each side's median with
+the smallest and the largest, and writes benchmarks/start_up.json. A test checks that `--help`
+imports neither of the two (tests/unit/test_run.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functools import partial
 from _common import ROOT, conclude, in_turns
 
 BARE = "import torch, mlflow, os; os._exit(0)"
-# torch is imported a little earlier than the run itself would, and once.
+# torch is imported slightly earlier than by the run itself, and only once.
 RUN = """
 import os, runpy, sys
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -33,7 +33,7 @@ runpy.run_module("ssl_rot.run", run_name="__main__")
 
 
 def timed(code: str, folder: str) -> float:
-    """Seconds from the start of a process to its end."""
+    """Seconds from the start of a process until it ends."""
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, check=True)

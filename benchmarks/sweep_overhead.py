@@ -1,12 +1,12 @@
-"""What a sweep's plan, keys, locks and table cost, beside a bare Hydra loop.
+"""What a sweep's plan, keys, locks and table cost, against a bare Hydra loop.
 
     python benchmarks/sweep_overhead.py                         about ten minutes
     python benchmarks/sweep_overhead.py --jobs 20 --repeats 1
 
-Both sides train the same jobs of one tiny epoch with Hydra's basic launcher in one process, and
-leave the same in MLflow: params, tags, metrics, weights, history and figures. The bare side does
-that by hand with `mlflow.log_*`, and has no parent run, no plan, no keys and no resume. The sides
-take turns; prints each one's median with the smallest and the largest, and writes
+Both sides train the same jobs of one tiny epoch with Hydra's basic launcher in one process, and log
+the same to MLflow: params, tags, metrics, weights, history and figures. The bare side does so by
+hand with `mlflow.log_*`, and has no parent run, no plan, no keys and no resume. The sides
+alternate. Prints each side's median with the smallest and the largest, and writes
 benchmarks/sweep_overhead.json.
 """
 
@@ -33,7 +33,7 @@ SIDES: dict[str, tuple[list[str], list[str]]] = {
 
 
 def bare() -> None:
-    """The loop somebody would write who only wants the numbers."""
+    """The loop that someone who only wants the numbers would write."""
     import hydra
     import mlflow
     import torch
@@ -107,10 +107,10 @@ def bare() -> None:
                 writer = csv.DictWriter(file, rows[0])
                 writer.writeheader()
                 writer.writerows(rows)
-            figures.curves(rows, "curves", folder / "figures" / "curves.png")
+            figures.draw_curves(rows, "curves", folder / "figures" / "curves.png")
             guesses, truths = predict(model, test, compute)
             path = folder / "figures" / "confusion_matrix.png"
-            figures.confusion_matrix(guesses, truths, data.classes, "confusion", path)
+            figures.draw_confusion_matrix(guesses, truths, data.classes, "confusion", path)
             for name in ("weights.safetensors", "history.csv"):
                 mlflow.log_artifact(str(folder / name))
             for picture in sorted((folder / "figures").iterdir()):
@@ -120,7 +120,7 @@ def bare() -> None:
 
 
 def measure(side: str, jobs: int) -> dict[str, float]:
-    """Seconds on the clock and of the processor, from an empty folder."""
+    """Wall-clock and processor seconds, starting from an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         program, extra = SIDES[side]
         sweep = ["--multirun", "+experiment=supervised", f"seed=range({jobs})", "schedule.epochs=1"]

@@ -1,11 +1,11 @@
-"""What sharing one pre-training among a sweep's jobs saves.
+"""How much time sharing one pre-training among a sweep's jobs saves.
 
     python benchmarks/sweep_sharing.py                 about fifteen minutes
     python benchmarks/sweep_sharing.py --repeats 1
 
-A grid of 12 jobs on digits (2 arms x 3 label budgets x 2 freezes, one seed), with its pre-training
-shared and with pretext.reuse=false, in turns, each in a store that is there already and empty.
-Prints each median with the smallest and the largest, and writes benchmarks/sweep_sharing.json.
+A grid of 12 jobs on digits (2 arms x 3 label budgets x 2 freeze policies, one seed), alternately
+with its pre-training shared and with pretext.reuse=false, each in an existing, empty store. Prints
+each side's median with the smallest and the largest, and writes benchmarks/sweep_sharing.json.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ GRID = (
 
 
 def timed(reuse: bool) -> float:
-    """Seconds of the whole command, start-up included."""
+    """Seconds that the whole command takes, start-up included."""
     with tempfile.TemporaryDirectory() as folder:
-        # Once in a directory's life, not once a sweep.
+        # Not timed: a directory needs its store created once, not once per sweep.
         subprocess.run(
             [sys.executable, "-c", MAKE_STORE], cwd=folder, check=True, stderr=subprocess.DEVNULL
         )

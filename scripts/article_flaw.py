@@ -1,12 +1,12 @@
-"""The article's transfer as it was published, to measure what it is worth.
+"""The article's flawed transfer, to measure its effect.
 
-Its script initialised every convolution again before the second phase, so that of the pre-training
-only biases and BatchNorm survived:
+The article's script re-initialized every convolution before the second phase, so only biases and
+BatchNorm survived from the pre-training:
 
     PYTHONPATH=scripts python -m ssl_rot.run +experiment=article_rotation \\
         model._target_=article_flaw.resnet
 
-docs/article.md has what came out. Everywhere else transfer moves all weights.
+The results are in docs/article.md. Everywhere else, transfer moves all weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ssl_rot.models import StagedBackbone
 
 
 class Forgetful(StagedBackbone):
-    """Takes everything from a file but the weights of its convolutions."""
+    """Loads everything from a state dict except the weights of its convolutions."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         own = self.state_dict()
@@ -34,6 +34,6 @@ class Forgetful(StagedBackbone):
 
 
 def resnet(in_channels: int, **kwargs: Any) -> Forgetful:
-    """``ssl_rot.models.resnet`` that forgets."""
+    """``ssl_rot.models.resnet``, whose convolutions forget what they learned."""
     whole = ssl_rot.models.resnet(in_channels, **kwargs)
     return Forgetful(dict(whole.named_children()), whole.channels)

@@ -1,11 +1,11 @@
-"""CIFAR-10 as a folder of JPEG files, as the figures named "CIFAR-10 (JPEG)" were measured on.
+"""Writes CIFAR-10 as a folder of JPEG files, for the figures named "CIFAR-10 (JPEG)".
 
     python scripts/cifar10_jpeg.py photographs                         60,000 files, 250 MB of disk
     python scripts/cifar10_jpeg.py article --test-per-class 200        a test set for two cores
 
-Downloads CIFAR-10 into data/ where it is not there yet, and writes
-<folder>/{train,test}/<class>/NNNN.jpg at quality 75 with 4:2:0 colours, in the original order. The
-files behind the figures were made in this way by others, so that single pixels may differ.
+Downloads CIFAR-10 into data/ if it is missing, and writes <folder>/{train,test}/<class>/NNNN.jpg
+at quality 75 with 4:2:0 chroma subsampling, in the original order. The files behind the figures
+were produced in the same way by others, so single pixels may differ.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ def write(split: Split, classes: tuple[str, ...], folder: Path, most: int | None
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--data", type=Path, default="data", help="where CIFAR-10 is, or comes to")
-    parser.add_argument("--test-per-class", type=int, metavar="N", help="the first N of each class")
+    parser.add_argument(
+        "--data", type=Path, default="data", help="where CIFAR-10 is, or is downloaded to"
+    )
+    parser.add_argument(
+        "--test-per-class", type=int, metavar="N", help="keep the first N test images of each class"
+    )
     arguments = parser.parse_args()
     try:
         source = cifar10(arguments.data, 32)

@@ -1,8 +1,8 @@
-"""How many test images are in the training set, pixel for pixel.
+"""Counts the test images that are also in the training set, pixel for pixel.
 
     python scripts/duplicates.py dataset=image_folder dataset.root=cifar10
 
-Takes the overrides that a run takes.
+Takes the same overrides as a run.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def main() -> None:
     train, test = pixels(source.train.images), Counter(pixels(source.test.images))
     seen = set(train)
     print(f"training images                  {len(train):>8,}")
-    print(f"  copies of another one of them  {len(train) - len(seen):>8,}")
+    print(f"  copies of another one          {len(train) - len(seen):>8,}")
     print(f"test images                      {test.total():>8,}")
-    print(f"  copies of another one of them  {test.total() - len(test):>8,}")
+    print(f"  copies of another one          {test.total() - len(test):>8,}")
     leaked = sum(count for image, count in test.items() if image in seen)
-    print(f"  that are training images too   {leaked:>8,}")
+    print(f"  also among the training images {leaked:>8,}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Data sets on which pre-training must not help, to see that it does not.
+"""Data sets on which pre-training must not help, to check that it does not.
 
     PYTHONPATH=scripts python -m ssl_rot.run --multirun +experiment=rotation,supervised \\
         'seed=range(5)' dataset.source._target_=guard_sources.shuffled_digits dataset.name=shuffled
     PYTHONPATH=scripts python -m ssl_rot.run --multirun +experiment=rotation,supervised \\
         'seed=range(5)' dataset.source._target_=guard_sources.discs dataset.name=discs
 
-docs/results/guards.md has what came out.
+The results are in docs/results/guards.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ssl_rot.data import Images, Source, Split, digits
 
 
 def shuffled_digits(image_size: int) -> Source:
-    """The digits, with the training labels dealt out at random: they teach nothing."""
+    """The digits with shuffled training labels, which teach nothing."""
     source = digits(image_size)
     labels = source.train.labels
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
@@ -28,7 +28,7 @@ def shuffled_digits(image_size: int) -> Source:
 
 
 def discs(image_size: int) -> Source:
-    """Discs in the centre, in ten classes by radius; a turn leaves them as they are."""
+    """Centered discs in ten classes by radius; rotating one does not change it."""
     draws = torch.Generator().manual_seed(0)
     return Source(
         train=_discs(1500, image_size, draws),
@@ -39,7 +39,7 @@ def discs(image_size: int) -> Source:
 
 
 def _discs(count: int, side: int, draws: torch.Generator) -> Split:
-    """Soft discs. Brightness says nothing about the class, and neighbouring radii overlap."""
+    """Soft discs. Brightness is independent of the class, and neighboring radii overlap."""
     labels = torch.arange(count) % 10
     radius = (labels + 2 + torch.randn(count, generator=draws) / 2) * side / 28
     dark, bright = torch.rand(2, count, generator=draws).sort(dim=0).values

@@ -1,11 +1,12 @@
-"""Whether a pre-trained network reads the turn off the traces of JPEG instead of off the picture.
+"""Tests whether a pre-trained network infers the rotation from JPEG artifacts, not the image.
 
     python scripts/jpeg_artefacts.py outputs/2026-05-31/18-00-00/pretext
 
-A network that has learnt on files that were JPEG before they were turned could have learnt which
-way the 8x8 blocks and the coarser horizontal and vertical detail lie. So the test images are turned
-first and encoded afterwards, which puts the traces upright in all of them. Encoded first and turned
-afterwards is the control: as much detail is lost, and the traces turn along.
+A network trained on images that were JPEG files before they were rotated could have learned the
+orientation of the 8x8 blocks and of the coarser horizontal and vertical detail. So the test images
+are rotated first and encoded afterwards, which leaves the artifacts upright in all of them. The
+control is encoded first and rotated afterwards: it loses as much detail, and its artifacts rotate
+with the image.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ssl_rot.pretext import Rotate
 
 
 def encoded(images: Tensor, quality: int) -> Tensor:
-    """uint8 ``[N, C, H, W]`` through JPEG and back."""
+    """Images, uint8 ``[N, C, H, W]``, after JPEG compression and decompression."""
     result = torch.empty_like(images)
     for row, image in enumerate(images):
         file = io.BytesIO()
@@ -39,24 +40,28 @@ def encoded(images: Tensor, quality: int) -> Tensor:
     return result
 
 
-def turned(images: Tensor, turn: Rotate) -> tuple[Tensor, Tensor]:
-    """All turns of uint8 images, as the network was trained on them, and the targets."""
-    views, targets = turn(images.float())
+def rotated(images: Tensor, rotate: Rotate) -> tuple[Tensor, Tensor]:
+    """All rotations of uint8 images, as the network was trained on them, and their targets."""
+    views, targets = rotate(images.float())
     return views.round().to(torch.uint8), targets
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a pretext's, with config.yaml and weights")
+    parser.add_argument(
+        "folder", type=Path, help="of a pretext phase, with config.yaml and weights"
+    )
     parser.add_argument("--quality", type=int, default=75)
-    parser.add_argument("--images", type=int, default=10_000, help="of the test set, at most")
+    parser.add_argument(
+        "--images", type=int, default=10_000, help="at most this many of the test set"
+    )
     arguments = parser.parse_args()
     config = OmegaConf.load(arguments.folder / "config.yaml")
     data = instantiate(config.dataset, seed=config.seed)
-    turn = Rotate(config.pretext.angles)
+    rotate = Rotate(config.pretext.angles)
     images = data.test.images[torch.arange(min(arguments.images, len(data.test)))]
     backbone = build_backbone(config.model, in_channels=images.shape[1], seed=config.seed)
-    model = Classifier(backbone, linear_head(backbone.out_channels, len(turn.angles)))
+    model = Classifier(backbone, linear_head(backbone.out_channels, len(rotate.angles)))
     model.load_state_dict(load_file(arguments.folder / "weights.safetensors"))
     model.eval()
     mean, std = (torch.tensor(values)[:, None, None] for values in (data.mean, data.std))
@@ -69,11 +74,11 @@ def main() -> None:
                 hits += int((logits.argmax(1) == goals).sum())
         return hits / len(targets)
 
-    views, targets = turned(images, turn)
+    views, targets = rotated(images, rotate)
     figures = {
-        "turned": accuracy(views, targets),
-        "encoded, then turned": accuracy(*turned(encoded(images, arguments.quality), turn)),
-        "turned, then encoded": accuracy(encoded(views, arguments.quality), targets),
+        "rotated": accuracy(views, targets),
+        "encoded, then rotated": accuracy(*rotated(encoded(images, arguments.quality), rotate)),
+        "rotated, then encoded": accuracy(encoded(views, arguments.quality), targets),
     }
     print(json.dumps({"images": len(images), "quality": arguments.quality} | figures, indent=1))
 

@@ -1,12 +1,13 @@
-"""A part of RotNet's tables, piece by piece, unattended.
+"""Runs a part of RotNet's tables unattended, in short pieces.
 
     python scripts/rotnet.py few_labels                       one piece of at most nine minutes
-    while python scripts/rotnet.py few_labels; [ $? = 75 ]; do :; done      to the end
+    while python scripts/rotnet.py few_labels; [ $? = 75 ]; do :; done      until finished
 
-For machines that are lent for minutes at a time: after eight minutes the sweep is asked to end with
-its epoch, and the next piece goes on from there. Each piece writes rotnet_<part>.json: what is
-finished beside what was published, and the exit status is 75 while there is more to do. Parts are
-the sweeps conf/sweep/rotnet_*; further arguments are overrides of theirs, such as seed=0,1,2.
+For machines that are available for minutes at a time: after eight minutes the sweep is asked to
+stop after its current epoch, and the next piece resumes it. Each piece writes rotnet_<part>.json,
+with the finished results beside the published ones. The exit status is 75 while there is more to
+do. The parts are the sweeps conf/sweep/rotnet_*; further arguments are overrides for them, such as
+seed=0,1,2.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ssl_rot.report import load_runs
 from ssl_rot.report.comparison.published import against_published
 
 MORE_TO_DO = 75  # EX_TEMPFAIL of sysexits.h
-AT_ONCE = 45  # seconds that an epoch may take to end
+AT_ONCE = 45  # seconds that the current epoch may take to end
 
 
 def main() -> int:
@@ -35,7 +36,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("part", choices=sorted(parts))
     parser.add_argument(
-        "--seconds", type=float, default=480, help="of a piece, before its last epoch"
+        "--seconds",
+        type=float,
+        default=480,
+        help="after which a piece stops with its current epoch",
     )
     arguments, overrides = parser.parse_known_args()
     name = f"rotnet_{arguments.part}"
@@ -43,7 +47,7 @@ def main() -> int:
     status = piece([*command, f"tracking.experiment_name={name}", *overrides], arguments.seconds)
     try:
         found = against_published(load_runs(name)).to_dict("records")
-    except TrackingError:  # the first pre-training is not over yet
+    except TrackingError:  # the first pre-training is not finished yet
         found = []
     record = {
         "part": arguments.part,
@@ -57,7 +61,7 @@ def main() -> int:
 
 
 def piece(command: list[str], seconds: float) -> int:
-    """Runs a command for so long; once asked to end it ends with the epoch, or is asked again."""
+    """Runs a command for some seconds, then asks it to stop, and once more if that takes long."""
     process = subprocess.Popen(command)
     for limit in (seconds, AT_ONCE):
         try:

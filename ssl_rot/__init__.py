@@ -1,4 +1,4 @@
-"""Does pre-training on the rotation task help when labels are few, by how much, and how sure?"""
+"""Measures whether pre-training on the rotation task helps when labels are few, and how much."""
 
 from importlib.metadata import PackageNotFoundError, version
 

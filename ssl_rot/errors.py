@@ -1,7 +1,7 @@
-"""What a user can get wrong, told in one message without a traceback.
+"""Errors that a user can fix, each reported in one message without a traceback.
 
-Every error that reaches a user on purpose is a :class:`UserError`: it says what is wrong, where,
-and how to mend it. Anything else is a fault of ours and keeps its traceback.
+Every error that is meant for the user is a :class:`UserError`: it says what is wrong, where, and
+how to fix it. Anything else is a bug in this package and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+EXIT_STATUS = 2
+"""The exit status of a program that a :class:`UserError` ended."""
+
 
 def as_text(value: Any) -> str:
-    """A config value as one writes it on the command line."""
+    """A config value as it is written on the command line."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -24,10 +27,7 @@ def describe_error(error: BaseException) -> str:
 
 
 class UserError(Exception):
-    """A mistake the user can mend; ends the program with :data:`EXIT_STATUS` and one message."""
-
-
-EXIT_STATUS = 2
+    """A mistake that the user can fix: ends the program with :data:`EXIT_STATUS` and a message."""
 
 
 class ConfigError(UserError):
@@ -39,14 +39,9 @@ class ConfigError(UserError):
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = list(faults)
-        head = (
-            "The config has a fault"
-            if len(self.faults) == 1
-            else (f"The config has {len(self.faults)} faults")
-        )
-        super().__init__(
-            "\n".join([f"{head}; nothing was trained:", *(f"  - {f}" for f in faults)])
-        )
+        count = "a fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        head = f"The config has {count}; nothing was trained:"
+        super().__init__("\n".join([head, *(f"  - {fault}" for fault in self.faults)]))
 
 
 class DataError(UserError):
@@ -58,7 +53,7 @@ class WeightsError(UserError):
 
 
 class TrackingError(UserError):
-    """The tracking store cannot be reached, or does not hold what was asked for."""
+    """The tracking store cannot be reached, or does not contain what was requested."""
 
 
 class StorageError(UserError):
@@ -66,18 +61,18 @@ class StorageError(UserError):
 
     Args:
         path: of the file.
-        error: what the operating system says.
+        error: from the operating system.
     """
 
     def __init__(self, path: object, error: OSError) -> None:
         super().__init__(
-            f"{path} cannot be written: {error.strerror}. Once it can be, the same command with "
-            "resume=true goes on from the last checkpoint."
+            f"{path} cannot be written: {error.strerror}. Once this is fixed, the same command "
+            "with resume=true continues from the last checkpoint."
         )
 
 
 class ResumeError(UserError):
-    """``resume=true`` found a run, but not of this config."""
+    """``resume=true`` found a run, but with a different config."""
 
 
 class NonFiniteLoss(UserError):
@@ -94,31 +89,31 @@ class NonFiniteLoss(UserError):
     def __init__(self, phase: str, epoch: int, step: int, lr: float, lr_key: str) -> None:
         super().__init__(
             f"The {phase} loss is not finite at epoch {epoch}, step {step} (lr {lr:g}). "
-            f"The learning rate is most often too high: try {lr_key}={lr / 10:g}."
+            f"The usual cause is a learning rate that is too high: try {lr_key}={lr / 10:g}."
         )
 
 
 class CompileFailed(UserError):
-    """``compile=true`` does not work here; says what torch's compiler said."""
+    """``compile=true`` does not work here; quotes torch's compiler."""
 
     def __init__(self, error: Exception) -> None:
         lines = str(error).splitlines()
         super().__init__(
             f"compile=true does not work here: {lines[0] if lines else type(error).__name__}\n"
-            "torch.compile needs a C++ compiler (a GPU also triton) and a network it can follow; "
-            "compile=false trains the same without it."
+            "torch.compile needs a C++ compiler (on a GPU also Triton) and a network that it can "
+            "trace; compile=false trains the same network without it."
         )
 
 
 class LostProcesses(UserError):
-    """The other processes of torchrun were left in the middle of a phase."""
+    """The other processes of torchrun were abandoned in the middle of a phase."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The other processes cannot follow after what happened before; start the same command "
-            "again, with resume=true"
+            "After the earlier error, the other processes of torchrun are stuck in the middle of "
+            "a phase; run the same command again with resume=true"
         )
 
 
 class SweepFailed(UserError):
-    """A sweep, or a job of one, did not finish; its other jobs are not touched by that."""
+    """A sweep, or one of its jobs, did not finish; the other jobs are not affected."""

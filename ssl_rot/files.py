@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever happens while they are written."""
+"""Atomic file writes: a file is complete or absent, even if the process dies while writing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ssl_rot.errors import StorageError
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes a file: a reader finds all of it under ``path``, or what was there before.
+    """Writes a file atomically: a reader finds the new content under ``path``, or the old.
 
-    It is on the disk when this returns. Folders are made.
+    The content has been flushed to the disk when this returns. Missing folders are created.
 
     Raises:
         StorageError: the disk is full, or cannot be written.
@@ -26,7 +26,7 @@ def write(path: Path, content: bytes) -> None:
         temporary.replace(path)
         directory = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(directory)  # the rename itself
+            os.fsync(directory)  # makes the rename itself durable
         finally:
             os.close(directory)
     except OSError as error:

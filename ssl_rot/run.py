@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
-from ssl_rot.sweep.callback import close_stopped, note_failure, stop_workers
-from ssl_rot.sweep.workers import at_work
+from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
+from ssl_rot.sweep.failures import record_failure
+from ssl_rot.sweep.launchers import is_basic
+from ssl_rot.sweep.workers import register_worker
 from ssl_rot.training.signals import Interrupts
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
         The last epoch's accuracy: on the validation split if there is one, else on the test set.
 
     Raises:
-        UserError: something the user can fix.
+        UserError: something that the user can fix.
     """
     return _execute(_prepare(cfg, choices, folder))
 
@@ -83,45 +86,56 @@ def _execute(context: RunContext) -> float:
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def _task(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
-    choices = {str(group): str(option) for group, option in hydra_cfg.runtime.choices.items()}
-    sweeping = hydra_cfg.mode == RunMode.MULTIRUN
-    worker = at_work(Path(hydra_cfg.sweep.dir).absolute()) if sweeping else nullcontext()
-    context = None
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        return _run_job(cfg, hydra_cfg)
     try:
-        with Interrupts().installed(), worker:
-            context = _prepare(cfg, choices, Path(hydra_cfg.runtime.output_dir).absolute())
-            return _execute(context)
-    except KeyboardInterrupt:
-        launcher = hydra_cfg.launcher._target_
-        if not sweeping or launcher.endswith(".BasicLauncher"):
-            raise
-        if "submitit" not in launcher:
-            # A pool whose worker ends kills the others (joblib) or runs the job again (ray).
-            return None
-        # A library's thread that the signal met while it was started would be waited for at the
-        # end of this process, for ever. All that is to be kept is on the disk by now.
-        logging.shutdown()
-        os._exit(128 + signal.SIGINT)
+        with Interrupts().installed():
+            return run(cfg, *_choices_and_folder(hydra_cfg))
     except Exception as raised:
         error = _as_user_error(raised)
-        if sweeping:
-            # Reported now and in the job's own log; Hydra reports only the first one, at the end.
-            log.error(
-                "Job %s failed: %s",
-                hydra_cfg.job.num,
-                error,
-                exc_info=not isinstance(error, UserError),
-            )
-            note_failure(cfg, hydra_cfg, context, error)
-            if hydra_cfg.sweeper._target_.endswith(".BasicSweeper"):
-                return None  # the sweep's table has it from MLflow
-            # A sweeper that chooses has to know; not every exception survives the way between
-            # processes.
-            raise SweepFailed(f"Job {hydra_cfg.job.num} failed: {error}") from None
         if not isinstance(error, UserError):
             raise
         log.error("%s", error)
         sys.exit(EXIT_STATUS)
+
+
+def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
+    """One job of a sweep; a failure is recorded and leaves the other jobs alone."""
+    context = None
+    try:
+        with Interrupts().installed(), register_worker(Path(hydra_cfg.sweep.dir).absolute()):
+            context = _prepare(cfg, *_choices_and_folder(hydra_cfg))
+            return _execute(context)
+    except KeyboardInterrupt:
+        if is_basic(hydra_cfg.launcher):
+            raise
+        if "submitit" not in hydra_cfg.launcher._target_:
+            # If a worker ended, joblib would kill the others, and ray would run the job again.
+            return None
+        # The end of this process could wait forever for a library's thread that the signal met
+        # while it started. All that must be kept is on the disk by now.
+        logging.shutdown()
+        os._exit(128 + signal.SIGINT)
+    except Exception as raised:
+        error = _as_user_error(raised)
+        # Logged now, in the job's own log too; Hydra reports only the first failure, at the end.
+        log.error(
+            "Job %s failed: %s",
+            hydra_cfg.job.num,
+            error,
+            exc_info=not isinstance(error, UserError),
+        )
+        record_failure(cfg, hydra_cfg, context, error)
+        if is_basic(hydra_cfg.sweeper):
+            return None  # the table of jobs reports it
+        # A sweeper that chooses by results has to know. Not every exception can be sent from one
+        # process to another; this one can.
+        raise SweepFailed(f"Job {hydra_cfg.job.num} failed: {error}") from None
+
+
+def _choices_and_folder(hydra_cfg: HydraConf) -> tuple[dict[str, str], Path]:
+    choices = {str(group): str(option) for group, option in hydra_cfg.runtime.choices.items()}
+    return choices, Path(hydra_cfg.runtime.output_dir).absolute()
 
 
 def _as_user_error(error: Exception) -> Exception:
@@ -130,8 +144,8 @@ def _as_user_error(error: Exception) -> Exception:
         return StorageError(error.filename or Path.cwd(), error)
     if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
         return UserError(
-            "A training batch of one image gives BatchNorm nothing to measure. Take another "
-            "schedule.batch_size (pretext.schedule.batch_size), that leaves no rest of one."
+            "BatchNorm cannot be trained on a batch of one image. Choose a schedule.batch_size "
+            "(pretext.schedule.batch_size) that does not leave one image for the last batch."
         )
     return error
 
@@ -143,41 +157,42 @@ def main() -> None:
             pass
     except OSError as error:
         print(
-            f"The working directory {Path.cwd()} cannot be written ({error.strerror}). Runs leave "
-            "outputs/, mlruns/ and mlflow.db there: change into a folder of your own.",
+            f"The working directory {Path.cwd()} cannot be written to ({error.strerror}). Runs "
+            "write outputs/, mlruns/ and mlflow.db there: change to a directory of your own.",
             file=sys.stderr,
         )
         sys.exit(EXIT_STATUS)
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and maybe others
         _run_distributed()
     else:
-        _run_first()
+        _run_hydra()
 
 
 def _run_distributed() -> None:
-    from ssl_rot.training.distributed import dismiss, group
+    from ssl_rot.training.distributed import current_group, dismiss_workers
 
-    if group().rank > 0:
+    if current_group().rank > 0:
         from ssl_rot.experiment.follower import follow
 
-        follow(group())
+        follow(current_group())
         return
     try:
-        _run_first()
+        _run_hydra()
     finally:
-        dismiss()
+        dismiss_workers()
 
 
-def _run_first() -> None:
+def _run_hydra() -> None:
     try:
-        # What a launcher does with its workers when it is interrupted would cost them their epoch.
-        with Interrupts(before=stop_workers).installed():
+        # Workers are asked to stop before the launcher learns of the signal: it would end them in
+        # the middle of their epoch.
+        with Interrupts(before_exit=stop_open_sweep).installed():
             _task()
     except BaseException as error:
-        close_stopped(error)
+        close_open_sweep(error)
         if not isinstance(error, KeyboardInterrupt):
             raise
-        log.error("Stopped. The same command with resume=true goes on where it was.")
+        log.error("Interrupted. Run the same command with resume=true to continue.")
         sys.exit(128 + getattr(error, "signum", signal.SIGINT))
 
 

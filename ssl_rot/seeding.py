@@ -1,8 +1,8 @@
 """Random numbers that depend on a seed and a name, never on what ran before.
 
 Both arms of a comparison must see the same label subset, head, batch order and augmentation, and a
-resumed run must go on as if it had never stopped. So nothing draws from a global stream: each use
-asks for a generator of its own, named by what it is for.
+resumed run must continue as if it had never been interrupted. So nothing draws from a global
+stream: each use gets a generator of its own, named after its purpose.
 """
 
 from __future__ import annotations
@@ -15,19 +15,37 @@ import torch
 
 
 def derive(seed: int, *names: str | int) -> int:
-    """A 63-bit seed from ``seed`` and the names of what it is for; the same on every machine."""
+    """A 63-bit seed from ``seed`` and the names of its purpose; the same on every machine."""
     text = "\x1f".join(str(part) for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def generator(seed: int, *names: str | int) -> torch.Generator:
-    """A fresh CPU generator for one use, e.g. ``generator(seed, "downstream", "order", epoch)``."""
+    """A new CPU generator for one purpose: ``generator(seed, "downstream", "order", epoch)``."""
     return torch.Generator().manual_seed(derive(seed, *names))
 
 
 @contextmanager
 def seeded(seed: int, *names: str | int) -> Iterator[None]:
-    """Runs code that draws from torch's global stream, and leaves that stream as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, *names))
+    """Seeds torch's global streams inside the block and restores them after it.
+
+    For code that takes no generator, such as dropout and torch's initializers. Covers the CPU and
+    the accelerator in use; a process that has not used CUDA does not initialize it here.
+    """
+    value = derive(seed, *names)
+    kind, devices = _accelerator_in_use()
+    with torch.random.fork_rng(devices, device_type=kind):
+        # Not torch.manual_seed, which seeds every GPU, and queues that for one not used yet.
+        torch.default_generator.manual_seed(value)
+        if devices:
+            torch.get_device_module(kind).manual_seed(value)
         yield
+
+
+def _accelerator_in_use() -> tuple[str, list[int]]:
+    """The type of accelerator, and the index of the one that this process computes on, if any."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return "cuda", [torch.cuda.current_device()]
+    if torch.backends.mps.is_available():
+        return "mps", [0]
+    return "cuda", []

@@ -1,4 +1,4 @@
-"""``python -m ssl_rot.sync outputs/<date>/<time>``: sends what MLflow missed while it was away."""
+"""``python -m ssl_rot.sync outputs/<date>/<time>``: sends MLflow what it missed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ssl_rot.errors import EXIT_STATUS, TrackingError, UserError
 
 
 def sync(folders: Iterable[Path]) -> None:
-    """Sends what MLflow does not have of the runs in some folders and all folders below them.
+    """Sends MLflow what it misses of the runs in the folders and their subfolders.
 
-    Nothing is sent twice, however often it is called. A run whose process is gone ends KILLED; one
-    that is still at work is left alone.
+    Nothing is sent twice, however often this is called. A run whose process is gone ends KILLED; a
+    run that is still active is skipped.
 
     Args:
         folders: output folders of ``ssl_rot.run``, of runs or of sweeps.
 
     Raises:
-        UserError: there is no run, one's files are damaged, or MLflow does not answer.
+        UserError: a folder holds no run, a run's files are damaged, or MLflow does not answer.
     """
     from ssl_rot.tracking import RECORD, RunRecord, Tag, Tracker
     from ssl_rot.tracking.heartbeat import is_alive
@@ -31,16 +31,16 @@ def sync(folders: Iterable[Path]) -> None:
     for folder in folders:
         found = [RunRecord.load(path.parent) for path in sorted(folder.rglob(RECORD))]
         if not found:
-            raise TrackingError(f"{folder} holds no run: no {RECORD} in it or in a folder below it")
+            raise TrackingError(f"{folder} holds no run: neither it nor a subfolder has a {RECORD}")
         records += found
     trackers: dict[tuple[str, str], Tracker] = {}
     for record in records:
         assert record is not None
         if record.sent:
-            print(f"{record.folder}: MLflow has all of it, run {record.run_id}")
+            print(f"{record.folder}: nothing to send, MLflow has all of run {record.run_id}")
             continue
         if is_alive(record.folder, same_host=record.tags.get(Tag.HOST) == socket.gethostname()):
-            print(f"{record.folder}: still at work, left alone")
+            print(f"{record.folder}: skipped, the run is still active")
             continue
         store = (record.experiment, record.uri)
         if store not in trackers:
@@ -52,11 +52,11 @@ def sync(folders: Iterable[Path]) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """The command ``python -m ssl_rot.sync``."""
     parser = argparse.ArgumentParser(
         prog="python -m ssl_rot.sync",
-        description="Sends what MLflow missed of runs while it was away: runs, epochs, files and "
-        "how they ended. Nothing is sent twice.",
+        description="Sends MLflow what it missed of runs while it was unavailable: epochs, files, "
+        "and how they ended. Nothing is sent twice.",
     )
     parser.add_argument("folder", nargs="+", type=Path, help="output folder of a run or a sweep")
     folders: list[Path] = parser.parse_args().folder

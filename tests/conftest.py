@@ -7,6 +7,7 @@ import csv
 import io
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Any
 import mlflow
 import pytest
 import torch
+from filelock import FileLock
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hypothesis import settings
@@ -32,6 +35,7 @@ from torch import Tensor
 
 from ssl_rot.run import main
 from ssl_rot.run import run as run_stages
+from tests.warm import Process, Starter
 
 # How long an example takes is the machine's affair.
 settings.register_profile("no deadline", deadline=None)
@@ -46,6 +50,12 @@ TINY = (
     "precision=fp32",
 )
 TINY_MODEL = ("model.widths=[4,8]", "model.blocks=[1,1]")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with the most slow tests first, so that no worker has one of them for the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -89,19 +99,43 @@ def choices() -> Callable[..., dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+def make_once(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A folder that the first worker of pytest-xdist fills, for all: ``make_once(name, fill)``."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder = shared / f"once-{name}"
+        with FileLock(shared / f"once-{name}.lock"):
+            if not (folder / "done").exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                fill(folder)
+                (folder / "done").touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def make_store(_empty_database: Path) -> Callable[[Path], str]:
-    """Puts an empty store into a folder, copied since making one takes seconds; gives its URI."""
+def empty_database(make_once: Callable[..., Path]) -> Path:
+    """An MLflow database without runs, to be copied: making its tables takes seconds."""
+
+    def fill(folder: Path) -> None:
+        mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return make_once("empty-database", fill) / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def make_store(empty_database: Path) -> Callable[[Path], str]:
+    """Puts an empty store into a folder, unless it has one; gives its URI."""
 
     def make(folder: Path) -> str:
         if not (folder / "mlflow.db").exists():
-            shutil.copyfile(_empty_database, folder / "mlflow.db")
+            shutil.copyfile(empty_database, folder / "mlflow.db")
         return f"sqlite:///{folder}/mlflow.db"
 
     return make
@@ -180,9 +214,17 @@ def rotation_run(run_job: Callable[..., Ran], tmp_path_factory: pytest.TempPathF
     return run_job(folder, "+experiment=rotation", "dataset.val_fraction=0.1")
 
 
+@pytest.fixture(scope="session")
+def start_python() -> Iterator[Callable[..., Process]]:
+    """Starts ``python -m ...`` and saves its imports: see :meth:`tests.warm.Starter.start`."""
+    starter = Starter()
+    yield starter.start
+    starter.close()
+
+
 @pytest.fixture
 def run_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs ``python -m ssl_rot.run`` as a user would, from an empty directory."""
+    """Runs ``python -m ssl_rot.run`` as a user would, from an empty directory: all of it anew."""
 
     def cli(
         *args: str,
@@ -252,38 +294,46 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     return make
 
 
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Finds a port that nobody uses, and that the system gives to no connection of another test."""
+
+    def find() -> int:
+        while True:
+            port = random.SystemRandom().randrange(20_000, 32_000)
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+
+    return find
+
+
 class Server:
     """``mlflow server`` on 127.0.0.1, over a SQLite database and artifacts in a folder."""
 
-    def __init__(self, folder: Path, store: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+    def __init__(self, start: Callable[..., Process], port: int, folder: Path, store: str) -> None:
+        self._start, self.port = start, port
         self.uri = f"http://127.0.0.1:{self.port}"
         self.folder, self.store = folder, store
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     def start(self) -> None:
         where = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         keep = ["--backend-store-uri", self.store]
         keep += ["--artifacts-destination", str(self.folder / "artifacts")]
-        with (self.folder / "server.log").open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", *where, *keep],
-                cwd=self.folder,
-                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        self.process = self._start(
+            *("-m", "mlflow", "server", *where, *keep),
+            cwd=self.folder,
+            MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+        )
         deadline = time.monotonic() + 120
         while True:
             try:
                 urllib.request.urlopen(f"{self.uri}/health").close()
                 return
             except OSError:
-                assert self.process.poll() is None, (self.folder / "server.log").read_text()
-                assert time.monotonic() < deadline
+                assert self.process.poll() is None, self.process.output
+                assert time.monotonic() < deadline, self.process.output
                 time.sleep(0.1)
 
     def stop(self) -> None:
@@ -294,13 +344,15 @@ class Server:
 
 
 @pytest.fixture
-def make_server() -> Iterator[Callable[[Path, str], Server]]:
+def make_server(
+    start_python: Callable[..., Process], free_port: Callable[[], int]
+) -> Iterator[Callable[[Path, str], Server]]:
     """Makes servers that have not been started: ``make_server(folder, store)``."""
     made: list[Server] = []
 
     def make(folder: Path, store: str) -> Server:
         folder.mkdir(exist_ok=True)
-        made.append(Server(folder, store))
+        made.append(Server(start_python, free_port(), folder, store))
         return made[-1]
 
     yield make

@@ -1,4 +1,4 @@
-"""By what runs are recognised: same result, same partner, same pre-training."""
+"""Keys that identify runs: same result, same partner, same pre-training."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 from hydra.utils import get_object
 
-# A part of every key: raise it when the same config would give another result than before.
-RESULTS = 1
+# Part of every key. Raise it when a config names things differently or gives another result.
+RESULTS = 2
 
 # What changes where and how a run is recorded or found again, but not its result. `compile` and
 # `sync_batchnorm` do, as a part of the arithmetic.
@@ -39,7 +39,7 @@ class RunKeys:
             installed, the file that a ``_target_`` is in.
         pair: the same without the pretext. Equal for the two arms of a comparison.
         pretext: what the pretext weights depend on, and nothing else; ``None`` without a pretext.
-        content: what lies behind the config's names: the data, the weights to start from, own code,
+        content: what the config's names refer to: the data, the weights to start from, own code,
             the arithmetic and ``RESULTS``. Independent of the seed. With the config's values it
             tells what is alike but for some of them.
     """

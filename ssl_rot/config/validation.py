@@ -1,15 +1,18 @@
-"""Validation of a whole config, before anything is built: every fault at once.
+"""Validation of a whole config, before anything is built: all faults are reported together.
 
-Three nets, each for what the one before cannot see: the ranges of known keys, the signatures of
-what ``_target_`` names (a misspelt key in a partial would otherwise build silently), and a trial
-build of everything cheap on torch's meta device, which takes neither memory nor time.
+Three checks, each for what the one before cannot see: the keys and values against the signature of
+what ``_target_`` names (a misspelled key in a partial would otherwise build silently), rules
+between keys, and a trial build of everything cheap on torch's meta device, which takes neither
+memory nor time. Values are checked for our own targets and a few of torch's; the author of any
+other target decides what it accepts.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,32 +22,24 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssl_rot.config.params import flatten
-from ssl_rot.config.ranges import out_of_range
-from ssl_rot.errors import ConfigError, UserError
+from ssl_rot.config.schema import BUILDER_KEYS, GROUPS, SECTIONS, TOP_LEVEL, TORCH_ARGUMENTS
+from ssl_rot.config.values import find_value_fault
+from ssl_rot.errors import ConfigError, UserError, as_text
 from ssl_rot.models import build_backbone, build_head
 
-TOP_LEVEL = (
-    *("dataset", "model", "head", "loss", "schedule", "freeze", "pretext"),
-    *("seed", "device", "precision", "compile", "sync_batchnorm", "profile"),
-    *("resume", "checkpoint", "tracking"),
-)
-
-SECTIONS = {
-    "tracking": {"experiment_name", "uri", "parent_run_id"},
-    "checkpoint": {"every", "keep"},
-}
-
-# Arguments that a group's target is given besides its keys, and keys that its builder keeps.
+# Arguments that the program passes to a group's target; the config cannot set them.
 SUPPLIED = {
     "dataset": {"seed"},
     "model": {"in_channels"},
     "head": {"in_channels", "num_classes"},
 }
-KEPT = {"model": ["init", "weights", "cut"], "head": ["init"]}
+
+# A value that refers to another key: ${.sibling}, ${..key_of_the_parent}, ${any.key}.
+REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")
 
 
 def validate(cfg: DictConfig) -> dict[str, Any]:
-    """Refuses a config with any fault.
+    """Refuses a config that has any fault.
 
     Returns:
         The config, resolved.
@@ -63,15 +58,103 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         at = getattr(error, "full_key", None)
         raise ConfigError([*faults, f"{at}: {str(error).splitlines()[0]}"]) from error
-    faults += _unknown_keys(config)
-    faults += out_of_range({k: v for k, v in flatten(config).items() if k not in missing})
+    faults += _Checker(flatten(raw), missing).check(config)
     faults += _early_stop(config)
     faults += _device(config)
-    if not faults:  # a trial build would only repeat, less clearly, what has been said
-        faults += _trial(cfg)
+    if not faults:  # a trial build would only repeat the same faults, less clearly
+        faults += _trial_build_faults(cfg)
     if faults:
         raise ConfigError(faults)
     return config
+
+
+class _Checker:
+    """Keys and values against signatures.
+
+    Args:
+        raw: the flat config before its references are resolved.
+        reported: keys that are not checked again.
+    """
+
+    def __init__(self, raw: Mapping[str, Any], reported: Iterable[str]) -> None:
+        self._raw = raw
+        self._reported = set(reported)
+
+    def check(self, config: Mapping[str, Any]) -> Iterator[str]:
+        known = [*GROUPS, *TOP_LEVEL, *SECTIONS]
+        for key in config:
+            if key not in known:
+                allowed = ", ".join(known)
+                yield f"{key} is not a known key; {_closest(key, known)}allowed: {allowed}"
+        for key in known[len(GROUPS) :]:
+            if key not in config:
+                yield f"{key} is not set, and belongs to every config"
+        for key, annotation in TOP_LEVEL.items():
+            if key in config:
+                yield from self._value_faults(key, config[key], annotation)
+        for section, types in SECTIONS.items():
+            yield from self._section_faults(section, types, config.get(section, {}))
+        for group in GROUPS:
+            node = config.get(group)
+            if not isinstance(node, dict) or "_target_" not in node:
+                yield f"{group}={node!r} is not an option of the group: it has no _target_"
+            else:
+                yield from self._node_faults(group, node)
+
+    def _section_faults(self, section: str, types: Mapping[str, Any], node: Any) -> Iterator[str]:
+        if not isinstance(node, dict):
+            keys = " and ".join(types)
+            yield f"{section}={as_text(node)} is not allowed; it must be a node with {keys}"
+            return
+        for key in sorted(set(node) - set(types)):
+            yield f"{section}.{key} is not a known key; allowed: {', '.join(sorted(types))}"
+        for key in types.keys() & node.keys():
+            yield from self._value_faults(f"{section}.{key}", node[key], types[key])
+
+    def _node_faults(self, path: str, node: Mapping[str, Any]) -> Iterator[str]:
+        """Keys and values that a node's target does not accept, and those of the nodes below."""
+        target = node["_target_"]
+        try:
+            signature = inspect.signature(get_object(target), eval_str=_is_ours(target))
+        except ValueError:  # a builtin without a signature
+            signature = None
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            yield f"{path}._target_={target} cannot be imported: {reason}"
+            return
+        if signature is not None:
+            yield from _key_faults(path, node, signature)
+        types = dict(TORCH_ARGUMENTS.get(target, {}))
+        if signature is not None and _is_ours(target):
+            types |= {p.name: p.annotation for p in signature.parameters.values()}
+        types |= BUILDER_KEYS.get(path, {})
+        for key, annotation in types.items():
+            if key in node:
+                yield from self._value_faults(f"{path}.{key}", node[key], annotation)
+        for key, value in node.items():
+            if isinstance(value, dict) and "_target_" in value:
+                yield from self._node_faults(f"{path}.{key}", value)
+
+    def _value_faults(self, key: str, value: Any, annotation: Any) -> Iterator[str]:
+        key = self._origin(key)
+        if key in self._reported:
+            return
+        allowed = find_value_fault(value, annotation)
+        if allowed is not None:
+            self._reported.add(key)
+            yield f"{key}={as_text(value)} is not allowed; it must be {allowed}"
+
+    def _origin(self, key: str) -> str:
+        """The key that sets the value: ``dataset.root`` for ``dataset.source.root``."""
+        while match := REFERENCE.fullmatch(str(self._raw.get(key, ""))):
+            dots, name = match.groups()
+            parents = key.split(".")[: -len(dots)] if dots else []
+            key = ".".join([*parents, name])
+        return key
+
+
+def _is_ours(target: str) -> bool:
+    return target.startswith("ssl_rot.")
 
 
 def _closest(name: str, known: list[str]) -> str:
@@ -79,45 +162,13 @@ def _closest(name: str, known: list[str]) -> str:
     return f"did you mean {close[0]}? " if close else ""
 
 
-def _unknown_keys(config: dict[str, Any]) -> Iterator[str]:
-    for key in config:
-        if key not in TOP_LEVEL:
-            yield f"{key} is no key of ours; {_closest(key, list(TOP_LEVEL))}allowed: " + ", ".join(
-                TOP_LEVEL
-            )
-    for section, keys in SECTIONS.items():
-        node = config.get(section)
-        for key in sorted(set(node) - keys) if isinstance(node, dict) else ():
-            yield f"{section}.{key} is no key of ours; allowed: {', '.join(sorted(keys))}"
-    for key in set(TOP_LEVEL[7:]) - set(config):
-        yield f"{key} is not set, and belongs to every config"
-    for group in TOP_LEVEL[:7]:
-        node = config.get(group)
-        if not isinstance(node, dict) or "_target_" not in node:
-            yield f"{group}={node!r} is not an option of the group: it has no _target_"
-        else:
-            yield from _signature_faults(group, node)
-
-
-def _signature_faults(path: str, node: dict[str, Any]) -> Iterator[str]:
-    """RunKeys that what ``_target_`` names does not take, here and in every node below."""
-    for key, value in node.items():
-        if isinstance(value, dict) and "_target_" in value:
-            yield from _signature_faults(f"{path}.{key}", value)
+def _key_faults(path: str, node: Mapping[str, Any], signature: inspect.Signature) -> Iterator[str]:
     target = node["_target_"]
-    try:
-        signature = inspect.signature(get_object(target))
-    except ValueError:  # a builtin without a signature
-        return
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        yield f"{path}._target_={target} cannot be imported: {reason}"
-        return
     parameters = signature.parameters.values()
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     supplied = SUPPLIED.get(path, set())
-    known = [name for name in named if name not in supplied] + KEPT.get(path, [])
+    known = [name for name in named if name not in supplied] + list(BUILDER_KEYS.get(path, {}))
     given = {key for key in node if not (key.startswith("_") and key.endswith("_"))}
     for key in sorted(given - set(known)) if not takes_any else ():
         yield (
@@ -160,21 +211,25 @@ def _device(config: dict[str, Any]) -> Iterator[str]:
         yield f"device={device} is not allowed: torch sees no such device here; use auto or cpu"
 
 
-def _trial(cfg: DictConfig) -> Iterator[str]:
-    """Builds what is cheap to build and passes on what it says."""
+def _trial_build_faults(cfg: DictConfig) -> Iterator[str]:
+    """Builds what is cheap to build and reports what fails."""
     model = dict(cfg.model) | {"weights": None}
-    # A download is no trial; together with xavier it is refused before there is one.
+    # A trial build downloads nothing; with xavier, pretrained is refused before any download.
     if model.get("pretrained") and model.get("init") != "xavier":
         model["pretrained"] = False
-    backbone, fault = _built(partial(build_backbone, model, in_channels=3, seed=0))
+    backbone, fault = _try_build(partial(build_backbone, model, in_channels=3, seed=0))
     stages: tuple[str, ...] | None = None if fault else backbone.stage_names
     parts = {"model": fault}
-    parts["head"] = _built(partial(build_head, cfg.head, in_channels=8, num_classes=2, seed=0))[1]
+    parts["head"] = _try_build(partial(build_head, cfg.head, in_channels=8, num_classes=2, seed=0))[
+        1
+    ]
     parts |= {
-        group: _built(partial(instantiate, cfg[group]))[1]
+        group: _try_build(partial(instantiate, cfg[group]))[1]
         for group in ("loss", "freeze", "pretext")
     }
-    yield from (_said(group, error) for group, error in parts.items() if error is not None)
+    yield from (
+        _describe_build_error(group, error) for group, error in parts.items() if error is not None
+    )
     schedules = {"schedule": cfg.schedule}
     if cfg.pretext.angles:
         schedules["pretext.schedule"] = cfg.pretext.schedule
@@ -184,7 +239,7 @@ def _trial(cfg: DictConfig) -> Iterator[str]:
             # The number of steps is not known yet; few of them would be a special case.
             schedule.build([torch.nn.Parameter(torch.zeros(1))], steps_per_epoch=997)
         except Exception as error:
-            yield _said(path, error)
+            yield _describe_build_error(path, error)
     if stages is not None:
         for key in ("model.cut", "freeze.stage"):
             stage = OmegaConf.select(cfg, key)
@@ -194,26 +249,28 @@ def _trial(cfg: DictConfig) -> Iterator[str]:
                     + ", ".join(stages)
                 )
             elif stage is not None:
-                stages = stages[: stages.index(stage) + 1]  # what is cut off cannot be frozen
+                stages = stages[
+                    : stages.index(stage) + 1
+                ]  # a stage that is cut off cannot be frozen
 
 
-def _built(build: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    """What ``build`` makes and what it raises; on the meta device if it can do without values."""
+def _try_build(build: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """What ``build`` returns and what it raises; on the meta device unless values are needed."""
     try:
         with torch.device("meta"):
             return build(), None
     except UserError as error:
         return None, error
     except Exception:
-        # Some constructors read a tensor's values, which meta tensors have not.
+        # Some constructors read the values of a tensor, and meta tensors have none.
         try:
             return build(), None
         except Exception as error:
             return None, error
 
 
-def _said(path: str, error: Exception) -> str:
-    # Hydra wraps what a target raised, and puts its own words around it.
+def _describe_build_error(path: str, error: Exception) -> str:
+    # Hydra wraps what a target raised in an exception of its own.
     cause = error.__cause__ if error.__cause__ is not None else error
     if isinstance(cause, ConfigError):
         return "; ".join(cause.faults)

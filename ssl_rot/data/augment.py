@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,7 +22,7 @@ class Augment:
         flip: whether to mirror half of the images. Wrong for digits and letters.
     """
 
-    crop_padding: int
+    crop_padding: Annotated[int, Field(ge=0, le=64)]
     flip: bool
 
     def __call__(

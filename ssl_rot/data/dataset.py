@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,6 +14,16 @@ from ssl_rot.data.source import Source, Split
 from ssl_rot.data.splits import rank_in_class, stratified_order
 from ssl_rot.data.statistics import measure
 from ssl_rot.errors import DataError
+from ssl_rot.option_types import (
+    ChannelDeviations,
+    ChannelMeans,
+    Count,
+    Folder,
+    Fraction,
+    ImageSize,
+    OpenFraction,
+    Text,
+)
 from ssl_rot.seeding import generator
 
 
@@ -54,19 +63,19 @@ class Dataset:
 
 def prepare(
     *,
-    name: str,
+    name: Text,
     source: Source,
     seed: int,
-    labels_per_class: int | None,
-    val_fraction: float,
-    train_size: int | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
+    labels_per_class: Count | None,
+    val_fraction: Fraction,
+    train_size: Count | None,
+    mean: ChannelMeans | None,
+    std: ChannelDeviations | None,
     augment: Augment,
-    root: str | Path | None = None,
-    image_size: int | None = None,
-    test_fraction: float | None = None,
-    unlabelled: str | None = None,
+    root: Folder | None = None,
+    image_size: ImageSize | None = None,
+    test_fraction: OpenFraction | None = None,
+    unlabelled: Text | None = None,
     skip_bad: bool | None = None,
 ) -> Dataset:
     """Applies validation split, ``train_size`` and label budget to a source, in this order.

@@ -10,12 +10,13 @@ import torch
 from ssl_rot.data.images import Images, resize
 from ssl_rot.data.source import Source, Split, fingerprint
 from ssl_rot.data.splits import fixed_split
+from ssl_rot.option_types import ImageSize
 
 DIGITS = "sklearn/datasets/data/digits.csv.gz"
 """Each line holds the 64 gray levels of an image, row by row, from 0 to 16, and its label."""
 
 
-def digits(image_size: int) -> Source:
+def digits(image_size: ImageSize) -> Source:
     """Scikit-learn's 1,797 handwritten digits, 8x8 with 17 gray levels; needs no download.
 
     The split is fixed (1,437 train, 360 test, stratified), whatever the run's seed: the data set

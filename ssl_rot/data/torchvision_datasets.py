@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike
 from ssl_rot.data.images import Images, resize
 from ssl_rot.data.source import Source, Split, fingerprint
 from ssl_rot.errors import DataError
+from ssl_rot.option_types import Folder, ImageSize
 
 # torchvision is imported where it is used: it takes a second, and the digits do not need it.
 
 
-def cifar10(root: str | Path, image_size: int) -> Source:
+def cifar10(root: Folder, image_size: ImageSize) -> Source:
     """CIFAR-10: 50,000 training and 10,000 test photographs, 32x32 (Krizhevsky, 2009).
 
     Args:
@@ -35,14 +36,14 @@ def cifar10(root: str | Path, image_size: int) -> Source:
     return _load_cifar(CIFAR10, root, image_size)
 
 
-def cifar100(root: str | Path, image_size: int) -> Source:
+def cifar100(root: Folder, image_size: ImageSize) -> Source:
     """CIFAR-100: like :func:`cifar10`, with 100 classes."""
     from torchvision.datasets import CIFAR100
 
     return _load_cifar(CIFAR100, root, image_size)
 
 
-def svhn(root: str | Path, image_size: int) -> Source:
+def svhn(root: Folder, image_size: ImageSize) -> Source:
     """SVHN: 73,257 training and 26,032 test digits, 32x32 (Netzer et al., 2011).
 
     Arguments and errors are those of :func:`cifar10`.
@@ -63,7 +64,7 @@ def svhn(root: str | Path, image_size: int) -> Source:
     )
 
 
-def stl10(root: str | Path, image_size: int) -> Source:
+def stl10(root: Folder, image_size: ImageSize) -> Source:
     """STL-10: 5,000 training and 8,000 test photographs, 96x96 (Coates et al., 2011).
 
     The 100,000 unlabeled ones follow the labeled training images, with label -1. Arguments and

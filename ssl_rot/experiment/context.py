@@ -19,7 +19,7 @@ from ssl_rot.data import Dataset, Source
 from ssl_rot.errors import WeightsError
 from ssl_rot.pretext import Pretext
 from ssl_rot.tracking import WEIGHTS, Tracker
-from ssl_rot.training.compute import Compute, resolve
+from ssl_rot.training.compute import Compute, resolve_compute
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RunContext(TrainingContext):
 
 
 def open_tracker(config: Mapping[str, Any]) -> Tracker:
-    """Opens the tracking store of a config, and closes the runs that a crash left RUNNING there."""
+    """Opens the tracking store of a config, and ends the runs that a crash left RUNNING there."""
     tracking = config["tracking"]
     # hydra.job.chdir=true moves each job into a folder of its own.
     started_in = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else None
@@ -96,14 +96,14 @@ def open_run_context(
         UserError: data or weights are missing, or do not match the config.
     """
     training = load_training_context(config)
-    weights = _initial_weights(config["model"].get("weights"), tracker, folder)
+    weights = _find_initial_weights(config["model"].get("weights"), tracker, folder)
     keys = compute_run_keys(
         config,
         data=training.data.fingerprint,
         arithmetic=training.compute.arithmetic,
         weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
     )
-    # The option's name beside its keys: what people group and filter by.
+    # The names of the options, beside their keys: people group and filter by them.
     options = {group: name for group, name in choices.items() if group in config}
     return RunContext(
         **vars(training),
@@ -124,7 +124,7 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
     Raises:
         UserError: data is missing, or does not match the config.
     """
-    compute = resolve(
+    compute = resolve_compute(
         config["device"],
         config["precision"],
         compiled=config["compile"],
@@ -137,21 +137,23 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
 def _load_dataset(node: Mapping[str, Any], seed: int) -> Dataset:
     source = _load_source(json.dumps(node["source"]))
     arguments = {key: value for key, value in node.items() if key != "source"}
-    # A partial, since Hydra would take a Source among its arguments for a config.
+    # A partial: Hydra would take a Source among the arguments for a config.
     dataset: Dataset = build(arguments | {"_partial_": True})(source=source, seed=seed)
     return dataset
 
 
 @lru_cache(maxsize=2)
 def _load_source(node: str) -> Source:
-    """The jobs of a sweep mostly share their data: each process reads it once."""
+    """Reads the data once per process: most jobs of a sweep share it."""
     source: Source = build(json.loads(node))
     return source
 
 
-def _initial_weights(name: str | None, tracker: Tracker, folder: Path) -> Path | None:
-    if name is None or Path(name).is_file():
-        return None if name is None else Path(name)
+def _find_initial_weights(name: str | None, tracker: Tracker, folder: Path) -> Path | None:
+    if name is None:
+        return None
+    if Path(name).is_file():
+        return Path(name)
     if len(name) == 32 and set(name) <= set("0123456789abcdef"):
         return tracker.runs.artifact(name, WEIGHTS, folder / "start")
     raise WeightsError(f"model.weights={name} is neither a file nor the id of an MLflow run")

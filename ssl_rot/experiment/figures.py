@@ -1,9 +1,10 @@
-"""The pictures a run keeps: what the network saw, how it learned, and what it confuses."""
+"""The figures of a run: what the network saw, how it learned, and what it confuses."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +15,28 @@ from torch import Tensor
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; the lines differ in dash too.
+# Okabe and Ito's colors, which color-blind readers can tell apart; the lines differ in dash too.
 _STYLES = {"train": ("#0072B2", "--"), "val": ("#009E73", "-."), "test": ("#D55E00", "-")}
 
 
-def _new(**options: Any) -> Figure:
+@contextmanager
+def _saved_figure(path: Path, **options: Any) -> Iterator[Figure]:
+    """A new figure, saved at the end of the block."""
     # Imported here, since no run should wait for it before it has trained.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # of its first import
+    import matplotlib
     from matplotlib.figure import Figure
 
-    return Figure(**options)
+    # Text comes from users: a class named $5_$10 is not math. It holds until the figure is saved,
+    # since matplotlib creates ticks as late as that.
+    with matplotlib.rc_context({"text.parse_math": False}):
+        figure = Figure(**options)
+        yield figure
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    return path
-
-
-def rotated_batch(
+def draw_rotated_batch(
     inputs: Tensor,
     targets: Tensor,
     angles: Sequence[int],
@@ -41,72 +45,99 @@ def rotated_batch(
     path: Path,
     columns: int = 8,
 ) -> Path:
-    """A pretext batch as the network sees it: a row for each turn, the label before it.
+    """A pretext batch as the network sees it: one row per rotation, labeled with its target.
 
     Args:
-        inputs: float ``[B, C, S, S]``, normalised.
-        targets: int64 ``[B]``, the index of the turn.
+        inputs: float ``[B, C, S, S]``, normalized. Three or more channels are drawn in color, by
+            the first three; one or two in gray, by the first.
+        targets: int64 ``[B]``, the index of the rotation.
         angles: degrees, by index.
-        mean: per channel, to undo the normalisation; of pixels in [0, 1].
+        mean: of each channel, to undo the normalization; of pixels in [0, 1].
         std: likewise.
+        path: of the PNG file.
+        columns: images per row.
+
+    Returns:
+        ``path``.
     """
     shape = (1, -1, 1, 1)
     pixels = inputs.float().cpu() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
-    figure = _new(figsize=(columns, len(angles) * 1.05))
-    for row, angle in enumerate(angles):
-        images = pixels[targets.cpu() == row][:columns].clamp(0, 1)
-        for column, image in enumerate(images):
-            axes = figure.add_subplot(len(angles), columns, row * columns + column + 1)
-            axes.imshow(image.permute(1, 2, 0).numpy().squeeze(), cmap="gray", vmin=0, vmax=1)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            if column == 0:
-                axes.set_ylabel(f"{row}: {angle}°", rotation=0, ha="right", va="center")
-    return _save(figure, path)
+    pixels = pixels[:, : 3 if pixels.shape[1] >= 3 else 1].clamp(0, 1)
+    with _saved_figure(path, figsize=(columns, len(angles) * 1.05)) as figure:
+        for row, angle in enumerate(angles):
+            for column, image in enumerate(pixels[targets.cpu() == row][:columns]):
+                axes = figure.add_subplot(len(angles), columns, row * columns + column + 1)
+                axes.imshow(image.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1)
+                axes.set_xticks([])
+                axes.set_yticks([])
+                if column == 0:
+                    axes.set_ylabel(f"{row}: {angle}°", rotation=0, ha="right", va="center")
+    return path
 
 
-def curves(history: Sequence[Mapping[str, float]], title: str, path: Path) -> Path:
-    """Loss and accuracy by epoch, each split a line."""
-    figure = _new(figsize=(9, 3.4), layout="constrained")
+def draw_curves(history: Sequence[Mapping[str, float]], title: str, path: Path) -> Path:
+    """Loss and accuracy per epoch, one line per split.
+
+    Args:
+        history: the metrics of each epoch.
+        title: of the figure.
+        path: of the PNG file.
+
+    Returns:
+        ``path``.
+    """
     epochs = range(1, len(history) + 1)
-    for axes, quantity, label in zip(
-        figure.subplots(1, 2), ("loss", "acc"), ("loss", "accuracy"), strict=True
-    ):
-        for split, (colour, dash) in _STYLES.items():
-            name = f"{split}_{quantity}"
-            if name in history[0]:
-                values = [record[name] for record in history]
-                marker = "o" if len(history) == 1 else ""  # a line of one point is invisible
-                axes.plot(epochs, values, dash, color=colour, label=split, marker=marker)
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    figure.suptitle(title)
-    return _save(figure, path)
+    with _saved_figure(path, figsize=(9, 3.4), layout="constrained") as figure:
+        for axes, quantity, label in zip(
+            figure.subplots(1, 2), ("loss", "acc"), ("loss", "accuracy"), strict=True
+        ):
+            for split, (color, dash) in _STYLES.items():
+                name = f"{split}_{quantity}"
+                if name in history[0]:
+                    values = [metrics[name] for metrics in history]
+                    marker = "o" if len(history) == 1 else ""  # a line of one point is invisible
+                    axes.plot(epochs, values, dash, color=color, label=split, marker=marker)
+            axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.set_ylabel(label)
+            axes.grid(alpha=0.3)
+            axes.legend()
+        figure.suptitle(title)
+    return path
 
 
-def confusion_matrix(
-    guesses: Tensor, truths: Tensor, classes: Sequence[str], title: str, path: Path
+def draw_confusion_matrix(
+    predictions: Tensor, targets: Tensor, classes: Sequence[str], title: str, path: Path
 ) -> Path:
-    """How often each true class (row) was taken for each class (column), in % of the row."""
+    """How often each true class (row) was predicted as each class (column), in % of the row.
+
+    Args:
+        predictions: int64 ``[N]``, the index of the predicted class.
+        targets: int64 ``[N]``, the index of the true class.
+        classes: their names, by index.
+        title: of the figure.
+        path: of the PNG file.
+
+    Returns:
+        ``path``.
+    """
     size = len(classes)
-    counts = torch.bincount(truths * size + guesses, minlength=size * size).view(size, size).numpy()
+    pairs = torch.bincount(targets * size + predictions, minlength=size * size)
+    counts = pairs.view(size, size).numpy()
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(4 + 0.25 * size, 14)
-    figure = _new(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    step = max(1, size // 50)  # a thousand names would be a black bar
-    ticks = range(0, size, step)
-    axes.set_xticks(ticks, [classes[i] for i in ticks], rotation=90)
-    axes.set_yticks(ticks, [classes[i] for i in ticks])
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(title)
-    for row, column in zip(*np.nonzero(counts), strict=True) if size <= 20 else ():
-        dark = share[row, column] > 0.5
-        text = f"{100 * share[row, column]:.0f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="wk"[not dark])
-    return _save(figure, path)
+    with _saved_figure(path, figsize=(side, side), layout="constrained") as figure:
+        axes = figure.subplots()
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        ticks = range(0, size, max(1, size // 50))  # a thousand names would be a black bar
+        names = [classes[i] for i in ticks]
+        axes.set_xticks(ticks, names, rotation=90)
+        axes.set_yticks(ticks, names)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.set_title(title)
+        for row, column in zip(*np.nonzero(counts), strict=True) if size <= 20 else ():
+            color = "w" if share[row, column] > 0.5 else "k"
+            text = f"{100 * share[row, column]:.0f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+    return path

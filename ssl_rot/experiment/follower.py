@@ -1,4 +1,4 @@
-"""What the processes of torchrun other than the first do: train the phases that it names."""
+"""What torchrun's processes other than the first do: they train the phases that it assigns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ssl_rot.errors import UserError
 from ssl_rot.experiment.context import TrainingContext, load_training_context
 from ssl_rot.experiment.phases import PHASES
-from ssl_rot.training.distributed import Group, Stopped
+from ssl_rot.training.distributed import Group, PhaseStopped
 from ssl_rot.training.loop import fit
 from ssl_rot.training.signals import SIGNALS
 
@@ -32,9 +32,9 @@ class Assignment:
 
 
 def follow(group: Group) -> None:
-    """Trains along until the first process is done.
+    """Takes part in training until the first process is done.
 
-    Which weights to start from, when to stop and how to react to signals is decided there.
+    The first process decides which weights to start from, when to stop and what signals do.
     """
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
@@ -45,5 +45,5 @@ def follow(group: Group) -> None:
             context = load_training_context(assignment.config)
         # The starting weights come from the first process.
         phase = PHASES[assignment.phase](context, None)
-        with suppress(Stopped, UserError):  # the first process hit the same error, and reports it
+        with suppress(PhaseStopped, UserError):  # the first process reports the same error
             fit(phase, context.compute, log=lambda *_: None, state=assignment.state)

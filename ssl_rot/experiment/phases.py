@@ -82,7 +82,7 @@ PHASES = {"pretext": pretext_phase, "downstream": downstream_phase}
 
 
 def _backbone(context: TrainingContext, weights: Path | None) -> Backbone:
-    # What model.weights names was looked up by now, and only the first process needs it.
+    # model.weights was resolved to a file before, and only the first process reads that.
     return build_backbone(
         {**context.config["model"], "weights": None},
         in_channels=int(context.data.test.images.shape[1]),

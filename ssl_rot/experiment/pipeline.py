@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def find_finished(context: RunContext) -> EpochMetrics | None:
-    """The last epoch of the downstream phase if it need not be trained again; prints its summary.
+    """The last epoch's metrics if the downstream run is finished already; prints its summary.
 
-    With ``resume=true`` any finished run of the same config counts. In a sweep only one of its own
-    does: two of its jobs have the same result when they differ only in what their arm ignores.
+    With ``resume=true`` any finished run of the same config counts. Otherwise only one of the same
+    sweep does: jobs that differ only in what their arm ignores have the same result.
     """
     parent = None if context.resume else context.sweep_run_id
     found = context.tracker.runs.find("downstream", Tag.CONFIG_KEY, context.keys.config, parent)
@@ -37,8 +37,8 @@ def find_finished(context: RunContext) -> EpochMetrics | None:
         if pretext_run_id is not None:
             pretrained = _download(context, "pretext", context.tracker.runs.get(pretext_run_id))
         print_summary(context, pretrained, _download(context, "downstream", found))
-    except TrackingError as error:  # somebody deleted its artifacts
-        log.warning("%s. The run is finished all the same, and is not trained again.", error)
+    except TrackingError as error:  # its artifacts were deleted
+        log.warning("%s. The run is finished all the same and is not trained again.", error)
     return found.metrics
 
 
@@ -51,7 +51,8 @@ def run_pretext(context: RunContext) -> PhaseResult | None:
     if key is None:
         return None
     if not context.pretext.reuse:
-        return (_begun_from(context) if context.resume else None) or _pretrain(context, key)
+        started_from = _find_interrupted_pretext(context) if context.resume else None
+        return started_from or _pretrain(context, key)
     reused = _find_pretrained(context, key)
     if reused is not None:
         return reused
@@ -59,10 +60,10 @@ def run_pretext(context: RunContext) -> PhaseResult | None:
         return _find_pretrained(context, key) or _pretrain(context, key)
 
 
-def _begun_from(context: RunContext) -> PhaseResult | None:
-    """The pre-training that the interrupted downstream run began from: no older one will do."""
-    begun = context.tracker.resumable("downstream", Tag.CONFIG_KEY, context.keys.config)
-    run_id = None if begun is None else begun.tags.get(Tag.PRETEXT_RUN_ID)
+def _find_interrupted_pretext(context: RunContext) -> PhaseResult | None:
+    """The pre-training that the interrupted downstream run started from: it needs the same one."""
+    interrupted = context.tracker.resumable("downstream", Tag.CONFIG_KEY, context.keys.config)
+    run_id = None if interrupted is None else interrupted.tags.get(Tag.PRETEXT_RUN_ID)
     return None if run_id is None else _reuse(context, context.tracker.runs.get(run_id))
 
 
@@ -94,16 +95,15 @@ def _download(context: RunContext, phase: str, found: StoredRun) -> PhaseResult:
 
 def _pretrain(context: RunContext, key: str) -> PhaseResult:
     data, angles = context.data, context.pretext.angles
-    # All that can change a pretext's result is what its weights depend on.
+    # For a pretext phase, what can change the result is what can change the weights.
     with record_phase(context, "pretext", {Tag.CONFIG_KEY: key, Tag.PRETEXT_KEY: key}) as recorder:
         phase = pretext_phase(context, context.initial_weights)
 
-        def draw(folder: Path) -> None:
+        def draw(path: Path) -> None:
             inputs, targets = next(phase.train.whole().epoch(1))
-            path = folder / "rotated_batch.png"
-            figures.rotated_batch(inputs, targets, angles, data.mean, data.std, path)
+            figures.draw_rotated_batch(inputs, targets, angles, data.mean, data.std, path)
 
-        return recorder.train(phase, draw)
+        return recorder.train(phase, "rotated_batch.png", draw)
 
 
 def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> PhaseResult:
@@ -118,15 +118,15 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
         tags[Tag.PRETEXT_KEY] = str(keys.pretext)
         tags[Tag.PRETEXT_RUN_ID] = str(pretrained.run_id)
     with record_phase(context, "downstream", tags) as recorder:
-        # From the file even if it was trained just now: fresh or reused, the bits are the same.
+        # From the file even right after pre-training: fresh or reused, the bits are the same.
         weights = context.initial_weights if pretrained is None else pretrained.weights
         phase = downstream_phase(context, weights)
 
-        def draw(folder: Path) -> None:
-            predicted, targets = predict(phase.model, phase.evaluations["test"], context.compute)
-            accuracy = float((predicted == targets).double().mean())
-            title = f"{context.data.name}, {context.arm}, last epoch: {accuracy:.1%} of test images"
-            path = folder / "confusion_matrix.png"
-            figures.confusion_matrix(predicted, targets, context.data.classes, title, path)
+        def draw(path: Path) -> None:
+            data = context.data
+            predictions, targets = predict(phase.model, phase.evaluations["test"], context.compute)
+            accuracy = float((predictions == targets).double().mean())
+            title = f"{data.name}, {context.arm}, last epoch: test accuracy {accuracy:.1%}"
+            figures.draw_confusion_matrix(predictions, targets, data.classes, title, path)
 
-        return recorder.train(phase, draw)
+        return recorder.train(phase, "confusion_matrix.png", draw)

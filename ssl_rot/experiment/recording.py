@@ -1,18 +1,20 @@
-"""A phase that is trained and recorded: metrics, weights and figures, on the disk and in MLflow."""
+"""Trains a phase and records it: metrics, weights and figures, on the disk and in MLflow."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from ssl_rot import files
+from ssl_rot.errors import describe_error
 from ssl_rot.experiment import figures
 from ssl_rot.experiment.context import RunContext
 from ssl_rot.experiment.follower import Assignment
@@ -32,7 +34,7 @@ class PhaseResult:
     """A finished phase.
 
     Args:
-        run_id: of its MLflow run; ``None`` if MLflow was away when it began and gets it later.
+        run_id: of its MLflow run; ``None`` if MLflow has not answered since it began.
         weights: the file.
         history: the metrics of each epoch.
         reused: taken from an earlier run.
@@ -54,12 +56,13 @@ class PhaseRecorder:
     run: RunLog
     resumed: bool
 
-    def train(self, phase: Phase, draw: Callable[[Path], None]) -> PhaseResult:
+    def train(self, phase: Phase, figure: str, draw: Callable[[Path], object]) -> PhaseResult:
         """Trains, and leaves metrics, weights and figures in MLflow and in the run's folder.
 
         Args:
             phase: to train.
-            draw: draws the phase's own figures into a folder, after training.
+            figure: the file name of the phase's own figure.
+            draw: draws that figure into a file, after training.
         """
         config, compute = self.context.config, self.context.compute
         interrupts = Interrupts()
@@ -67,18 +70,18 @@ class PhaseRecorder:
             self.folder / "checkpoints", **config["checkpoint"], interrupts=interrupts
         )
         state = checkpoints.latest() if self.resumed else None
-        if state is not None:  # whatever became of the rows on the disk
+        if state is not None:  # the rows on the disk may be lost or damaged
             for epoch, metrics in enumerate(state["history"], 1):
                 self.run.history.add(epoch, metrics)
         trace = self.folder / "profile" if config["profile"] else None
         with (
             interrupts.installed(),
             interrupts.training(),
-            compute.compiling(),
+            compute.compile_errors(),
             profiled(trace, compute.device) as after_step,
         ):
             compute.group.send(Assignment(config, phase.name, state))
-            with compute.group.together():
+            with compute.group.training_phase():
                 history = fit(
                     phase,
                     compute,
@@ -89,13 +92,22 @@ class PhaseRecorder:
                 )
         weights = self.folder / WEIGHTS
         save_weights(phase.model, weights)
-        pictures = self.folder / "figures"
-        figures.curves(history, self.name, pictures / "curves.png")
-        draw(pictures)
+        self._try_to_draw("curves.png", partial(figures.draw_curves, history, self.name))
+        self._try_to_draw(figure, draw)
         self.run.artifacts([weights, self.run.history.path])
         for folder in ("figures", "profile"):
             self.run.artifacts(sorted((self.folder / folder).glob("*")), folder)
         return PhaseResult(self.run.run_id, weights, history)
+
+    def _try_to_draw(self, name: str, draw: Callable[[Path], object]) -> None:
+        """Draws a figure; an error is only a warning, since the training that it shows is done."""
+        path = self.folder / "figures" / name
+        try:
+            draw(path)
+        except Exception as error:
+            log.warning("%s could not be drawn: %s", path, describe_error(error))
+            with suppress(OSError):
+                path.unlink()  # half of a file
 
 
 @contextmanager
@@ -135,7 +147,7 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
 
 
 def claim_folder(folder: Path) -> Path:
-    """Makes a folder that no other run has, even where two were given the same output directory."""
+    """Makes a folder that no other run has, even if two have the same output directory."""
     for number in count(2):
         try:
             folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What ``resume=true`` says when it does not find what it was meant to go on with."""
+"""Tells the user if ``resume=true`` finds no run of this config to resume, and why."""
 
 from __future__ import annotations
 
@@ -14,49 +14,51 @@ from ssl_rot.tracking import RECORD, RunRecord, Tag
 
 log = logging.getLogger(__name__)
 
-_SHOWN = 8  # keys that a message names
+_MAX_SHOWN = 8  # keys that a message lists
 
 
 def check_resumable(context: RunContext) -> None:
-    """Compares a run that is to be resumed with what exists, before anything is trained.
+    """Compares a run that is to be resumed with those that exist, before anything is trained.
 
-    In its own output folder an interrupted run of another config is refused: it is the one that was
-    meant. Elsewhere it is only named, since a new job among resumed ones is nothing unusual.
+    An interrupted run in the same output folder was probably meant, so one of another config is an
+    error. Elsewhere it is only a warning: a new job among resumed ones is nothing unusual.
 
     Raises:
         ResumeError: names the keys that differ.
     """
     keys = {context.keys.config, context.keys.pretext}
-    interrupted = [record for record in _records(context.folder) if record.status != "FINISHED"]
-    here = {record.tags[Tag.CONFIG_KEY]: record for record in interrupted}
-    if here and keys.isdisjoint(here):
-        old = min(here.values(), key=lambda record: len(_differences(record.params, context)))
-        raise ResumeError(
-            f"resume=true: the interrupted run in {old.folder} is one of another config. What "
-            f"differs:\n{_told(old.params, context)}\nGive it the old values to go on with it; or "
-            "leave resume=true out, or take another hydra.run.dir, to start afresh."
+    records = [record for record in _load_records(context.folder) if record.status != "FINISHED"]
+    interrupted = {record.tags[Tag.CONFIG_KEY]: record for record in records}
+    if interrupted and keys.isdisjoint(interrupted):
+        nearest = min(
+            interrupted.values(), key=lambda record: len(_list_differences(record.params, context))
         )
-    if _known(context):
+        raise ResumeError(
+            f"resume=true: the interrupted run in {nearest.folder} has another config. What "
+            f"differs:\n{_describe_differences(nearest.params, context)}\nTo resume it, set the "
+            "old values. To start a new run, leave out resume=true or choose another hydra.run.dir."
+        )
+    if _has_runs(context):
         return
     runs = context.tracker.runs.interrupted(socket.gethostname())
     if runs:
-        run = min(runs, key=lambda run: len(_differences(run.params, context)))
+        run = min(runs, key=lambda run: len(_list_differences(run.params, context)))
         log.warning(
-            "resume=true: there is no run of this config, it starts afresh. The interrupted run "
-            "nearest to it, %s in %s, differs:\n%s",
+            "resume=true: no run has this config, so a new one starts. The most similar "
+            "interrupted run, %s in %s, differs in:\n%s",
             run.run_id,
             run.tags[Tag.FOLDER],
-            _told(run.params, context),
+            _describe_differences(run.params, context),
         )
 
 
-def _records(folder: Path) -> list[RunRecord]:
+def _load_records(folder: Path) -> list[RunRecord]:
     found = [RunRecord.load(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))]
     return [record for record in found if record is not None]
 
 
-def _known(context: RunContext) -> bool:
-    """Whether there is anything to skip or to go on with."""
+def _has_runs(context: RunContext) -> bool:
+    """Whether MLflow has a run of this config to skip or to resume."""
     keys = {"downstream": context.keys.config, "pretext": context.keys.pretext}
     return any(
         context.tracker.resumable(phase, Tag.CONFIG_KEY, key) is not None
@@ -66,7 +68,7 @@ def _known(context: RunContext) -> bool:
     )
 
 
-def _differences(old: Mapping[str, str], context: RunContext) -> list[str]:
+def _list_differences(old: Mapping[str, str], context: RunContext) -> list[str]:
     new = context.params
     return [
         f"  - {key} was {old.get(key, 'not set')}, is {new.get(key, 'not set')}"
@@ -75,9 +77,9 @@ def _differences(old: Mapping[str, str], context: RunContext) -> list[str]:
     ]
 
 
-def _told(old: Mapping[str, str], context: RunContext) -> str:
-    lines = _differences(old, context)
+def _describe_differences(old: Mapping[str, str], context: RunContext) -> str:
+    lines = _list_differences(old, context)
     if not lines:
         return "  - no key, but the data, the file of model.weights, or code that is not installed"
-    more = [f"  - and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return "\n".join(lines[:_SHOWN] + more)
+    more = [f"  - and {len(lines) - _MAX_SHOWN} more"] if len(lines) > _MAX_SHOWN else []
+    return "\n".join(lines[:_MAX_SHOWN] + more)

@@ -1,4 +1,4 @@
-"""What a run prints at its end: accuracies, cost, and where the results are."""
+"""What a run prints at the end: accuracy, cost, and where the results are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def print_summary(
             + (f"  (reused from run {result.run_id})" if result.reused else "")
         )
     lines.append(f"  {'total':<33}{images:>11,.0f} images {seconds:>8.1f} s")
-    run_id = downstream.run_id or "that MLflow does not have yet"
+    run_id = downstream.run_id or "(not sent yet)"
     record = f'mlflow ui, experiment "{context.tracker.store.experiment_name}", run {run_id}'
     lines += [f"  weights     {downstream.weights}", f"  record      {record}"]
     head = f"\n{context.data.name}, {context.arm}, seed {context.seed}"

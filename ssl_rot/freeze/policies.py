@@ -1,7 +1,7 @@
-"""Which stages of the backbone stand still, and what standing still means.
+"""Which stages of the backbone are frozen.
 
-A frozen stage keeps its parameters *and* its BatchNorm statistics: its parameters ask for no
-gradient and are not given to the optimizer, its modules run in eval mode.
+A frozen stage keeps its parameters *and* its BatchNorm statistics: its parameters need no
+gradient and are not passed to the optimizer, and its modules run in eval mode.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ssl_rot.option_types import Count, Text
+
 
 class FreezePolicy(Protocol):
     """The contract of ``conf/freeze/*.yaml``."""
 
     def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
-        """What stands still in ``epoch`` (from 1): the stages of the epoch before, or fewer."""
+        """The frozen stages of ``epoch`` (from 1): those of the epoch before, or fewer."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class FreezeNothing:
 
 @dataclass(frozen=True)
 class FreezeBackbone:
-    """The head alone is trained."""
+    """Only the head is trained."""
 
     def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
         return frozenset(stages)
@@ -36,9 +38,9 @@ class FreezeBackbone:
 
 @dataclass(frozen=True)
 class FreezeThrough:
-    """The stages from the input up to and including ``stage`` stand still."""
+    """The stages from the input up to and including ``stage`` are frozen."""
 
-    stage: str
+    stage: Text
 
     def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
         return frozenset(stages[: stages.index(self.stage) + 1])
@@ -46,12 +48,12 @@ class FreezeThrough:
 
 @dataclass(frozen=True)
 class GradualUnfreezing:
-    """The head first, then a stage more every ``every`` epochs, from the head downwards.
+    """The head first, then one more stage every ``every`` epochs, from the head downwards.
 
     As in ULMFiT (Howard and Ruder, ACL 2018, section 3.3), which releases one layer an epoch.
     """
 
-    every: int
+    every: Count
 
     def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
         released = (epoch - 1) // self.every

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssl_rot.errors import ConfigError
+from ssl_rot.option_types import NonNegative, Positive
 
 
 class FocalLoss(nn.Module):
@@ -23,7 +24,7 @@ class FocalLoss(nn.Module):
         ConfigError: ``alpha`` or ``gamma`` is out of range.
     """
 
-    def __init__(self, alpha: float = 0.5, gamma: float = 2.0) -> None:
+    def __init__(self, alpha: Positive = 0.5, gamma: NonNegative = 2.0) -> None:
         super().__init__()
         faults = []
         if not 0 < alpha < float("inf"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
@@ -12,9 +12,10 @@ from ssl_rot.building import build
 from ssl_rot.errors import ConfigError
 from ssl_rot.models.backbone import Backbone
 from ssl_rot.models.weights import load_backbone_weights
+from ssl_rot.option_types import Init
 from ssl_rot.seeding import seeded
 
-INITS = ("default", "xavier")
+INITS = get_args(Init)
 
 
 def build_backbone(
@@ -44,10 +45,10 @@ def build_backbone(
             raise ConfigError(
                 [
                     f"model._target_={cfg['_target_']}: makes a {type(backbone).__name__}, "
-                    "which is no ssl_rot.models.Backbone"
+                    "which is not an ssl_rot.models.Backbone"
                 ]
             )
-        _initialise(backbone, init, "model.init")
+        _initialize(backbone, init, "model.init")
     start = weights if weights is not None else cfg.get("weights")
     if start is not None:
         load_backbone_weights(backbone, Path(start))
@@ -70,7 +71,7 @@ def build_head(
     """
     with seeded(seed, "head"):
         head: nn.Module = _build(cfg, ("init",), in_channels=in_channels, num_classes=num_classes)
-        _initialise(head, cfg.get("init", "default"), "head.init")
+        _initialize(head, cfg.get("init", "default"), "head.init")
     return head
 
 
@@ -78,7 +79,7 @@ def _build(cfg: Mapping[str, Any], ours: tuple[str, ...], **arguments: int) -> A
     return build({k: v for k, v in cfg.items() if k not in ours}, **arguments)
 
 
-def _initialise(module: nn.Module, init: str, key: str) -> None:
+def _initialize(module: nn.Module, init: str, key: str) -> None:
     if init not in INITS:
         raise ConfigError([f"{key}={init}: one of {', '.join(INITS)}"])
     if init == "xavier":

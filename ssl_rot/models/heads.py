@@ -6,6 +6,7 @@ from torch import nn
 
 from ssl_rot.errors import ConfigError
 from ssl_rot.models.nin import nin_block
+from ssl_rot.option_types import Count
 
 
 def linear_head(in_channels: int, num_classes: int) -> nn.Sequential:
@@ -13,7 +14,7 @@ def linear_head(in_channels: int, num_classes: int) -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, num_classes))
 
 
-def mlp_head(in_channels: int, num_classes: int, *, hidden: int, pool: int) -> nn.Sequential:
+def mlp_head(in_channels: int, num_classes: int, *, hidden: Count, pool: Count) -> nn.Sequential:
     """RotNet's non-linear probe: two hidden layers with BatchNorm and ReLU on the flattened map.
 
     Args:
@@ -42,7 +43,7 @@ def mlp_head(in_channels: int, num_classes: int, *, hidden: int, pool: int) -> n
     )
 
 
-def conv_head(in_channels: int, num_classes: int, *, width: int) -> nn.Sequential:
+def conv_head(in_channels: int, num_classes: int, *, width: Count) -> nn.Sequential:
     """RotNet's convolutional classifier: one more block (3x3, 1x1, 1x1), then pool and linear.
 
     Args:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
+from pydantic import Field
 from torch import nn
 
 from ssl_rot.errors import ConfigError
@@ -23,7 +25,7 @@ def nin_block(in_channels: int, widths: Sequence[int], kernel_size: int) -> nn.S
     return block
 
 
-def nin(in_channels: int, *, num_blocks: int) -> StagedBackbone:
+def nin(in_channels: int, *, num_blocks: Annotated[int, Field(ge=3, le=5)]) -> StagedBackbone:
     """RotNet's network for 32x32 images, with the stages ``block1``, ``block2``, ...
 
     The first two blocks end in a pool and so divide height and width by four in all.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ssl_rot.errors import ConfigError
 from ssl_rot.models.backbone import StagedBackbone
+from ssl_rot.option_types import Count
 
 
 class BasicBlock(nn.Module):
@@ -46,8 +47,8 @@ class BasicBlock(nn.Module):
 def resnet(
     in_channels: int,
     *,
-    widths: Sequence[int],
-    blocks: Sequence[int],
+    widths: Sequence[Count],
+    blocks: Sequence[Count],
     large_stem: bool,
     bias: bool,
     shortcut_norm: bool,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssl_rot.errors import ConfigError, WeightsError
 from ssl_rot.models.backbone import Backbone
+from ssl_rot.option_types import Count, Text
 
 # timm is imported where it is used: it takes a second, and the other models need none of it.
 
@@ -110,7 +111,7 @@ def _first_stages(model: nn.Module, count: int) -> Any:
 
 
 def timm_model(
-    in_channels: int, *, name: str, pretrained: bool, image_size: int | None
+    in_channels: int, *, name: Text, pretrained: bool, image_size: Count | None
 ) -> TimmBackbone:
     """A timm model without its classifier, with the stages ``stage1``, ``stage2``, ...
 

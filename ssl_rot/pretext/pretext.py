@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
+from ssl_rot.option_types import Angles
 from ssl_rot.pretext.rotation import Rotate
 from ssl_rot.schedules import Schedule
 
@@ -16,13 +16,13 @@ class Pretext:
     """The keys of ``conf/pretext/*.yaml``.
 
     Args:
-        angles: turns in degrees, counter-clockwise; none of them means no pretext.
+        angles: rotations in degrees, counter-clockwise; empty for no pretext.
         schedule: of the pretext phase, apart from the downstream one.
-        loss: likewise.
+        loss: of the pretext phase.
         reuse: take finished weights of the same pretext from MLflow.
     """
 
-    angles: Sequence[int]
+    angles: Angles
     schedule: Schedule
     loss: nn.Module
     reuse: bool = True

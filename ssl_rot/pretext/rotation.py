@@ -1,4 +1,4 @@
-"""The rotation task: turn every image of a batch, and learn which turn it was.
+"""The rotation task: rotate every image of a batch, and predict by which angle.
 
 Gidaris, Singh and Komodakis, "Unsupervised Representation Learning by Predicting Image Rotations",
 ICLR 2018.
@@ -15,10 +15,10 @@ from torch.nn.functional import affine_grid, grid_sample
 
 
 class Rotate:
-    """Turns whole batches.
+    """Rotates whole batches.
 
-    Right angles move pixels and change none. Any other angle interpolates and leaves the corners
-    empty; then *all* turns are cut to the inscribed circle, so that the corners give nothing away.
+    Multiples of 90 degrees only move pixels. Any other angle interpolates and leaves the corners
+    empty; then *all* rotations are masked to the inscribed circle, so that corners reveal nothing.
 
     Args:
         angles: in degrees, counter-clockwise.
@@ -29,24 +29,26 @@ class Rotate:
         self.in_circle = any(angle % 90 for angle in angles)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """All turns of all images.
+        """All rotations of all images.
 
         Args:
-            images: float ``[B, C, H, W]``. One that is not square is first cropped to its centre.
+            images: float ``[B, C, H, W]``. Those that are not square are center-cropped first.
 
         Returns:
             ``[T * B, C, S, S]``, the whole batch once for each angle, and the index of the angle,
             int64 ``[T * B]``.
         """
-        images = _centre_square(images)
-        turned = torch.cat([_rotate(images, angle) for angle in self.angles])
-        if self.in_circle:  # only now: a mask before the turn would blur its rim in some turns only
-            turned = turned * _circle(turned)
+        images = _center_square(images)
+        rotated = torch.cat([_rotate(images, angle) for angle in self.angles])
+        if (
+            self.in_circle
+        ):  # masked before, only the interpolated rotations would have a blurred rim
+            rotated = rotated * _circle(rotated)
         targets = torch.arange(len(self.angles), device=images.device)
-        return turned, targets.repeat_interleave(len(images))
+        return rotated, targets.repeat_interleave(len(images))
 
 
-def _centre_square(images: Tensor) -> Tensor:
+def _center_square(images: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -54,9 +56,9 @@ def _centre_square(images: Tensor) -> Tensor:
 
 
 def _rotate(images: Tensor, angle: int) -> Tensor:
-    quarters, rest = divmod(angle % 360, 90)
-    if rest:
-        radians = math.radians(rest)
+    quarters, remainder = divmod(angle % 360, 90)
+    if remainder:
+        radians = math.radians(remainder)
         cos, sin = math.cos(radians), math.sin(radians)
         theta = images.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]])
         grid = affine_grid(theta.expand(len(images), 2, 3), list(images.shape), align_corners=False)

@@ -1,6 +1,6 @@
-"""Is rotation better, by how much, how sure: query MLflow, pair, compare, render.
+"""Whether rotation is better, by how much, and how sure that is: load, pair, compare, render.
 
-In a notebook, each step a DataFrame with documented columns::
+In a notebook each step returns a DataFrame with documented columns::
 
     from ssl_rot.report import compare, load_histories, load_runs, pair_runs
 
@@ -15,22 +15,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ssl_rot.report.comparison.pair import pair_runs
-    from ssl_rot.report.comparison.statistics import compare
+    from ssl_rot.report.comparison.cell_statistics import compare
+    from ssl_rot.report.comparison.pairing import pair_runs
     from ssl_rot.report.load import load_histories, load_runs
 
 __all__ = ["compare", "load_histories", "load_runs", "pair_runs"]
 
-_HOMES = {
-    "compare": "comparison.statistics",
+_MODULES = {
+    "compare": "comparison.cell_statistics",
     "load_histories": "load",
     "load_runs": "load",
-    "pair_runs": "comparison.pair",
+    "pair_runs": "comparison.pairing",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # MLflow takes seconds to import, and `python -m ssl_rot.report --help` passes through here.
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    # Imported on demand: `python -m ssl_rot.report --help` need not wait seconds for MLflow.
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""``python -m ssl_rot.report``: query, pair, compare, render."""
+"""``python -m ssl_rot.report``: load, pair, compare, render."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ssl_rot.errors import EXIT_STATUS, ConfigError, UserError
 
 
 def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Path:
-    """Makes the report that the config asks for and prints its short form.
+    """Writes the report and prints a short version of it.
 
     Args:
-        cfg: as ``conf/report.yaml``.
-        own_command: what the page says made it.
+        cfg: the config, see ``conf/report.yaml``.
+        own_command: the command that the page names as its origin.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
-        UserError: something the user can mend.
+        UserError: an error that the user can fix.
     """
     # MLflow, pandas and scipy take seconds to import, and --help needs none of them.
-    from ssl_rot.report.comparison.pair import check_metric, pair_runs
-    from ssl_rot.report.comparison.published import against_published, published_table
-    from ssl_rot.report.comparison.statistics import compare
+    from ssl_rot.report.comparison.cell_statistics import compare
+    from ssl_rot.report.comparison.pairing import check_metric, pair_runs
+    from ssl_rot.report.comparison.published import against_published
     from ssl_rot.report.load import (
         COSTS,
         CURVES,
@@ -40,10 +40,16 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
         publish,
         without_password,
     )
-    from ssl_rot.report.page.render import render
-    from ssl_rot.report.page.tables import counted, headline, left_out_table, verdict_table
+    from ssl_rot.report.page.headline import write_headline
+    from ssl_rot.report.page.rendering import write_report
+    from ssl_rot.report.page.report_tables import (
+        count_values,
+        left_out_table,
+        published_table,
+        verdict_table,
+    )
 
-    by = _keys(cfg.by)
+    by = _parse_keys(cfg.by)
     runs = load_runs(cfg.experiment_name, where=cfg.where, since=cfg.since, uri=cfg.tracking.uri)
     check_metric(runs, cfg.metric)
     sweep = find_sweep(runs) if cfg.log else None
@@ -57,28 +63,28 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
         + (f", since {cfg.since}" if cfg.since is not None else "")
         + f": {(pairs['left_out'] == '').sum()} pairs in {len(cells)} cells."
     )
-    out = _folder(cfg.out)
+    out = _make_folder(cfg.out)
     own_command = without_password(own_command)
-    page = render(runs, histories, pairs, cells, out, scope=scope, own_command=own_command)
+    page = write_report(runs, histories, pairs, cells, out, scope=scope, own_command=own_command)
     if sweep is not None:
         publish(runs.attrs["uri"], sweep, out)
 
-    print(f"{headline(cells)}\n{scope}\n")
+    print(f"{write_headline(cells)}\n{scope}\n")
     if len(cells) > 0:
         print(verdict_table(cells).to_text())
     published = published_table(against_published(runs))
     if published.rows:
-        print(f"\nBeside what was published:\n{published.to_text()}")
+        print(f"\nCompared with published results:\n{published.to_text()}")
     left_out = left_out_table(pairs, cells)
     if left_out.rows:
         print(f"\nLeft out ({len(left_out.rows)}):")
-        for reason, count in counted(row[-1].text for row in left_out.rows):
+        for reason, count in count_values(row[-1].text for row in left_out.rows):
             print(f"  {count} x {reason}")
     print(f"\n{page}")
     return page
 
 
-def _keys(by: object) -> list[str] | None:
+def _parse_keys(by: object) -> list[str] | None:
     if by is None or isinstance(by, str):
         return None if by is None else [by]
     keys = OmegaConf.to_container(by)
@@ -87,7 +93,7 @@ def _keys(by: object) -> list[str] | None:
     return keys
 
 
-def _folder(out: str) -> Path:
+def _make_folder(out: str) -> Path:
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,13 +101,13 @@ def _folder(out: str) -> Path:
             pass
     except OSError as error:
         raise ConfigError(
-            [f"out={out} cannot be written ({error.strerror}); take another folder"]
+            [f"out={out} cannot be written ({error.strerror}); choose another folder"]
         ) from error
     return folder
 
 
-def _quoted(argument: str) -> str:
-    """Hydra would stumble over the signs of a filter; quoted, it takes it as text."""
+def _quote_filter(argument: str) -> str:
+    """Quotes the value of ``where``: Hydra cannot parse a filter that is not quoted."""
     key, equals, value = argument.partition("=")
     if key != "where" or value.startswith(("'", '"')) or not value:
         return argument
@@ -120,7 +126,7 @@ def _task(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The console script ``ssl-rot-report``."""
-    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = [_quote_filter(argument) for argument in sys.argv[1:]]
     _task()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ssl_rot.option_types import NonNegative
+
 
 @dataclass(frozen=True)
 class EarlyStop:
@@ -18,7 +20,7 @@ class EarlyStop:
     """
 
     metric: str | None = None
-    threshold: float | None = None
+    threshold: NonNegative | None = None
     allow_test: bool = False
 
     def reached(self, record: Mapping[str, float]) -> bool:

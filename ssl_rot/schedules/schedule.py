@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ssl_rot.errors import ConfigError
+from ssl_rot.option_types import Count, Fraction, NonNegative, Positive
 from ssl_rot.schedules.early_stop import EarlyStop
 
 
@@ -21,7 +22,7 @@ class Schedule:
 
     Args:
         epochs: passes over the training images.
-        batch_size: images a step; a pretext step sees all turns of each.
+        batch_size: images a step; a pretext step sees all rotations of each.
         lr: the learning rate the optimizer and the scheduler refer to.
         optimizer: a partial of a torch optimizer; called with the trainable parameters.
         scheduler: a partial of a torch LR scheduler; called with the optimizer, and with
@@ -31,15 +32,15 @@ class Schedule:
         momentum, weight_decay: the values the optimizer's partial refers to.
     """
 
-    epochs: int
-    batch_size: int
-    lr: float
+    epochs: Count
+    batch_size: Count
+    lr: Positive
     optimizer: Callable[..., Optimizer]
     early_stop: EarlyStop
     scheduler: Callable[..., LRScheduler] | None = None
     interval: Literal["epoch", "step"] = "epoch"
-    momentum: float = 0.0
-    weight_decay: float = 0.0
+    momentum: Fraction = 0.0
+    weight_decay: NonNegative = 0.0
 
     def build(
         self, parameters: Iterable[Parameter], steps_per_epoch: int

@@ -1,4 +1,4 @@
-"""What a sweep is going to do, found out before its first job: jobs, twins, pretexts, faults."""
+"""What a sweep will do, known before its first job: its jobs, duplicates, pre-trainings, faults."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from omegaconf import DictConfig, OmegaConf
 from ssl_rot.config.run_keys import RunKeys
 from ssl_rot.config.validation import validate
 from ssl_rot.errors import ConfigError, UserError
-from ssl_rot.experiment.context import open_run_context
+from ssl_rot.experiment.context import RunContext, open_run_context
+from ssl_rot.sweep.launchers import is_basic
 from ssl_rot.tracking import Tag, Tracker
 
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A job.
+    """A job of a sweep.
 
     Args:
         number: Hydra's.
-        overrides: what was overridden for it.
-        keys: by which it is recognised.
-        reuse: whether it takes pretext weights that are there.
-        finished: whether it need not run.
+        overrides: what is overridden for it.
+        keys: identify its runs.
+        reuses_pretext: whether it takes pretext weights that exist already.
+        is_finished: whether it need not run again.
     """
 
     number: int
     overrides: tuple[str, ...]
     keys: RunKeys
-    reuse: bool
-    finished: bool
+    reuses_pretext: bool
+    is_finished: bool
 
 
 @dataclass(frozen=True)
@@ -47,24 +48,32 @@ class Plan:
     jobs: tuple[PlannedJob, ...]
 
     def describe(self, tracker: Tracker) -> str:
-        """The plan in two lines."""
-        different = {job.keys.config: job for job in self.jobs}
-        left = [job for job in different.values() if not job.finished]
-        shared = {job.keys.pretext for job in left if job.keys.pretext and job.reuse}
-        known = sum(
+        """Two lines: how many jobs, and how many pre-trainings they need.
+
+        Args:
+            tracker: of the sweep, to look up which pretext weights exist already.
+        """
+        distinct = {job.keys.config: job for job in self.jobs}
+        to_train = [job for job in distinct.values() if not job.is_finished]
+        jobs = f"Sweep of {len(self.jobs)} jobs"
+        if duplicates := len(self.jobs) - len(distinct):
+            jobs += f", {duplicates} of them duplicates that are not trained again"
+        if finished := len(distinct) - len(to_train):
+            jobs += f"; {finished} finished earlier, {len(to_train)} to train"
+
+        pretrained = [job for job in to_train if job.keys.pretext is not None]
+        shared = {str(job.keys.pretext) for job in pretrained if job.reuses_pretext}
+        unshared = sum(not job.reuses_pretext for job in pretrained)
+        existing = sum(
             tracker.runs.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True) is not None
             for key in shared
         )
-        own = sum(job.keys.pretext is not None and not job.reuse for job in left)
-        text = f"Sweep of {len(self.jobs)} jobs"
-        if twins := len(self.jobs) - len(different):
-            text += f", {twins} of them the same as another and not trained again"
-        if done := len(different) - len(left):
-            text += f"; {done} finished before, {len(left)} to train"
-        text += f".\nPre-training: {len(shared)} different"
-        if own:
-            text += f" to share, {own} not shared (pretext.reuse=false)"
-        return text + (f", {known} of them in MLflow already." if known else ".")
+        backbones = f"Pre-trained backbones needed: {len(shared) + unshared}"
+        if unshared:
+            backbones += f", {unshared} of them for one job each (pretext.reuse=false)"
+        if existing:
+            backbones += f", {existing} of them already in MLflow"
+        return f"{jobs}.\n{backbones}."
 
 
 def make_plan(
@@ -79,57 +88,75 @@ def make_plan(
         folder: of the sweep.
 
     Returns:
-        ``None`` for a sweeper that chooses its jobs as it goes.
+        ``None`` if the sweeper chooses its jobs as it goes.
 
     Raises:
-        ConfigError: every fault of every job, each told once with the jobs that have it.
+        ConfigError: all faults together, with the jobs they affect.
     """
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     arguments = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
-    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-        _check_choosing(config, overrides)
+    if not is_basic(config.hydra.sweeper):
+        _check_search(config, overrides)
         return None
     jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     planned = []
     finished: dict[str, bool] = {}
     faults: dict[str, list[int]] = defaultdict(list)
     for number, job_overrides in enumerate(jobs):
-        job_config = loader.load_sweep_config(config, list(job_overrides))
-        choices: dict[str, Any] = OmegaConf.to_container(job_config.hydra.runtime.choices)  # type: ignore[assignment]
-        OmegaConf.set_struct(job_config, False)
-        del job_config["hydra"]
         try:
-            if job_config.tracking != config.tracking:
-                raise ConfigError(["tracking.* is the sweep's, and the same for all of its jobs"])
-            job = open_run_context(validate(job_config), choices, folder, tracker)
+            context = _open_job(config, loader, job_overrides, tracker, folder)
         except UserError as error:
             for fault in error.faults if isinstance(error, ConfigError) else [str(error)]:
                 faults[fault].append(number)
             continue
-        key = job.keys.config
+        key = context.keys.config
         if key not in finished:
-            found = tracker.runs.find("downstream", Tag.CONFIG_KEY, key) if job.resume else None
-            finished[key] = found is not None
+            found = context.resume and tracker.runs.find("downstream", Tag.CONFIG_KEY, key)
+            finished[key] = bool(found)
         planned.append(
-            PlannedJob(number, tuple(job_overrides), job.keys, job.pretext.reuse, finished[key])
+            PlannedJob(
+                number,
+                overrides=tuple(job_overrides),
+                keys=context.keys,
+                reuses_pretext=context.pretext.reuse,
+                is_finished=finished[key],
+            )
         )
     if faults:
-        raise ConfigError([f"{fault}  [{_jobs(at, len(jobs))}]" for fault, at in faults.items()])
+        raise ConfigError(
+            [f"{fault}  [{_list_jobs(at, len(jobs))}]" for fault, at in faults.items()]
+        )
     return Plan(tuple(planned))
 
 
-def _check_choosing(config: DictConfig, overrides: Sequence[Override]) -> None:
-    """A sweeper that chooses must neither see the test set nor pick the seed that was luckiest."""
+def _open_job(
+    config: DictConfig,
+    loader: ConfigLoader,
+    overrides: Sequence[str],
+    tracker: Tracker,
+    folder: Path,
+) -> RunContext:
+    job_config = loader.load_sweep_config(config, list(overrides))
+    choices: dict[str, Any] = OmegaConf.to_container(job_config.hydra.runtime.choices)  # type: ignore[assignment]
+    OmegaConf.set_struct(job_config, False)
+    del job_config["hydra"]
+    if job_config.tracking != config.tracking:
+        raise ConfigError(["tracking.* cannot be swept: it must be the same for all jobs"])
+    return open_run_context(validate(job_config), choices, folder, tracker)
+
+
+def _check_search(config: DictConfig, overrides: Sequence[Override]) -> None:
+    """A sweeper that chooses by results must not see the test set, nor pick the luckiest seed."""
     faults = []
     if config.dataset.val_fraction == 0:
         faults.append(
-            "dataset.val_fraction=0 leaves the sweeper nothing but the test set to choose by; "
-            "set dataset.val_fraction=0.2, say"
+            "dataset.val_fraction=0 leaves the sweeper only the test set to choose by; "
+            "set dataset.val_fraction=0.2, for example"
         )
     faults += [
-        f"{override.input_line} would be tuned, and the luckiest "
-        "taken; give one seed, and repeat the best trial with seed=range(5)"
+        f"{override.input_line} would be tuned, and the luckiest seed chosen; "
+        "set a single seed, and repeat the best trial with seed=range(5)"
         for override in overrides
         if override.key_or_group == "seed" and override.is_sweep_override()
     ]
@@ -137,9 +164,9 @@ def _check_choosing(config: DictConfig, overrides: Sequence[Override]) -> None:
         raise ConfigError(faults)
 
 
-def _jobs(numbers: Sequence[int], total: int) -> str:
+def _list_jobs(numbers: Sequence[int], total: int) -> str:
     if len(numbers) == total:
-        return "in every job"
+        return "all jobs"
     shown = ", ".join(str(number) for number in numbers[:8])
     more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
-    return f"job {shown}{more}" if len(numbers) == 1 else f"jobs {shown}{more}"
+    return f"{'job' if len(numbers) == 1 else 'jobs'} {shown}{more}"

@@ -1,10 +1,10 @@
-"""The processes that a sweep's jobs run in: how many at once, which of them live, how to stop them.
+"""The worker processes of a sweep: how many work at once, which are running, how to stop them.
 
-Launchers differ in what they know of their workers: after Ctrl-C joblib kills them, and submitit
-leaves them alone; and it gives up waiting for all of them when one was killed. Locked files in the
-sweep's folder tell the same of every launcher, and the operating system releases them when a
-process dies. Machines may share the folder: each file bears its host's name, since a process's
-number means nothing elsewhere.
+Launchers know different things about their workers: after Ctrl-C joblib kills them and submitit
+leaves them alone, and submitit stops waiting for all of them once one is killed. Locked files in
+the sweep's folder work with every launcher, and the operating system releases the locks of a
+process that dies. Machines may share the folder, so the name of each file has the host in it: a
+process id means nothing on another machine.
 """
 
 from __future__ import annotations
@@ -14,64 +14,72 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from ssl_rot.errors import ConfigError
 
-SLOTS = "SSL_ROT_SLOTS"
-"""In a job's environment: how many jobs of a sweep may work at once on a machine, or ``cores``."""
+SLOTS_VARIABLE = "SSL_ROT_SLOTS"
+"""In a job's environment: how many jobs of a sweep may run at once on a machine, or ``cores``."""
 
-_POLL = 0.2  # seconds
-_STOPPED = "stopped"
+_POLL_SECONDS = 0.2
+_STOP_FILE = "stopped"
 
-# Not SIGINT, which Ctrl-C in a terminal sends to the workers too: it would be their second.
-_ASK = signal.SIGUSR1
+# Not SIGINT: Ctrl-C in a terminal reaches the workers too, and a second SIGINT ends them at once.
+_STOP_SIGNAL = signal.SIGUSR1
 
 
-def idle() -> None:
-    """For the start of a worker of a pool: Ctrl-C is not for a process without a job.
+def ignore_signals() -> None:
+    """Ignores Ctrl-C and the signal to stop: the initializer of a pool's idle workers.
 
-    The pool would take its end for a fault, and kill the workers that finish their epoch. A job
-    brings handlers of its own.
+    If an idle worker ended, the pool would take it for a crash and kill the workers that finish
+    their epoch. Jobs install signal handlers of their own.
     """
-    for signum in (signal.SIGINT, _ASK):
+    for signum in (signal.SIGINT, _STOP_SIGNAL):
         signal.signal(signum, signal.SIG_IGN)
 
 
 @contextmanager
-def at_work(sweep: Path) -> Iterator[None]:
-    """Marks this process as one of the sweep's workers, and waits until it may work.
+def register_worker(sweep: Path) -> Iterator[None]:
+    """Registers this process as a worker of the sweep, and waits for a free slot.
 
     Args:
         sweep: the sweep's folder.
 
     Raises:
-        KeyboardInterrupt: the sweep is being stopped.
+        KeyboardInterrupt: the sweep has been stopped.
+        ConfigError: the number of slots in the environment is not valid.
     """
-    folder = _folder(sweep)
+    folder = _worker_folder(sweep)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{socket.gethostname()}-{os.getpid()}.pid"), ExitStack() as stack:
-        if (folder / _STOPPED).exists():
+    with FileLock(folder / f"{socket.gethostname()}-{os.getpid()}.pid"):
+        if (folder / _STOP_FILE).exists():
             raise KeyboardInterrupt("The sweep has been stopped")
-        limit = os.environ.get(SLOTS)
-        if limit is not None:
-            slots = str(os.cpu_count() or 1) if limit == "cores" else limit
-            if not slots.isdecimal() or int(slots) < 1:
-                raise ConfigError(
-                    [
-                        f"{SLOTS}={limit} in the environment is not allowed; it must be "
-                        "a whole number of at least 1, or cores"
-                    ]
-                )
-            stack.enter_context(_slot(folder, int(slots)))
-        yield
+        slots = _read_slots()
+        with nullcontext() if slots is None else _acquire_slot(folder, slots):
+            yield
+
+
+def _read_slots() -> int | None:
+    value = os.environ.get(SLOTS_VARIABLE)
+    if value is None:
+        return None
+    if value == "cores":
+        return os.cpu_count() or 1
+    if not value.isdecimal() or int(value) < 1:
+        raise ConfigError(
+            [
+                f"{SLOTS_VARIABLE}={value} in the environment is not allowed; it must be "
+                "a whole number of at least 1, or cores"
+            ]
+        )
+    return int(value)
 
 
 @contextmanager
-def _slot(folder: Path, slots: int) -> Iterator[None]:
+def _acquire_slot(folder: Path, slots: int) -> Iterator[None]:
     while True:
         for number in range(slots):
             lock = FileLock(folder / f"{socket.gethostname()}-{number}.slot")
@@ -84,42 +92,42 @@ def _slot(folder: Path, slots: int) -> Iterator[None]:
             finally:
                 lock.release()
             return
-        time.sleep(_POLL)
+        time.sleep(_POLL_SECONDS)
 
 
-def wait(sweep: Path) -> None:
-    """Returns when no worker of the sweep is left, on any machine whose locks are seen here."""
-    while _living(sweep):
-        time.sleep(_POLL)
+def wait_for_workers(sweep: Path) -> None:
+    """Waits until no worker of the sweep is running, on any machine whose locks are seen here."""
+    while _find_running(sweep):
+        time.sleep(_POLL_SECONDS)
 
 
-def allow(sweep: Path) -> None:
-    """Lets jobs begin again in the folder of a sweep that was stopped."""
-    (_folder(sweep) / _STOPPED).unlink(missing_ok=True)
+def allow_jobs(sweep: Path) -> None:
+    """Allows jobs to start again in the folder of a sweep that was stopped."""
+    (_worker_folder(sweep) / _STOP_FILE).unlink(missing_ok=True)
 
 
-def stop(sweep: Path) -> None:
-    """Asks all workers on this machine to end after the epoch they are in, and waits for that.
+def stop_workers(sweep: Path) -> None:
+    """Asks all workers on this machine to stop after their current epoch, and waits until they do.
 
-    No job begins after that.
+    No job starts after that.
     """
-    _folder(sweep).mkdir(parents=True, exist_ok=True)
-    (_folder(sweep) / _STOPPED).touch()
-    asked: set[int] = set()
+    _worker_folder(sweep).mkdir(parents=True, exist_ok=True)
+    (_worker_folder(sweep) / _STOP_FILE).touch()
     host = socket.gethostname()
-    while workers := {pid for where, pid in _living(sweep) if where == host}:
-        for worker in workers - asked:
-            # It may have ended since, and its number be another user's.
+    signaled: set[int] = set()
+    while running := {pid for where, pid in _find_running(sweep) if where == host}:
+        for pid in running - signaled:
+            # It may have ended since, and its id may now be that of another user's process.
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(worker, _ASK)
-        asked |= workers
-        time.sleep(_POLL)
+                os.kill(pid, _STOP_SIGNAL)
+        signaled |= running
+        time.sleep(_POLL_SECONDS)
 
 
-def _living(sweep: Path) -> set[tuple[str, int]]:
-    """Host and process id of the workers that hold their lock, this process not among them."""
+def _find_running(sweep: Path) -> set[tuple[str, int]]:
+    """Host and process id of the workers that hold their lock, except for this process."""
     found = set()
-    for path in _folder(sweep).glob("*.pid"):
+    for path in _worker_folder(sweep).glob("*.pid"):
         try:
             with FileLock(path, timeout=0):
                 pass
@@ -129,5 +137,5 @@ def _living(sweep: Path) -> set[tuple[str, int]]:
     return found - {(socket.gethostname(), os.getpid())}
 
 
-def _folder(sweep: Path) -> Path:
+def _worker_folder(sweep: Path) -> Path:
     return sweep / ".workers"

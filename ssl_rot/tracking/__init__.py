@@ -1,8 +1,9 @@
-"""What a run leaves: on the disk first, and in MLflow as soon as it answers.
+"""Experiment tracking: everything is written to the disk first, then to MLflow.
 
-Nothing else writes to MLflow, and MLflow's own types stay in here.
+No other package writes to MLflow, and MLflow's own types stay in this one.
 """
 
+from ssl_rot.config.run_keys import WITHOUT_EFFECT
 from ssl_rot.tracking.history import History
 from ssl_rot.tracking.names import HISTORY, RECORD, WEIGHTS, Tag
 from ssl_rot.tracking.run_log import RunLog
@@ -15,6 +16,7 @@ __all__ = [
     "HISTORY",
     "RECORD",
     "WEIGHTS",
+    "WITHOUT_EFFECT",
     "History",
     "RunLog",
     "RunRecord",

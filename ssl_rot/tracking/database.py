@@ -1,4 +1,4 @@
-"""The SQLite database of a tracking store: where it is, and how it is created."""
+"""The SQLite database of a tracking store: its location and its creation."""
 
 from __future__ import annotations
 

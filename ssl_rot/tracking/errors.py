@@ -1,4 +1,4 @@
-"""One kind of error for all that a tracking store may raise."""
+"""One error type for everything that a tracking store may raise."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def store_errors(what: str) -> Iterator[None]:
     """Turns whatever a store raises inside the block into a :class:`TrackingError`.
 
     Args:
-        what: what did not work, in words.
+        what: the operation that failed, as the start of the message.
     """
     try:
         yield
     except TrackingError:
         raise
-    except Exception as error:  # each kind of store has errors of its own
+    except Exception as error:  # each kind of store raises its own errors
         raise TrackingError(f"{what}: {describe_error(error)}") from error

@@ -1,7 +1,7 @@
-"""Whether a run is still at work: it holds a lock in its folder, and its heart beats there.
+"""Whether a run is still alive: it holds a lock on a file in its folder and touches that file.
 
-The lock tells at once, and the operating system releases it when the process dies. Where two
-machines share a folder without sharing locks, the heartbeat tells after a while.
+The lock answers immediately, and the operating system releases it when the process dies. If two
+machines share the folder but not its locks, the heartbeat answers after some seconds.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from pathlib import Path
 from filelock import FileLock
 
 _LOCK = "running.lock"
-HEARTBEAT = 5.0  # seconds from beat to beat
-_WATCH = 3 * HEARTBEAT
+HEARTBEAT = 5.0  # seconds between two beats
+_WATCH = 3 * HEARTBEAT  # seconds without a beat that mean death
 
 
 @contextmanager
 def heartbeat(folder: Path) -> Iterator[None]:
-    """Marks the run of ``folder`` as at work inside the block."""
+    """Marks the run in ``folder`` as alive inside the block."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _LOCK
-    over = threading.Event()
+    ended = threading.Event()
 
     def beat() -> None:
-        while not over.wait(HEARTBEAT):
+        while not ended.wait(HEARTBEAT):
             try:
                 os.utime(path)
-            except OSError:  # the folder was moved or deleted: the run itself will tell
+            except OSError:  # the folder was moved or deleted: the run itself will fail
                 return
 
     with FileLock(path):
-        heart = threading.Thread(target=beat, daemon=True)
-        heart.start()
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
         try:
             yield
         finally:
-            over.set()
-            heart.join()
+            ended.set()
+            thread.join()
     path.unlink(missing_ok=True)
 
 
 def is_alive(folder: Path, *, same_host: bool) -> bool:
-    """Whether a process is at work on the run of ``folder``.
+    """Whether a process is working on the run in ``folder``.
 
     Args:
         folder: of the run.
-        same_host: whether this machine has the name of the one that the run began on. Of another
-            one, which may be this one under a new name, the heartbeat is watched for some seconds.
+        same_host: whether the run started on a machine of this name. If not, the heartbeat is
+            watched for some seconds: it may be another machine, or this one renamed.
     """
     path = folder / _LOCK
     try:
@@ -60,7 +60,7 @@ def is_alive(folder: Path, *, same_host: bool) -> bool:
     except OSError:
         return False
     try:
-        # Shared, so that two who look do not take each other for the run.
+        # Shared, so that two processes that check do not mistake each other for the run.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
@@ -77,6 +77,6 @@ def _beats(path: Path) -> bool:
             time.sleep(HEARTBEAT / 10)
             if path.stat().st_mtime_ns != last:
                 return True
-    except FileNotFoundError:  # it has just ended well
+    except FileNotFoundError:  # the run has just ended
         pass
     return False

@@ -1,4 +1,4 @@
-"""A phase's numbers on the disk: one row an epoch, written before anything else hears of it."""
+"""The metrics of a phase on the disk: one row per epoch, written before they go anywhere else."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ssl_rot.errors import StorageError
 class History:
     """``history.csv``: columns ``epoch`` and ``timestamp``, then one for each metric.
 
-    A row that is there stays as it is: an epoch trained again after a resume gives the same numbers
-    but for the seconds it took, and what has been told once is not told otherwise later.
+    A row is never changed: an epoch that is trained again after a resume gives the same metrics
+    except for its duration, and MLflow may already have the first ones.
 
     Args:
-        path: of the file. Rows that an earlier process left there are taken over, a last row that
-            it did not finish is dropped.
+        path: of the file. The rows of an earlier process are read; an incomplete last row is
+            dropped.
 
     Attributes:
-        rows: metrics by epoch, from 1.
+        rows: the metrics of each epoch, from 1.
         times: when each epoch ended, in milliseconds since 1970.
 
     Raises:
@@ -38,15 +38,15 @@ class History:
         if path.exists():
             self._read(path.read_bytes())
 
-    def add(self, epoch: int, record: Mapping[str, float]) -> None:
-        """Appends an epoch's row, on the disk when this returns.
+    def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Appends the row of an epoch and flushes it to the disk; keeps a row that exists.
 
         Raises:
             StorageError: the disk is full, or cannot be written.
         """
         if epoch in self.rows:
             return
-        row, now = dict(record), int(time.time() * 1000)
+        row, now = dict(metrics), int(time.time() * 1000)
         if not self.rows:
             head = _csv([["epoch", "timestamp", *row]])
             files.write(self.path, head + _csv([[epoch, now, *row.values()]]))
@@ -61,16 +61,16 @@ class History:
         self.rows[epoch], self.times[epoch] = row, now
 
     def _read(self, content: bytes) -> None:
-        whole = content[: content.rfind(b"\n") + 1]
+        complete = content[: content.rfind(b"\n") + 1]
         try:
-            for line in csv.DictReader(whole.decode().splitlines(), strict=True):
-                epoch, when = int(line.pop("epoch")), int(line.pop("timestamp", 0))
+            for line in csv.DictReader(complete.decode().splitlines(), strict=True):
+                epoch, timestamp = int(line.pop("epoch")), int(line.pop("timestamp", 0))
                 self.rows[epoch] = {name: float(value) for name, value in line.items()}
-                self.times[epoch] = when
+                self.times[epoch] = timestamp
         except (ValueError, TypeError, KeyError, csv.Error) as error:
             raise ValueError(f"{self.path} is damaged: {error}") from error
-        if whole != content:  # what is appended next begins a line of its own
-            files.write(self.path, whole)
+        if complete != content:  # the next row must start on a new line
+            files.write(self.path, complete)
 
 
 def _csv(rows: list[list[object]]) -> bytes:

@@ -1,9 +1,9 @@
-"""A lock between machines that have nothing in common but the tracking server.
+"""A lock between machines that share nothing but the tracking server.
 
-MLflow has no locks, but all see its runs: who wants a lock makes a run that says so, and looks
-whether there is another. Who sees one withdraws and waits. Of two who make theirs at once both may
-withdraw, but never do both go on: whoever looked and saw nothing had made its own run before, so
-that the other, looking later, sees it.
+MLflow has no locks, but every client sees its runs. To take a lock, a client creates a run that
+claims it, and then looks for other claims. If it finds one, it withdraws its own and waits. Two
+clients that claim at once may both withdraw, but never both proceed: each creates its claim before
+it looks, so the one that looks last sees the other's claim.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from mlflow.entities import Run
 log = logging.getLogger(__name__)
 
 LOCK = "ssl_rot.lock"
-"""Tag of the runs that stand for a lock: its name."""
-_BEAT = "ssl_rot.beat"  # changes as long as the holder lives
+"""Tag of the runs that claim a lock: the name of the lock."""
+_BEAT = "ssl_rot.beat"  # a counter, which increases while the holder is alive
 
 
 @contextmanager
@@ -39,22 +39,22 @@ def lease(
 
     Args:
         client: of the store.
-        experiment_id: where the run that stands for the lock is kept while it is held.
-        name: of the lock; it counts in all experiments of the store.
-        tags: of the run, besides.
-        beat: seconds between two signs of life of the holder.
-        patience: seconds without one after which the holder is taken for dead. Told by the clock of
-            the one who waits, since those of two machines may differ.
+        experiment_id: of the experiment in which the claim is created.
+        name: of the lock, in all experiments of the store.
+        tags: additional tags of the claim.
+        beat: seconds between two heartbeats of the holder.
+        patience: seconds without a heartbeat after which the holder is presumed dead, by the clock
+            of the machine that waits, since clocks differ.
     """
     run_id = _acquire(client, experiment_id, name, tags or {}, patience)
     ended = threading.Event()
-    heart = threading.Thread(target=_beat, args=(client, run_id, beat, ended), daemon=True)
-    heart.start()
+    thread = threading.Thread(target=_beat, args=(client, run_id, beat, ended), daemon=True)
+    thread.start()
     try:
         yield
     finally:
         ended.set()
-        heart.join()
+        thread.join()
         withdraw(client, run_id)
 
 
@@ -85,7 +85,7 @@ def _holders(client: MlflowClient, name: str) -> list[Run]:
 
 
 def _wait(client: MlflowClient, other: Run, name: str, patience: float) -> None:
-    """Returns when the holder has gone, or has given no sign of life for too long."""
+    """Returns when the holder has released the lock, or is presumed dead."""
     last, seen = other.data.tags[_BEAT], time.monotonic()
     while time.monotonic() - seen < patience:
         time.sleep(min(2, patience / 10))
@@ -94,7 +94,9 @@ def _wait(client: MlflowClient, other: Run, name: str, patience: float) -> None:
             return
         if run.data.tags[_BEAT] != last:
             last, seen = run.data.tags[_BEAT], time.monotonic()
-    log.warning("The machine that held %s has given no sign of life for %g s", name, patience)
+    log.warning(
+        "The machine that holds %s has sent no heartbeat for %g s; taking over", name, patience
+    )
     withdraw(client, other.info.run_id)
 
 
@@ -104,14 +106,14 @@ def _beat(client: MlflowClient, run_id: str, beat: float, ended: threading.Event
         count += 1
         try:
             client.set_tag(run_id, _BEAT, str(count))
-        except Exception as error:  # the server may be back in time for the next
-            log.debug("No sign of life could be given: %s", error)
+        except Exception as error:  # the server may be back before the next one
+            log.debug("A heartbeat could not be sent: %s", error)
 
 
 def withdraw(client: MlflowClient, run_id: str) -> None:
-    """Gives back the lock that a run stands for."""
+    """Releases the lock that a run claims."""
     try:
         client.set_terminated(run_id, "KILLED")
         client.delete_run(run_id)
-    except Exception as error:  # those who wait will take this process for dead, and go on
-        log.warning("The lock of run %s could not be given back: %s", run_id, error)
+    except Exception as error:  # others will presume this process dead, and proceed
+        log.warning("The lock of run %s could not be released: %s", run_id, error)

@@ -1,4 +1,4 @@
-"""A run that is being written: to the disk first, then to MLflow as soon as it answers."""
+"""A run that is being written: to the disk first, then to MLflow whenever it answers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 from mlflow.entities import Metric, Param
@@ -22,62 +23,66 @@ from ssl_rot.tracking.store import Store
 
 log = logging.getLogger(__name__)
 
-_PARAM_LIMIT = 6000  # characters; MLflow cuts what is longer, and says nothing
-_BATCH_LIMIT = 100  # params a call
 PROCESS_GONE = "its process is gone"
-_POINTS_LIMIT = 1000  # points of metrics a call
-_PAUSE_FACTOR = 10  # after a call MLflow is left alone for this many times what the call took
+"""The error of a run whose process died without ending it."""
+
+_PARAM_LENGTH = 6000  # characters; MLflow truncates longer values without a warning
+_PARAMS_PER_CALL = 100
+_METRICS_PER_CALL = 1000
+_PAUSE_FACTOR = 10  # the pause after a call to MLflow, as a multiple of the call's duration
+_T = TypeVar("_T")
 
 
 class RunLog:
-    """A run and what MLflow has of it.
+    """Writes a run, and keeps account of what MLflow already has of it.
 
-    Nothing is sent twice: MLflow is asked first what it has of a run that was not begun here, and
-    an epoch keeps the time at which it ended, by which the store knows a point that it has.
+    Nothing is recorded twice. MLflow is first asked what it has of a run that another process
+    started, and an epoch keeps its original timestamp, so that the store recognizes duplicates.
 
     Args:
         store: the tracking store.
         record: of the run.
-        history: its epochs.
+        history: of its epochs.
     """
 
     def __init__(self, store: Store, record: RunRecord, history: History) -> None:
         self.record, self.history = record, history
         self._store, self._client = store, store.client
-        self._epochs: set[int] | None = None  # that MLflow has; None: not asked yet
-        self._params: set[str] = set()
-        self._artifacts: set[str] = set()
-        self._quiet_until = 0.0
+        # What MLflow has; the epochs are None until it has been asked.
+        self._sent_epochs: set[int] | None = None
+        self._sent_params: set[str] = set()
+        self._sent_artifacts: set[str] = set()
+        self._next_send = 0.0
 
     @property
     def run_id(self) -> str | None:
-        """Of the MLflow run, if there is one yet."""
+        """The id of the MLflow run, once there is one."""
         return self.record.run_id
 
     def epoch(self, number: int, values: Mapping[str, float]) -> None:
-        """Keeps an epoch's metrics."""
+        """Logs the metrics of an epoch."""
         self.history.add(number, values)
-        self.try_to_send()
+        self.send_when_due()
 
     def artifacts(self, paths: Iterable[Path], folder: str | None = None) -> None:
-        """Keeps files of the run's folder, to be sent with the next epoch or at the end.
+        """Logs files of the run's folder, which are sent with the next epoch or at the end.
 
         Args:
             paths: of the files.
-            folder: of the run's artifacts in which they belong.
+            folder: the artifact folder to put them in; ``None`` is the top one.
         """
-        own = {str(path.relative_to(self.record.folder)): folder for path in paths}
-        self.record.artifacts |= own
+        names = (str(path.relative_to(self.record.folder)) for path in paths)
+        self.record.artifacts |= dict.fromkeys(names, folder)
         self.record.save()
 
     def table(self, table: pd.DataFrame, name: str) -> None:
-        """Keeps a table as CSV."""
+        """Logs a table as a CSV file."""
         path = self.record.folder / f"{name}.csv"
         files.write(path, table.to_csv(index=False).encode())
         self.artifacts([path])
 
     def end(self, status: str, error: BaseException | None = None) -> None:
-        """Ends the run; what MLflow does not take now it can be sent later."""
+        """Ends the run. What MLflow does not accept now can be sent later."""
         record = self.record
         if record.run_id is None and error is not None and not self.history.rows:
             record.discard()
@@ -86,20 +91,20 @@ class RunLog:
         record.error = None if error is None else describe_error(error)
         try:
             record.save()
-        except Exception as failure:  # what ended the run is the error to tell
+        except Exception as failure:  # the error that ended the run is the one to report
             if error is None:
                 raise
             log.warning("%s", failure)
         try:
             self.send()
         except TrackingError as failure:
-            log.warning("%s", failure if error is None else pending_error([self], failure))
+            log.warning("%s", failure if error is None else unsent_error([self], failure))
 
     def close(self) -> None:
-        """Ends a run whose process is gone, and sends what it left on the disk.
+        """Ends a run whose process died, and sends what it left on the disk.
 
         Raises:
-            TrackingError: the store does not answer; what was not sent can be sent later.
+            TrackingError: the store does not answer; the rest can be sent later.
         """
         record = self.record
         if record.status is None:
@@ -108,57 +113,38 @@ class RunLog:
         record.save()
         self.send()
 
-    def try_to_send(self) -> None:
-        """Sends what MLflow does not have; training goes on where it does not answer.
+    def send_when_due(self) -> None:
+        """Sends what MLflow does not have, except soon after the last call. Only logs a failure.
 
-        MLflow costs a tenth of the time at most: the longer it takes, to answer or to fail, the
-        longer it is left alone, and the more epochs go in the next call.
+        MLflow takes at most a tenth of the time: the longer a call takes, to succeed or to fail,
+        the longer the pause after it, and the more epochs go in the next call.
         """
-        began = time.monotonic()
-        if began < self._quiet_until:
+        started = time.monotonic()
+        if started < self._next_send:
             return
         pause = 0.0
         try:
             self.send()
         except TrackingError as error:
-            log.warning("%s. Training goes on; the numbers are in %s", error, self.history.path)
+            log.warning("%s. Training continues; the metrics are in %s", error, self.history.path)
             pause = 1.0
         now = time.monotonic()
-        self._quiet_until = now + max(pause, _PAUSE_FACTOR * (now - began))
+        self._next_send = now + max(pause, _PAUSE_FACTOR * (now - started))
 
     def send(self) -> None:
-        """Sends everything that MLflow does not have: the run itself, params, epochs, files, end.
+        """Sends everything that MLflow does not have: the run, params, epochs, artifacts, status.
 
         Raises:
-            TrackingError: the store does not answer; what was not sent can be sent later.
+            TrackingError: the store does not answer; the rest can be sent later.
         """
         record = self.record
-        with store_errors(f"The run of {record.folder} is not whole in MLflow"):
+        with store_errors(f"The run in {record.folder} is not complete in MLflow"):
             run_id = record.run_id if record.run_id is not None else self._create()
-            if self._epochs is None:
-                self._read_sent(run_id)
-            assert self._epochs is not None
-            left = [Param(k, v[:_PARAM_LIMIT]) for k, v in record.params.items()
-                    if k not in self._params]  # fmt: skip
-            for first in range(0, len(left), _BATCH_LIMIT):
-                self._client.log_batch(run_id, params=left[first : first + _BATCH_LIMIT])
-            self._params |= record.params.keys()
-            # Whole epochs a call, and waiting for each: the asynchronous way loses points.
-            for epochs in self._batches(sorted(self.history.rows.keys() - self._epochs)):
-                values = [
-                    Metric(record.prefix + name, value, self.history.times[epoch], epoch)
-                    for epoch in epochs
-                    for name, value in self.history.rows[epoch].items()
-                ]
-                self._client.log_batch(run_id, metrics=values)
-                self._epochs.update(epochs)
-            for name in sorted(record.artifacts.keys() - self._artifacts):
-                path = record.folder / name
-                if path.exists():
-                    self._client.log_artifact(run_id, str(path), record.artifacts[name])
-                else:
-                    log.warning("%s is gone, and MLflow does not get it", path)
-                self._artifacts.add(name)
+            if self._sent_epochs is None:
+                self._sent_params, self._sent_epochs = self._read_sent(run_id)
+            self._send_params(run_id)
+            self._send_epochs(run_id, self._sent_epochs)
+            self._send_artifacts(run_id)
             if record.status is None:
                 return
             if record.error is not None:
@@ -167,43 +153,74 @@ class RunLog:
         record.sent = True
         record.save()
 
-    def _batches(self, epochs: list[int]) -> Iterator[list[int]]:
-        """Cuts epochs into as many as MLflow takes at once."""
-        if epochs:
-            length = max(1, _POINTS_LIMIT // len(self.history.rows[epochs[0]]))
-            yield from (epochs[n : n + length] for n in range(0, len(epochs), length))
+    def _send_params(self, run_id: str) -> None:
+        params = self.record.params
+        unsent = [
+            Param(key, params[key][:_PARAM_LENGTH])
+            for key in params
+            if key not in self._sent_params
+        ]
+        for batch in _chunks(unsent, _PARAMS_PER_CALL):
+            self._client.log_batch(run_id, params=batch)
+        self._sent_params |= params.keys()
+
+    def _send_epochs(self, run_id: str, sent: set[int]) -> None:
+        rows, times = self.history.rows, self.history.times
+        unsent = sorted(rows.keys() - sent)
+        if not unsent:
+            return
+        # Complete epochs in each call, and synchronously: asynchronous logging loses points.
+        for epochs in _chunks(unsent, max(1, _METRICS_PER_CALL // len(rows[unsent[0]]))):
+            values = [
+                Metric(self.record.prefix + name, value, times[epoch], epoch)
+                for epoch in epochs
+                for name, value in rows[epoch].items()
+            ]
+            self._client.log_batch(run_id, metrics=values)
+            sent.update(epochs)
+
+    def _send_artifacts(self, run_id: str) -> None:
+        artifacts = self.record.artifacts
+        for name in sorted(artifacts.keys() - self._sent_artifacts):
+            path = self.record.folder / name
+            if path.exists():
+                self._client.log_artifact(run_id, str(path), artifacts[name])
+            else:
+                log.warning("%s no longer exists and is not sent to MLflow", path)
+            self._sent_artifacts.add(name)
 
     def _create(self) -> str:
-        """The MLflow run: a new one, or that of a call whose answer did not arrive."""
+        """Creates the MLflow run, unless an earlier call did and its response was lost."""
         record = self.record
-        host = record.tags[Tag.HOST]
-        candidates = self._client.search_runs(
-            [self._store.experiment_id],
-            f"tags.`{Tag.HOST}` = '{host}' and attributes.start_time = {record.start_time}",
-        )
-        # Compared here: in a filter, MLflow refuses a path with an apostrophe.
-        folder = record.tags[Tag.FOLDER]
-        found = [run for run in candidates if run.data.tags.get(Tag.FOLDER) == folder]
-        if found:
-            run_id = str(found[0].info.run_id)
+        # The tags are compared here: a filter cannot quote every folder's name.
+        created = [
+            run
+            for run in self._client.search_runs(
+                [self._store.experiment_id], f"attributes.start_time = {record.start_time}"
+            )
+            if all(run.data.tags.get(tag) == record.tags[tag] for tag in (Tag.FOLDER, Tag.HOST))
+        ]
+        if created:
+            run_id = str(created[0].info.run_id)
         else:
             run = self._client.create_run(
                 self._store.experiment_id, record.start_time, record.tags, record.name
             )
             run_id = str(run.info.run_id)
-            self._epochs = set()
+            self._sent_epochs = set()
         record.run_id = run_id
         record.save()
         return run_id
 
-    def _read_sent(self, run_id: str) -> None:
-        self._params = set(self._client.get_run(run_id).data.params)
+    def _read_sent(self, run_id: str) -> tuple[set[str], set[int]]:
+        """The params and the epochs that MLflow already has."""
+        params = set(self._client.get_run(run_id).data.params)
         points = self._client.get_metric_history(run_id, f"{self.record.prefix}train_loss")
-        self._epochs = {point.step for point in points}
+        return params, {point.step for point in points}
 
 
-def pending_error(runs: Iterable[RunLog], error: TrackingError) -> TrackingError:
-    """Says where what MLflow did not take is, and how it is sent."""
+def unsent_error(runs: Iterable[RunLog], error: TrackingError) -> TrackingError:
+    """An error that also says where the unsent data is, and how to send it."""
     folders = sorted({os.path.relpath(run.record.folder) for run in runs})
     command = shlex.join(["python", "-m", "ssl_rot.sync", *folders])
     return TrackingError(
@@ -212,5 +229,10 @@ def pending_error(runs: Iterable[RunLog], error: TrackingError) -> TrackingError
     )
 
 
+def _chunks(items: list[_T], size: int) -> Iterator[list[_T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
 def _now() -> int:
+    """Milliseconds since 1970, as in MLflow."""
     return int(time.time() * 1000)

@@ -1,4 +1,4 @@
-"""What a run leaves on the disk, so that MLflow can be told of it later as well as now."""
+"""The record of a run on the disk, from which it can be sent to MLflow now or later."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ssl_rot.tracking.names import RECORD
 
 @dataclass
 class RunRecord:
-    """``run.json`` in a run's folder. With ``history.csv`` and the files beside it, it is a run.
+    """``run.json`` in a run's folder. Together with ``history.csv`` it describes the whole run.
 
     Args:
-        folder: where it lies; the run's folder may have been moved since.
+        folder: where the file is; not stored in it, since the folder may be moved.
         uri: of the tracking store.
-        experiment: its name there.
+        experiment: the name of the experiment there.
         name: of the run.
-        start_time: milliseconds since 1970, as MLflow has it.
-        tags: all of them.
-        params: flat.
-        prefix: before each metric's name.
-        run_id: of the MLflow run; ``None`` until MLflow has one.
-        artifacts: files in the folder, and the folder of the run's artifacts each belongs in.
-        status: how the run ended, as MLflow names it; ``None`` until it has.
-        error: why it did not finish.
+        start_time: milliseconds since 1970, as in MLflow.
+        tags: of the MLflow run.
+        params: of the MLflow run, flat.
+        prefix: of every metric's name.
+        run_id: of the MLflow run; ``None`` until it exists.
+        artifacts: files in the folder, each with its artifact folder (``None``: the top one).
+        status: MLflow's name for how the run ended; ``None`` until then.
+        error: why the run did not finish.
         end_time: like ``start_time``.
-        sent: MLflow has all of it.
+        sent: whether MLflow has everything.
     """
 
     folder: Path
@@ -49,13 +49,17 @@ class RunRecord:
     sent: bool = False
 
     def save(self) -> None:
-        """Puts it on the disk, in the place of what was there."""
+        """Writes the record to the disk, replacing an earlier one.
+
+        Raises:
+            StorageError: the disk is full, or cannot be written.
+        """
         values = asdict(self)
         del values["folder"]
         files.write(self.folder / RECORD, json.dumps(values, indent=1).encode())
 
     def discard(self) -> None:
-        """Takes it off the disk: nothing happened that is worth a run."""
+        """Deletes the record, of a run in which nothing happened."""
         (self.folder / RECORD).unlink(missing_ok=True)
 
     @classmethod
@@ -63,7 +67,7 @@ class RunRecord:
         """The record in ``folder``, if there is one.
 
         Raises:
-            TrackingError: it is damaged.
+            TrackingError: the file is damaged.
         """
         path = folder / RECORD
         try:
@@ -72,4 +76,6 @@ class RunRecord:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError) as error:
-            raise TrackingError(f"{path} is damaged, or no record of a run: {error}") from error
+            raise TrackingError(
+                f"{path} is damaged, or not the record of a run: {error}"
+            ) from error

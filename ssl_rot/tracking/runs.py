@@ -1,4 +1,4 @@
-"""The runs of a tracking store: found, read and tagged."""
+"""Finds, reads and tags the runs of a tracking store."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ssl_rot.tracking.store import Store
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as the tracking store has it.
+    """A run in the tracking store.
 
     Args:
-        status: as MLflow names it.
+        status: MLflow's name for it.
         start_time: milliseconds since 1970.
-        metrics: the last value of each.
+        metrics: the latest value of each.
     """
 
     run_id: str
@@ -62,49 +62,51 @@ class StoredRuns:
 
         Args:
             phase: of the run.
-            tag: the kind of key.
+            tag: the name of the tag.
             key: its value.
-            parent: only among the children of this run.
-            everywhere: in all experiments of the store, not only in this one.
+            parent: search only the children of this run.
+            everywhere: search all experiments of the store, not only this one.
         """
-        conditions = ["attributes.status = 'FINISHED'", *_keyed(phase, tag, key)]
+        conditions = ["attributes.status = 'FINISHED'", *_key_conditions(phase, tag, key)]
         if parent is not None:
             conditions.append(f"tags.`{Tag.PARENT_RUN_ID}` = '{parent}'")
         found = self._search(conditions, limit=1, everywhere=everywhere)
         return found[0] if found else None
 
     def unfinished(self, phase: str, tag: str, key: str) -> list[StoredRun]:
-        """The latest runs of a phase whose ``tag`` is ``key`` that have not FINISHED."""
-        return self._search(["attributes.status != 'FINISHED'", *_keyed(phase, tag, key)], limit=20)
+        """The latest runs of a phase whose ``tag`` is ``key`` and that are not FINISHED."""
+        return self._search(
+            ["attributes.status != 'FINISHED'", *_key_conditions(phase, tag, key)], limit=20
+        )
 
     def interrupted(self, host: str) -> list[StoredRun]:
-        """The latest runs of a host that ended without finishing, of both phases."""
+        """The latest runs on a host, of both phases, that ended without finishing."""
         ended = [f"attributes.status != '{status}'" for status in ("FINISHED", "RUNNING")]
         found = self._search([*ended, f"tags.`{Tag.HOST}` = '{host}'"], limit=100)
         return [run for run in found if run.tags.get(Tag.PHASE) in ("pretext", "downstream")]
 
     def running(self) -> list[StoredRun]:
-        """All runs that are RUNNING."""
+        """All RUNNING runs."""
         return self._all("attributes.status = 'RUNNING'")
 
     def children(self, parent: str) -> list[StoredRun]:
-        """All runs under ``parent``, the earliest first."""
+        """All children of ``parent``, earliest first."""
         found = self._all(f"tags.`{Tag.PARENT_RUN_ID}` = '{parent}'")
         return sorted(found, key=lambda run: run.start_time)
 
     def tag(self, run_id: str, key: str, value: str) -> None:
         """Sets a tag of a run."""
-        with store_errors(f"{self._store.uri} did not take a tag of run {run_id}"):
+        with store_errors(f"A tag of run {run_id} cannot be set in {self._store.uri}"):
             self._store.client.set_tag(run_id, key, value)
 
     def tags(self, run_id: str, prefix: str) -> dict[str, str]:
-        """The tags of a run that begin with ``prefix``, without it."""
+        """The tags of a run that start with ``prefix``, with the prefix removed."""
         tags = self.get(run_id).tags
         return {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
 
     def remove_tags(self, run: StoredRun, prefix: str) -> None:
-        """Removes the tags of ``run`` that begin with ``prefix``."""
-        with store_errors(f"{self._store.uri} did not remove a tag of run {run.run_id}"):
+        """Removes the tags of ``run`` that start with ``prefix``."""
+        with store_errors(f"A tag of run {run.run_id} cannot be removed in {self._store.uri}"):
             for key in run.tags:
                 if key.startswith(prefix):
                     self._store.client.delete_tag(run.run_id, key)
@@ -149,7 +151,7 @@ class StoredRuns:
                 return runs
 
 
-def _keyed(phase: str, tag: str, key: str) -> list[str]:
+def _key_conditions(phase: str, tag: str, key: str) -> list[str]:
     return [f"tags.`{Tag.PHASE}` = '{phase}'", f"tags.`{tag}` = '{key}'"]
 
 

@@ -1,4 +1,4 @@
-"""An experiment in a tracking store: how it is opened, and the locks of those who use it."""
+"""An experiment in a tracking store, and the locks of the processes that use it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Store:
         self, experiment_name: str, uri: str | None = None, directory: Path | None = None
     ) -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        # Its errors come with tracebacks, and are reported by whoever they are raised to.
+        # It logs errors with tracebacks, although it also raises them.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         # A server that is down is reported within seconds, not MLflow's minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -56,14 +56,14 @@ class Store:
 
     def _open(self) -> None:
         try:
-            # Of several processes that create a database at once only one would survive.
+            # If several processes create a database at once, all but one fail.
             with self.lock("store"):
                 create_database(self.uri)
                 self.client = MlflowClient(tracking_uri=self.uri)
                 self.experiment_id = self._open_experiment()
         except TrackingError:
             raise
-        except Exception as error:  # each kind of store has errors of its own
+        except Exception as error:  # each kind of store raises its own errors
             raise TrackingError(
                 f"The tracking store tracking.uri={self.uri} cannot be used: "
                 f"{describe_error(error)}\n{_hint(self.uri)}"
@@ -75,14 +75,14 @@ class Store:
         if experiment is None:
             try:
                 return str(self.client.create_experiment(name))
-            except MlflowException:  # another machine may have been faster
+            except MlflowException:  # another machine may just have created it
                 experiment = self.client.get_experiment_by_name(name)
                 if experiment is None:
                     raise
         if experiment.lifecycle_stage == "deleted":
             raise TrackingError(
-                f"tracking.experiment_name={name} was deleted in {self.uri}; take another name, or "
-                "restore it: mlflow experiments restore "
+                f"tracking.experiment_name={name} was deleted in {self.uri}; choose another "
+                "name, or restore it: mlflow experiments restore "
                 f"--experiment-id {experiment.experiment_id}"
             )
         return str(experiment.experiment_id)
@@ -95,7 +95,7 @@ class Store:
 
         Args:
             name: of the lock.
-            everywhere: also against those on other machines, if the store serves several.
+            everywhere: also against processes on other machines, if the store is not a file.
         """
         lock = self._local_lock(name)
         try:
@@ -106,22 +106,22 @@ class Store:
         try:
             with ExitStack() as stack:
                 if everywhere and not self.uri.startswith("sqlite:"):
-                    with store_errors(f"{self.uri} does not grant the lock {name}"):
-                        own = {Tag.HOST: _lock_home()}
-                        stack.enter_context(lease(self.client, self.experiment_id, name, tags=own))
+                    with store_errors(f"The lock {name} cannot be acquired in {self.uri}"):
+                        host = {Tag.HOST: _lock_host()}
+                        stack.enter_context(lease(self.client, self.experiment_id, name, tags=host))
                 yield
         finally:
             lock.release()
 
     def release_stale_lease(self, name: str, run_id: str, host: str | None) -> None:
-        """Withdraws a lease that this machine took if its holder is dead: it holds no lock here.
+        """Withdraws a lease of this machine whose holder is dead, so holds no local lock either.
 
         Args:
             name: of the lock.
-            run_id: of the run that stands for the lease.
-            host: what the holder noted as its host.
+            run_id: of the run that claims it.
+            host: the host tag of that run.
         """
-        if host != _lock_home():
+        if host != _lock_host():
             return
         try:
             with self._local_lock(name).acquire(timeout=0):
@@ -167,6 +167,6 @@ def _private_folder() -> Path:
     return folder
 
 
-def _lock_home() -> str:
-    """Where this process keeps its local locks: only who looks there knows whether one is held."""
+def _lock_host() -> str:
+    """The machine and its lock folder: only from there can a local lock be checked."""
     return f"{socket.gethostname()}:{_lock_folder()}"

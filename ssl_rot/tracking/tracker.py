@@ -1,4 +1,4 @@
-"""The life of runs in an experiment: begun, resumed, and closed when their process is gone."""
+"""The life cycle of runs: started, resumed, and closed if their process died."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssl_rot.tracking.heartbeat import heartbeat, is_alive
 from ssl_rot.tracking.history import History
 from ssl_rot.tracking.lease import LOCK
 from ssl_rot.tracking.names import HISTORY, Tag
-from ssl_rot.tracking.run_log import PROCESS_GONE, RunLog, pending_error
+from ssl_rot.tracking.run_log import PROCESS_GONE, RunLog, unsent_error
 from ssl_rot.tracking.run_record import RunRecord
 from ssl_rot.tracking.runs import StoredRun, StoredRuns
 from ssl_rot.tracking.store import Store
@@ -30,11 +30,11 @@ PATIENCE = 30.0
 
 
 class Tracker:
-    """Writes the runs of an experiment. Arguments and errors as of :class:`Store`.
+    """Writes the runs of an experiment. Takes the arguments of :class:`Store`, raises its errors.
 
     Attributes:
         store: the tracking store, and its locks.
-        runs: what runs it has.
+        runs: the runs in it.
     """
 
     def __init__(
@@ -56,19 +56,19 @@ class Tracker:
         parent: str | None = None,
         unfinished: StoredRun | None = None,
     ) -> Iterator[RunLog]:
-        """A run: FINISHED after the block, FAILED if it raised, KILLED if it was stopped.
+        """Opens a run: FINISHED after the block, FAILED if it raises, KILLED if it is interrupted.
 
-        If MLflow does not answer, the first run of this tracker is refused: nothing is lost yet.
-        Later ones are kept on the disk, see :meth:`flush`.
+        If MLflow does not answer, the first run of this tracker is refused, since nothing is lost
+        yet. Later runs are kept on the disk, see :meth:`flush`.
 
         Args:
             name: shown in MLflow.
             folder: the run's own; a lock in it tells others that the run is alive.
-            tags: besides those of every run.
+            tags: in addition to those of every run.
             params: flat.
-            prefix: before each metric's name.
+            prefix: of every metric's name.
             parent: run id of the sweep.
-            unfinished: resume this run instead of starting one.
+            unfinished: a run to resume, instead of starting a new one.
 
         Raises:
             TrackingError: MLflow does not answer at the start.
@@ -96,12 +96,12 @@ class Tracker:
             is_first = not self._logs
             self._logs.append(run)
             try:
-                run.send() if is_first else run.try_to_send()
+                run.send() if is_first else run.send_when_due()
                 yield run
             except Exception as error:
                 run.end("FAILED", error)
                 raise
-            except BaseException as error:  # KeyboardInterrupt, SystemExit: somebody stopped it
+            except BaseException as error:  # KeyboardInterrupt, SystemExit: it was interrupted
                 run.end("KILLED", error)
                 raise
             run.end("FINISHED")
@@ -120,27 +120,27 @@ class Tracker:
                 client.delete_tag(run_id, Tag.ERROR)
 
     def flush(self) -> None:
-        """Waits for MLflow to accept what it has not accepted yet of this tracker's runs.
+        """Waits until MLflow has accepted everything of this tracker's runs.
 
         Raises:
-            TrackingError: it did not within :data:`PATIENCE` seconds; says how to send it later.
+            TrackingError: it has not within :data:`PATIENCE` seconds; says how to send it later.
         """
         if all(run.record.sent for run in self._logs):
             return
         deadline = time.monotonic() + PATIENCE
-        while pending := [run for run in self._logs if not run.record.sent]:
+        while unsent := [run for run in self._logs if not run.record.sent]:
             try:
-                pending[0].send()
+                unsent[0].send()
             except TrackingError as error:
                 if time.monotonic() > deadline:
-                    raise pending_error(pending, error) from error
+                    raise unsent_error(unsent, error) from error
                 time.sleep(1)
-        self.close_dead()  # and whatever else could not be sent
+        self.close_dead()  # MLflow may have been unavailable for earlier runs, too
 
     def resumable(self, phase: str, tag: str, key: str) -> StoredRun | None:
-        """The latest run of a phase whose ``tag`` is ``key`` that stopped and can be resumed.
+        """The latest interrupted run of a phase whose ``tag`` is ``key``.
 
-        It ran on this machine, which may have been renamed since.
+        Only runs of this machine, which may have been renamed since, can be resumed.
         """
         for run in self.runs.unfinished(phase, tag, key):
             if _is_here(run) and not _is_alive(run):
@@ -150,7 +150,7 @@ class Tracker:
     def close_dead(self) -> None:
         """Ends the runs that a crash of this machine or a SIGKILL left RUNNING.
 
-        What they left on the disk and MLflow does not have is sent first.
+        Unsent data that they left on the disk is sent first.
         """
         for run in self.runs.running():
             if LOCK in run.tags:
@@ -159,7 +159,7 @@ class Tracker:
             if not _is_here(run) or _is_alive(run):
                 continue
             with self.store.lock("dead"):
-                # Asked again: it may have ended well since, or somebody resumed it.
+                # Checked again under the lock: it may have ended or been resumed since.
                 if not _is_alive(run) and self.runs.get(run.run_id).status == "RUNNING":
                     self._close(run)
 
@@ -169,17 +169,17 @@ class Tracker:
             if record is not None and record.run_id == run.run_id:
                 self.adopt(record).close()
                 return
-        except UserError as error:  # a damaged file there is no reason not to start here
+        except UserError as error:  # a damaged file there must not stop this run
             log.warning("%s", error)
         with store_errors(f"MLflow did not accept the end of run {run.run_id}"):
             self.store.client.set_tag(run.run_id, Tag.ERROR, PROCESS_GONE)
             self.store.client.set_terminated(run.run_id, "KILLED")
 
     def adopt(self, record: RunRecord) -> RunLog:
-        """A run whose process is gone, to send what it left.
+        """The log of a run whose process died, to send what it left on the disk.
 
         Raises:
-            TrackingError: its metrics on the disk are damaged.
+            TrackingError: its metrics file is damaged.
         """
         try:
             history = History(record.folder / HISTORY)
@@ -189,13 +189,13 @@ class Tracker:
 
 
 def _read_history(path: Path) -> History:
-    """The metrics on the disk; a damaged file is set aside, the checkpoints have most of it."""
+    """Reads the metrics file. A damaged one is renamed: the checkpoints have most of its rows."""
     try:
         return History(path)
     except ValueError as error:
-        aside = path.with_name(f"{path.name}.damaged")
-        log.warning("%s; it is now %s", error, aside.name)
-        path.replace(aside)
+        renamed = path.with_name(f"{path.name}.damaged")
+        log.warning("%s; renamed to %s", error, renamed.name)
+        path.replace(renamed)
         return History(path)
 
 
@@ -204,9 +204,9 @@ def _folder(run: StoredRun) -> Path:
 
 
 def _is_here(run: StoredRun) -> bool:
-    """Whether the run began on this machine, or in a folder that this machine has.
+    """Whether the run started on this machine, or in a folder that this machine can read.
 
-    Without the folder there is no telling: containers and copies of a machine share its name.
+    The host name alone proves nothing: containers and copies of a machine share it.
     """
     if run.tags.get(Tag.HOST) == socket.gethostname():
         return _folder(run).is_dir()

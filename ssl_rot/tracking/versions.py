@@ -13,11 +13,11 @@ from ssl_rot.config.paths import CHECKOUT_CONF
 
 
 def version_tags() -> dict[str, str]:
-    """Of the code, in a checkout its git commit, of Python and of the main libraries."""
+    """The versions of the code (in a checkout, its git commit), Python and the main libraries."""
     # Imported here: the report knows this package too, and needs no torch.
     import torch
 
-    # By itself MLflow takes the commit of whatever repository the started script lies in.
+    # MLflow itself would take the commit of whatever repository the started script is in.
     commit = get_git_commit(ssl_rot.__file__) if CHECKOUT_CONF.is_dir() else None
     return {
         **({} if commit is None else {MLFLOW_GIT_COMMIT: commit}),

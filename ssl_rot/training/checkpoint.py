@@ -1,4 +1,4 @@
-"""Checkpoints of a phase: whole or not there, and unable to run code when they are read."""
+"""Checkpoints of a phase: written atomically, and safe to read, since loading runs no code."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Checkpoints:
     """The checkpoints of one phase, in a folder of their own.
 
     Args:
-        folder: made when the first is written.
-        every: epochs from one to the next.
-        keep: how many to keep, the latest; ``None`` for all.
-        interrupts: a signal asks for a checkpoint now, and for the end after it.
+        folder: created with the first checkpoint.
+        every: epochs between two checkpoints.
+        keep: how many of the latest to keep; ``None`` keeps all.
+        interrupts: a pending signal causes a checkpoint, then ends the phase.
     """
 
     def __init__(
@@ -37,10 +37,14 @@ class Checkpoints:
         self.folder, self.every, self.keep, self.interrupts = folder, every, keep, interrupts
 
     def save(self, epoch: int, snapshot: Callable[[], dict[str, Any]]) -> None:
-        """Writes a checkpoint if it is time to, and ends the phase if a signal asked for that.
+        """Writes a checkpoint if one is due, and ends the phase if a signal is pending.
+
+        Args:
+            epoch: the one that has just ended, from 1.
+            snapshot: returns the state to save, with the metrics of each epoch as ``history``.
 
         Raises:
-            Interrupted: a signal came since the last epoch; nothing of this epoch is lost.
+            Interrupted: a signal was received during the epoch, which is saved.
         """
         if epoch % self.every == 0 or self.interrupts.pending:
             state = snapshot()
@@ -53,25 +57,26 @@ class Checkpoints:
         self.interrupts.raise_pending()
 
     def latest(self) -> dict[str, Any] | None:
-        """The last state that can be read; a damaged one is put aside with a warning.
+        """The latest readable state. Damaged checkpoints are renamed, with a warning.
 
-        Where it is, it would count among the latest, and ones of earlier epochs would go for it.
+        Under its old name a damaged one would count as the latest, and ``keep`` would delete good
+        ones of earlier epochs in its place.
         """
         for path in reversed(self.paths()):
             try:
                 return read(path)
             except ValueError as error:
-                log.warning("Passing over a damaged checkpoint: %s", error)
+                log.warning("Skipping a damaged checkpoint: %s", error)
                 path.replace(path.with_suffix(".damaged"))
         return None
 
     def paths(self) -> list[Path]:
-        """The checkpoints there are, oldest first."""
+        """The existing checkpoints, oldest first."""
         return sorted(self.folder.glob("epoch*.ckpt"))
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Writes ``state``: a reader finds all of it under ``path``, or what was there before.
+    """Writes ``state`` atomically: a reader finds the new state under ``path``, or the old.
 
     Raises:
         StorageError: the disk is full, or cannot be written.
@@ -86,18 +91,18 @@ def read(path: Path) -> dict[str, Any]:
     """Reads what :func:`write` wrote.
 
     Raises:
-        ValueError: the file is cut short, changed, or none of ours.
+        ValueError: the file is truncated or altered, or is not such a checkpoint.
     """
     content = path.read_bytes()
     start = len(_MAGIC) + _DIGEST
     digest, payload = content[len(_MAGIC) : start], content[start:]
     if not content.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
-        raise ValueError(f"{path} is cut short, changed, or no checkpoint of ours")
-    # A matching hash says that the file is whole, not who wrote it: no pickled code is run.
+        raise ValueError(f"{path} is truncated, altered, or not an ssl_rot checkpoint")
+    # A matching hash proves that the file is complete, not who wrote it: run no pickled code.
     try:
         state: dict[str, Any] = torch.load(
             io.BytesIO(payload), map_location="cpu", weights_only=True
         )
     except (pickle.UnpicklingError, RuntimeError) as error:
-        raise ValueError(f"{path} holds what no checkpoint of ours does") from error
+        raise ValueError(f"{path} contains objects that no ssl_rot checkpoint has") from error
     return state

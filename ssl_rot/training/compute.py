@@ -1,4 +1,4 @@
-"""Where and in what precision a run computes."""
+"""The device, precision and processes that a run computes with."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from ssl_rot.errors import CompileFailed, ConfigError
-from ssl_rot.training.distributed import Group, device_of, group
+from ssl_rot.training.distributed import Group, current_group, local_device
 
 
 @dataclass(frozen=True)
 class Compute:
-    """What a run computes with.
+    """The hardware and the arithmetic of a run.
 
     Args:
         device: of the network and its batches.
         precision: ``fp32`` or ``bf16``.
-        compiled: whether the network goes through ``torch.compile``.
-        group: the processes that share the work.
-        sync_batchnorm: whether they share BatchNorm's statistics too.
+        compiled: whether the network is compiled with ``torch.compile``.
+        group: the processes that share each batch.
+        sync_batchnorm: whether they also share BatchNorm's statistics.
     """
 
     device: torch.device
@@ -33,33 +33,33 @@ class Compute:
 
     @property
     def arithmetic(self) -> str:
-        """Changes with what can change a result by more than where it was computed does."""
+        """Describes what changes a result by more than a different machine would; part of keys."""
         text = f"{self.precision} compiled" if self.compiled else self.precision
-        apart = not self.group.alone and not self.sync_batchnorm
-        return f"{text}, BatchNorm in {self.group.size} parts" if apart else text
+        is_split = not self.group.is_single and not self.sync_batchnorm
+        return f"{text}, BatchNorm in {self.group.size} parts" if is_split else text
 
     @property
     def layout(self) -> torch.memory_format:
-        """Convolutions are faster with the channels last, except where Metal runs them."""
+        """Channels last, which makes convolutions faster, except on Metal."""
         mps = self.device.type == "mps"
         return torch.contiguous_format if mps else torch.channels_last
 
     def place(self, model: nn.Module) -> None:
-        """Moves a model to the device and into its layout, in place; its names stay as they are."""
-        if self.sync_batchnorm and not self.group.alone:
+        """Moves a model to the device and into the memory layout, in place; keeps its names."""
+        if self.sync_batchnorm and not self.group.is_single:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         model.to(self.device)
         model.to(memory_format=self.layout)
         if self.compiled:
-            torch.compiler.reset()  # what another job of this process compiled counts to a limit
+            torch.compiler.reset()  # earlier jobs of this process count toward a limit
             model.compile()
 
     @contextmanager
-    def compiling(self) -> Iterator[None]:
-        """Inside the block, what ``torch.compile`` cannot do is the user's to hear.
+    def compile_errors(self) -> Iterator[None]:
+        """Turns the errors of ``torch.compile`` inside the block into a message for the user.
 
         Raises:
-            CompileFailed: no compiler, or a network that is beyond it.
+            CompileFailed: there is no compiler, or it cannot compile the network.
         """
         try:
             yield
@@ -69,43 +69,53 @@ class Compute:
             raise
 
     def forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """``model`` on a batch ``[B, C, H, W]`` on the device, in the precision asked for."""
+        """Applies ``model`` to a batch ``[B, C, H, W]`` on the device, in the run's precision."""
         bf16 = self.precision == "bf16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
             outputs: Tensor = model(inputs.contiguous(memory_format=self.layout))
         return outputs
 
     def logits(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """float32 logits ``[B, K]``: losses are not left to bfloat16."""
+        """float32 logits ``[B, K]``: losses are never computed in bfloat16."""
         return self.forward(model, inputs).float()
 
 
-def resolve(
+def resolve_compute(
     device: str, precision: str, *, compiled: bool = False, sync_batchnorm: bool = False
 ) -> Compute:
-    """What ``auto`` comes to on this machine.
+    """Resolves ``auto`` for this machine, and joins the processes that torchrun started.
+
+    On CUDA it asks for cuDNN's deterministic kernels, which makes repeated runs differ less, but
+    not bit-identical: that would also take ``torch.use_deterministic_algorithms``, which slows
+    training down and which some operators do not support.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        compiled: as in :class:`Compute`.
+        sync_batchnorm: as in :class:`Compute`.
 
     Raises:
-        ConfigError: ``sync_batchnorm`` where torch has none.
+        ConfigError: ``sync_batchnorm`` on a device for which torch does not support it.
     """
     if device == "auto":
         mps = torch.backends.mps.is_available()
         device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     if precision == "auto":
         precision = "bf16" if _has_bf16(device) else "fp32"
-    if device == "cuda":  # so that the same run gives the same bits
+    if device == "cuda":
         torch.backends.cudnn.deterministic = True
-    processes = group()
-    if sync_batchnorm and not processes.alone and device != "cuda":
-        raise ConfigError([f"sync_batchnorm=true needs GPUs, and this run is on device={device}"])
-    return Compute(device_of(device), precision, compiled, processes, sync_batchnorm)
+    processes = current_group()
+    if sync_batchnorm and not processes.is_single and device != "cuda":
+        raise ConfigError([f"sync_batchnorm=true needs GPUs, but this run is on device={device}"])
+    return Compute(local_device(device), precision, compiled, processes, sync_batchnorm)
 
 
 def _has_bf16(device: str) -> bool:
-    """Whether the hardware itself computes in bfloat16; emulation is slower than float32."""
+    """Whether the hardware supports bfloat16 natively; emulation is slower than float32."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        there = torch.cpu.get_capabilities()
-        return any(there.get(name) for name in ("avx512_bf16", "amx_bf16", "amx_tile"))
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "amx_tile"))
     return False

@@ -1,8 +1,8 @@
-"""Several processes that train one network, as torchrun starts them.
+"""Data-parallel training of one network in several processes, as torchrun starts them.
 
-The first one is the run: it alone reads the config, talks to MLflow and writes. The others train
-along when it tells them to, and know nothing else. So what it decides (which weights to take, from
-which checkpoint to go on, when to stop) need not be found out by each of them.
+The first process (rank 0) is the run: only it reads the config, talks to MLflow and writes files.
+The others train the phases that it sends them and know nothing else. So its decisions (which
+weights to use, which checkpoint to resume from, when to stop) are made once.
 """
 
 from __future__ import annotations
@@ -22,150 +22,152 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssl_rot.errors import LostProcesses, UserError
 
-# What the others wait for may take its time: a lock, a download, a sweep's next job.
-PATIENCE = timedelta(days=30)
+CONTROL_TIMEOUT = timedelta(days=30)
+"""How long the others wait for a phase: a lock, a download or a sweep's next job can take long."""
 
 
-class Stopped(Exception):
-    """The first process has ended the phase; the others end it too."""
+class PhaseStopped(Exception):
+    """The first process stopped the phase, so the other processes stop it too."""
 
 
 @dataclass
 class Group:
-    """The processes of one run; of a run without others, where all of this does nothing.
+    """The processes that train one network. In a group of one, every method does nothing.
 
     Args:
-        rank: of this process, from 0, the first.
-        size: how many there are.
-        local_rank: of this process among those of its machine.
-        orders: the connection by which the first one tells what to do.
+        rank: of this process, from 0.
+        size: the number of processes.
+        local_rank: of this process among those on its machine.
+        control: torch's process group for messages from the first process.
+        in_phase: whether the others are training, and so not waiting for a message.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    orders: Any = None
-    busy: bool = False
+    control: Any = None
+    in_phase: bool = False
 
     @property
-    def alone(self) -> bool:
+    def is_single(self) -> bool:
+        """Whether this process is the only one."""
         return self.size == 1
 
     @property
-    def own_name(self) -> tuple[int, ...]:
-        """Tells the random numbers apart that each process draws for itself."""
+    def seed_names(self) -> tuple[int, ...]:
+        """Names that give each process a random stream of its own; none for the first."""
         return (self.rank,) if self.rank else ()
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, in place."""
-        if not self.alone:
+        """Sums over all processes, in place."""
+        if not self.is_single:
             dist.all_reduce(values)
         return values
 
-    def align(self, module: nn.Module, *, buffers_only: bool = False) -> None:
-        """Takes the first process's parameters and buffers."""
-        if self.alone:
+    def broadcast_state(self, module: nn.Module, *, buffers_only: bool = False) -> None:
+        """Overwrites parameters and buffers with those of the first process."""
+        if self.is_single:
             return
         tensors = [*module.buffers()] if buffers_only else [*module.state_dict().values()]
         for tensor in tensors:
             dist.broadcast(tensor.detach(), 0)
 
-    def parallel(self, network: nn.Module) -> nn.Module:
-        """The network, its gradients averaged over the processes as they are computed."""
-        if self.alone:
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network, with its gradients averaged over the processes during the backward pass."""
+        if self.is_single:
             return network
-        with warnings.catch_warnings():  # newer versions have another name for the option
+        with warnings.catch_warnings():  # newer versions rename the option
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(network, broadcast_buffers=False)
 
     def send(self, message: Any) -> None:
-        """From the first process: gives the others, who :meth:`receive`, something to do.
+        """Sends a message from the first process to the others, which :meth:`receive` it.
 
         Raises:
-            LostProcesses: they were left in the middle of a phase.
+            LostProcesses: an error left them in the middle of a phase.
         """
-        if self.alone:
+        if self.is_single:
             return
-        if self.busy:
+        if self.in_phase:
             raise LostProcesses
-        dist.broadcast_object_list([message], 0, group=self.orders)
+        dist.broadcast_object_list([message], 0, group=self.control)
 
     def receive(self) -> Any:
-        """What the first process tells."""
-        box = [None]
-        dist.broadcast_object_list(box, 0, group=self.orders)
-        return box[0]
+        """Waits for a message from the first process."""
+        message = [None]
+        dist.broadcast_object_list(message, 0, group=self.control)
+        return message[0]
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Around a phase in the first process: notes if it leaves the others in the middle of it.
+    def training_phase(self) -> Iterator[None]:
+        """Wraps a phase in the first process, to notice an error that abandons the others in it.
 
-        A :class:`UserError` is raised by all of them at the same place.
+        A :class:`UserError` does not: every process raises it at the same point.
         """
         try:
-            self.busy = not self.alone
+            self.in_phase = not self.is_single
             yield
-        except (UserError, Stopped):
-            self.busy = False
+        except (UserError, PhaseStopped):
+            self.in_phase = False
             raise
-        self.busy = False
+        self.in_phase = False
 
     @contextmanager
-    def agreed(self) -> Iterator[None]:
-        """At the end of an epoch: what goes wrong inside, in the first process, ends all of them.
+    def ending_epoch(self) -> Iterator[None]:
+        """Wraps the end of an epoch: an error inside, in the first process, stops all of them.
 
         Raises:
-            Stopped: in the others, when it did.
+            PhaseStopped: in the others, if the first process failed or was interrupted.
         """
-        if self.alone:
+        if self.is_single:
             yield
         elif self.rank:
             yield
             if not self.receive():
-                raise Stopped
+                raise PhaseStopped
         else:
             try:
                 yield
             except BaseException:
-                self.busy = False
+                self.in_phase = False
                 self.send(False)
                 raise
-            self.busy = False
+            self.in_phase = False
             self.send(True)
-            self.busy = True
+            self.in_phase = True
 
 
 _group: Group | None = None
 
 
-def group() -> Group:
-    """This process's group; torchrun's are joined at the first call."""
+def current_group() -> Group:
+    """The group of this process. The first call joins the processes that torchrun started."""
     global _group
     if _group is None:
         size = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
         if size == 1:
             _group = Group()
         else:
-            dist.init_process_group()  # gloo for tensors on the CPU, NCCL for those on a GPU
-            orders = dist.new_group(backend="gloo", timeout=PATIENCE)
-            _group = Group(dist.get_rank(), size, int(os.environ["LOCAL_RANK"]), orders)
+            dist.init_process_group()  # gloo for CPU tensors, NCCL for GPU tensors
+            control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
+            _group = Group(dist.get_rank(), size, int(os.environ["LOCAL_RANK"]), control)
     return _group
 
 
-def dismiss() -> None:
-    """Lets the other processes go home."""
+def dismiss_workers() -> None:
+    """Tells the other processes to exit, unless they are stuck in a phase: torchrun ends those."""
     global _group
-    if _group is not None and not _group.alone:
-        if not _group.busy:
+    if _group is not None and not _group.is_single:
+        if not _group.in_phase:
             _group.send(None)
             dist.destroy_process_group()
         _group = None
 
 
-def device_of(name: str) -> torch.device:
-    """The device of a kind that this process has to itself."""
-    own = group()
-    if name != "cuda" or own.alone:
+def local_device(name: str) -> torch.device:
+    """The device of this process: each of several on a machine has a GPU of its own."""
+    group = current_group()
+    if name != "cuda" or group.is_single:
         return torch.device(name)
-    torch.cuda.set_device(own.local_rank)
-    return torch.device(name, own.local_rank)
+    torch.cuda.set_device(group.local_rank)
+    return torch.device(name, group.local_rank)

@@ -1,4 +1,4 @@
-"""Loss, accuracy and guesses of a network that learns nothing meanwhile."""
+"""Loss, accuracy and predictions of a network in eval mode."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def evaluate(
 
 
 def predict(model: nn.Module, batches: Batches, compute: Compute) -> tuple[Tensor, Tensor]:
-    """Arg-max classes and targets of a whole split, both int64 ``[N]`` on the CPU."""
+    """Predicted classes and targets of a whole split, both int64 ``[N]`` on the CPU."""
     model.eval()
-    guesses, truths = [], []
+    predictions, labels = [], []
     with torch.inference_mode():
         for inputs, targets in batches.whole().epoch(0):
-            guesses.append(compute.logits(model, inputs).argmax(1).cpu())
-            truths.append(targets.cpu())
-    return torch.cat(guesses), torch.cat(truths)
+            predictions.append(compute.logits(model, inputs).argmax(1).cpu())
+            labels.append(targets.cpu())
+    return torch.cat(predictions), torch.cat(labels)
 
 
 def progress(
     batches: Iterator[tuple[Tensor, Tensor]], total: int, label: str, meter: Meter, silent: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """A bar with the running loss and accuracy; silent where there is no terminal."""
+    """A progress bar with the running loss and accuracy; hidden if there is no terminal."""
     with tqdm(batches, total=total, desc=label, leave=False, disable=silent or None) as bar:
-        shown = -math.inf
+        updated = -math.inf
         for batch in bar:
             yield batch
-            if not bar.disable and time.monotonic() - shown > 0.5:
+            if not bar.disable and time.monotonic() - updated > 0.5:
                 loss, accuracy, _ = meter.means()
                 bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.3f}", refresh=False)
-                shown = time.monotonic()
+                updated = time.monotonic()

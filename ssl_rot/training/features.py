@@ -1,4 +1,4 @@
-"""Features of a backbone that stands still, computed once instead of every epoch."""
+"""Features of a frozen backbone, computed once instead of every epoch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from ssl_rot.models import Backbone
 from ssl_rot.training.compute import Compute
 
 MEMORY_LIMIT = 2 * 1024**3
-"""Bytes of features a split may take; a larger one is computed anew every epoch."""
+"""Bytes of features that a split may take; larger ones are recomputed every epoch."""
 
 
 class Features:
-    """Stands in for :class:`Batches`, with the backbone's feature maps in the place of images.
+    """Replaces :class:`Batches`, with the backbone's feature maps instead of images.
 
-    Order and composition of the batches are those of ``batches``, so that the head sees the same
-    either way.
+    The batches have the same order and composition as those of ``batches``, so the head trains on
+    the same numbers either way.
+
+    Args:
+        batches: of images, in the same order as the features.
+        features: of the whole split, ``[N, C', H', W']``.
+        labels: int64 ``[N]``.
     """
 
     def __init__(self, batches: Batches, features: Tensor, labels: Tensor) -> None:
@@ -31,7 +36,7 @@ class Features:
 
     @property
     def weights(self) -> list[float]:
-        """As of the batches."""
+        """The weight of each batch, see :attr:`Batches.weights`."""
         return self.batches.weights
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -45,14 +50,15 @@ def precompute(batches: Batches, backbone: Backbone, compute: Compute) -> Featur
     """Runs a whole split through ``backbone`` in eval mode.
 
     Returns:
-        ``None`` where that would not be the same (random augmentation), or would not fit.
+        ``None`` if the inputs change from epoch to epoch (random augmentation), or if the features
+        take more than :data:`MEMORY_LIMIT`.
     """
     if not batches.same_every_epoch or batches.rotate is not None:
         return None
     backbone.eval()
     features = labels = None
     with torch.no_grad():
-        # Every process needs all of them, since the next epoch deals them out anew.
+        # Every process needs all features, since each epoch distributes them differently.
         whole = batches.whole()
         for rows, (inputs, targets) in zip(whole.rows(1), whole.epoch(1), strict=True):
             maps = compute.forward(backbone, inputs)

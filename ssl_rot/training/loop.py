@@ -1,4 +1,4 @@
-"""The training loop: tensors and callables, nothing of Hydra or MLflow."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ssl_rot.training.meter import Meter
 from ssl_rot.training.phase import EpochMetrics, Phase
 
 CHECK_EVERY = 50
-"""Steps from one look at the loss to the next: reading it makes a GPU wait."""
+"""Steps between two checks of the loss: reading it makes the CPU wait for the GPU."""
 
 State = dict[str, Any]
-"""What a checkpoint holds of a phase."""
+"""The state of a phase, as a checkpoint stores it."""
 
 
 def fit(
@@ -39,8 +39,8 @@ def fit(
     """Trains the model of a phase in place.
 
     Args:
-        phase: what to train.
-        compute: what to train it with.
+        phase: the model, the data and the schedule.
+        compute: the device and precision.
         log: called with the epoch (from 1) and its metrics as soon as the epoch ends.
         state: from the checkpoint of an interrupted phase; training continues after its epoch.
         save: called after each epoch with a function that returns the state at that point.
@@ -48,7 +48,7 @@ def fit(
 
     Returns:
         The metrics of each epoch: ``train_loss``, ``train_acc`` (running means while training), the
-        same for each evaluation, ``lr`` at the epoch's start, ``epoch_seconds`` (training and
+        same for each evaluation split, ``lr`` at the epoch's start, ``epoch_seconds`` (training and
         evaluation), ``images_per_second`` (samples trained on), ``images_processed`` (samples
         trained on so far in this phase).
 
@@ -61,15 +61,15 @@ def fit(
     history, early_stop = training.history, phase.schedule.early_stop
     if history and early_stop.reached(history[-1]):
         return history
-    compute.group.align(phase.model)
+    compute.group.broadcast_state(phase.model)
     started = time.perf_counter()
-    inputs = _inputs(phase, compute)
-    precomputing = time.perf_counter() - started  # for all epochs: counted in the first
+    plan = _plan_epochs(phase, compute)
+    precomputing = time.perf_counter() - started  # counted in the first epoch
     for epoch in range(len(history) + 1, phase.schedule.epochs + 1):
-        metrics = training.run_epoch(epoch, inputs)
+        metrics = training.run_epoch(epoch, plan)
         metrics["epoch_seconds"] += precomputing
         precomputing = 0.0
-        with compute.group.agreed():
+        with compute.group.ending_epoch():
             log(epoch, metrics)
             save(epoch, training.state)
         if early_stop.reached(metrics):
@@ -77,30 +77,30 @@ def fit(
     return history
 
 
-class _Inputs(NamedTuple):
-    """What is trained epoch by epoch: the whole model, or the head alone on kept features."""
+class _EpochPlan(NamedTuple):
+    """What every epoch trains: the whole model on images, or only the head on stored features."""
 
     network: nn.Module
     train: Batches | Features
     evaluations: Mapping[str, Batches | Features]
 
 
-def _inputs(phase: Phase, compute: Compute) -> _Inputs:
-    """The head and its features if the backbone is frozen to the end; else model and batches."""
+def _plan_epochs(phase: Phase, compute: Compute) -> _EpochPlan:
+    """The head and its features if the backbone stays frozen; else the model and its batches."""
     model, features = phase.model, {}
     if phase.frozen(phase.schedule.epochs) == frozenset(model.backbone.stage_names):
         for name, batches in {"train": phase.train, **phase.evaluations}.items():
-            kept = precompute(batches, model.backbone, compute)
-            if kept is None:
+            precomputed = precompute(batches, model.backbone, compute)
+            if precomputed is None:
                 break
-            features[name] = kept
+            features[name] = precomputed
         else:
-            return _Inputs(model.head, features.pop("train"), features)
-    return _Inputs(model, phase.train, phase.evaluations)
+            return _EpochPlan(model.head, features.pop("train"), features)
+    return _EpochPlan(model, phase.train, phase.evaluations)
 
 
 class _Training:
-    """The state of a phase that moves from epoch to epoch."""
+    """The mutable state of a phase: model, optimizer, scheduler and metrics so far."""
 
     def __init__(self, phase: Phase, compute: Compute, after_step: Callable[[], None]) -> None:
         self.phase, self.compute, self.after_step = phase, compute, after_step
@@ -110,11 +110,11 @@ class _Training:
         self.optimizer, self.scheduler = phase.schedule.build(
             trainable_parameters(phase.model, phase.frozen(1)), len(phase.train)
         )
-        self._network: nn.Module | None = None  # wrapped for several processes
+        self._network: nn.Module | None = None  # wrapped for data-parallel training
         self._frozen: frozenset[str] | None = None
 
     def state(self) -> State:
-        """What :meth:`restore` takes."""
+        """A snapshot for :meth:`restore`."""
         return {
             "epoch": len(self.history),
             "model": self.phase.model.state_dict(),
@@ -125,7 +125,7 @@ class _Training:
 
     def restore(self, state: State) -> None:
         """Continues from a checkpoint."""
-        for epoch in range(2, state["epoch"] + 1):  # so that parameters come in the same order
+        for epoch in range(2, state["epoch"] + 1):  # restores the order of the parameters
             self._unfreeze(self.phase.frozen(epoch))
         self.phase.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -133,28 +133,28 @@ class _Training:
             self.scheduler.load_state_dict(state["scheduler"])
         self.history[:] = state["history"]
 
-    def run_epoch(self, epoch: int, inputs: _Inputs) -> EpochMetrics:
+    def run_epoch(self, epoch: int, plan: _EpochPlan) -> EpochMetrics:
         """Trains and evaluates for one epoch, and appends its metrics to the history."""
         phase, compute = self.phase, self.compute
         started = time.perf_counter()
         frozen = phase.frozen(epoch)
         self._unfreeze(frozen)
         lr = float(self.optimizer.param_groups[0]["lr"])
-        if self._network is None or frozen != self._frozen:  # gradients are exchanged by parameter
-            self._network, self._frozen = compute.group.parallel(inputs.network), frozen
-        # The seed is for what the network itself draws, such as dropout.
-        with seeded(phase.seed, phase.name, "noise", epoch, *compute.group.own_name):
+        if self._network is None or frozen != self._frozen:  # DDP fixes its parameters
+            self._network, self._frozen = compute.group.wrap(plan.network), frozen
+        # For random numbers that the network itself draws, such as dropout masks.
+        with seeded(phase.seed, phase.name, "noise", epoch, *compute.group.seed_names):
             set_train_mode(phase.model, frozen)
-            meter = self._train(epoch, self._network, inputs.train)
-        compute.group.align(phase.model, buffers_only=True)
+            meter = self._train(epoch, self._network, plan.train)
+        compute.group.broadcast_state(phase.model, buffers_only=True)
         train_loss, train_acc, samples = meter.means(compute.group)
         metrics: EpochMetrics = {"train_loss": train_loss, "train_acc": train_acc}
         train_seconds = time.perf_counter() - started
-        for name, split in inputs.evaluations.items():
+        for name, split in plan.evaluations.items():
             label = f"{phase.name} {epoch} {name}"
-            loss, accuracy = evaluate(inputs.network, split, phase.loss_fn, compute, label)
-            if not math.isfinite(loss):  # the last step broke the weights after its own loss
-                raise NonFiniteLoss(phase.name, epoch, len(inputs.train), lr, phase.lr_key)
+            loss, accuracy = evaluate(plan.network, split, phase.loss_fn, compute, label)
+            if not math.isfinite(loss):  # the last step broke the weights
+                raise NonFiniteLoss(phase.name, epoch, len(plan.train), lr, phase.lr_key)
             metrics |= {f"{name}_loss": loss, f"{name}_acc": accuracy}
         before = self.history[-1]["images_processed"] if self.history else 0.0
         metrics |= {
@@ -200,7 +200,7 @@ class _Training:
             raise NonFiniteLoss(self.phase.name, epoch, bad + 1, rates[bad], self.phase.lr_key)
 
     def _unfreeze(self, frozen: frozenset[str]) -> None:
-        """Gives the optimizer the parameters that are no longer frozen, in its one group."""
+        """Adds parameters that are no longer frozen to the optimizer's only parameter group."""
         group = self.optimizer.param_groups[0]["params"]
         known = {id(parameter) for parameter in group}
         trainable = trainable_parameters(self.phase.model, frozen)

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: a trace of a few steps, and a table."""
+"""A profile of a training step: a trace of a few steps, and a table of times."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ log = logging.getLogger(__name__)
 
 TRACE, TABLE = "trace.json.gz", "table.txt"
 SKIPPED, TRACED = 5, 5
-"""Steps: the first ones choose kernels and fill caches."""
+"""Steps. The first ones are slower: they choose kernels and fill caches."""
 ROWS = 25
+"""Operators in the table."""
 PARTS = ("forward", "backward", "optimizer")
-"""As :mod:`ssl_rot.training.loop` marks them."""
+"""The parts of a step that :mod:`ssl_rot.training.loop` marks."""
 
 
 @contextmanager
 def profiled(folder: Path | None, device: torch.device) -> Iterator[Callable[[], None]]:
-    """Traces a few of the steps inside the block.
+    """Traces a few of the training steps inside the block.
 
-    Leaves ``trace.json.gz`` (for https://ui.perfetto.dev or chrome://tracing) and ``table.txt`` in
-    ``folder``, and prints the table: the processor's time in the parts of a step, and the operators
-    of torch with their time on it and, if there is one, on the GPU. A GPU works on while the
-    processor goes ahead, so that there the parts tell who waits, not who works.
+    Writes ``trace.json.gz`` (for https://ui.perfetto.dev or chrome://tracing) and ``table.txt`` to
+    ``folder``, and prints the table: the CPU time of each part of a step, and torch's operators
+    with their time on the CPU and, if there is one, on the GPU. A GPU computes asynchronously, so
+    with one the parts show where the CPU waits, not what the GPU computes.
 
     Args:
-        folder: ``None`` traces nothing.
+        folder: for the two files; ``None`` turns profiling off.
         device: of the network.
 
     Yields:
-        To be called after each step.
+        A function to call after each training step.
     """
     if folder is None:
         yield lambda: None
@@ -50,20 +51,20 @@ def profiled(folder: Path | None, device: torch.device) -> Iterator[Callable[[],
     ) as profiler:
         yield profiler.step
     if not (folder / TRACE).exists():
-        log.warning("Too few steps to profile: a phase needs at least %d", SKIPPED + TRACED)
+        log.warning("Too few steps to profile: at least %d are needed", SKIPPED + TRACED)
 
 
 def _write(folder: Path, device: torch.device, profiler: profile) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     profiler.export_chrome_trace(str(folder / TRACE))
-    where = "device" if device.type == "cuda" else "cpu"
+    processor = "device" if device.type == "cuda" else "cpu"
     averages = profiler.key_averages()
-    total = {event.key: event.cpu_time_total / 1000 / TRACED for event in averages}
-    step = total["ProfilerStep*"]
-    parts = {name: total.get(name, 0.0) for name in PARTS}
-    parts = {"batch, and the rest": step - sum(parts.values()), **parts, "step": step}
+    milliseconds = {event.key: event.cpu_time_total / 1000 / TRACED for event in averages}
+    step = milliseconds["ProfilerStep*"]
+    parts = {name: milliseconds.get(name, 0.0) for name in PARTS}
+    parts = {"batch and other": step - sum(parts.values()), **parts, "step": step}
     lines = [f"{name:<20}{ms:>10.2f} ms{ms / step:>8.1%}" for name, ms in parts.items()]
-    lines += ["", averages.table(sort_by=f"self_{where}_time_total", row_limit=ROWS)]
+    lines += ["", averages.table(sort_by=f"self_{processor}_time_total", row_limit=ROWS)]
     table = "\n".join(lines)
     (folder / TABLE).write_text(table + "\n")
-    print(f"\nA training step, the mean of {TRACED}, {folder}:\n{table}", flush=True)
+    print(f"\nProfile of a training step (mean of {TRACED}), in {folder}:\n{table}", flush=True)

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: in the middle of training they wait for the epoch's end."""
+"""Signals that ask a run to stop. During training they take effect when the epoch ends."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
     if hasattr(signal, name)
 )
-"""What asks a run to end. SLURM's warning is SIGUSR2 where submitit has submitted the job: it has a
-handler of its own there, which would submit the job again and end it without a checkpoint."""
+"""The signals that ask a run to stop. Under submitit, SLURM sends SIGUSR2 before the time limit.
+submitit's own handler would requeue the job and end it without a checkpoint, so it is replaced."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the run; ``signum`` says which."""
+    """The signal ``signum`` stopped the run."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
@@ -31,59 +31,64 @@ class Interrupted(KeyboardInterrupt):
 class Interrupts:
     """Turns :data:`SIGNALS` into :class:`Interrupted`.
 
-    While training a first signal waits until the epoch is over, so that it can be kept; outside of
-    training it ends at once. After it only SIGINT counts, and ends at once: a second Ctrl-C. The
-    others are sent by programs, of which several may ask for the same end.
+    During training, the first signal takes effect when the epoch ends, so that the epoch can be
+    saved; otherwise it takes effect immediately. After the first signal only SIGINT counts, and
+    takes effect immediately: it is a second Ctrl-C. The other signals come from programs, and
+    several programs may announce the same shutdown.
 
     Args:
-        before: called before a first signal ends what is no training; a second SIGINT ends it.
+        before_exit: called before a first signal takes effect outside of training; a second SIGINT
+            interrupts it.
+
+    Attributes:
+        pending: the first signal received, if any.
     """
 
-    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, before_exit: Callable[[], None] = lambda: None) -> None:
         self.pending: int | None = None
-        self._before = before
+        self._before_exit = before_exit
         self._training = False
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        first = self.pending is None
-        if not first and signum != signal.SIGINT:
+        is_first = self.pending is None
+        if not is_first and signum != signal.SIGINT:
             return
         self.pending = signum
-        if self._training and first:
+        if self._training and is_first:
             name = signal.Signals(signum).name
-            log.warning("%s: stopping after this epoch (Ctrl-C to stop now)", name)
+            log.warning("%s received: stopping after this epoch (press Ctrl-C to stop now)", name)
             return
-        if first:
-            self._before()
+        if is_first:
+            self._before_exit()
         raise Interrupted(signum)
 
     def raise_pending(self) -> None:
-        """Ends the run if a signal came."""
+        """Stops the run if a signal was received."""
         if self.pending is not None:
             raise Interrupted(self.pending)
 
     @contextmanager
     def installed(self) -> Iterator[Interrupts]:
-        """Handles the signals inside the block; elsewhere than in the main thread, does nothing."""
+        """Handles the signals inside the block. Does nothing outside of the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
-        outer = getattr(before[signal.SIGINT], "__self__", None)
+        previous = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
+        outer = getattr(previous[signal.SIGINT], "__self__", None)
         try:
-            # Python drops what is raised while an object is being deleted: the signal is then here.
+            # Python drops an exception raised in a __del__; the signal is still pending then.
             if isinstance(outer, Interrupts):
                 outer.raise_pending()
             yield self
         finally:
             if isinstance(outer, Interrupts):
                 outer.pending = outer.pending or self.pending
-            for signum, handler in before.items():
+            for signum, handler in previous.items():
                 signal.signal(signum, handler)
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Inside the block a signal waits for :meth:`raise_pending`, at the latest for its end."""
+        """Defers the first signal to :meth:`raise_pending`, or to the end of the block."""
         self._training = True
         try:
             yield

@@ -1,6 +1,6 @@
-"""The page in a real browser: Debian's Chromium, driven by playwright.
+"""The page in a real browser: Debian's Chromium, driven by Playwright.
 
-Skipped where there is none; `.ci/run` installs it: apt-get install chromium.
+Skipped if it is not installed; `.ci/run` installs it: apt-get install chromium.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import pandas as pd
 import pytest
 
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.page.render import render
+from ssl_rot.report.page.rendering import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
 
 EVIL = "<img src=x onerror=alert(1)>"
-QUIET = (
+ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
     *("--disable-component-update", "--disable-sync"),
 )
 
 
-def run_rows() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Runs with names that look like markup, as a user may give them."""
+def make_runs() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs with names that look like markup, since users may choose any name."""
     rows, lines = [], []
     for labels, gain in (("1", 0.1), ("10", 0.02), ("2", 0.05)):
         for seed in range(3):
@@ -59,10 +59,10 @@ def run_rows() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    runs, histories = run_rows()
+    runs, histories = make_runs()
     pairs = pair_runs(runs, histories)
     out = tmp_path_factory.mktemp("report")
-    return render(
+    return write_report(
         runs, histories, pairs, compare(pairs), out, scope=EVIL, own_command=f"report {EVIL}"
     )
 
@@ -70,7 +70,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         yield chromium
         chromium.close()
 
@@ -94,10 +94,10 @@ def page(request, browser, page_file: Path) -> Iterator[object]:
     opened.close()
 
 
-def test_no_script_error_and_nothing_from_a_network(page, page_file: Path) -> None:
+def test_no_script_error_and_no_network_request(page, page_file: Path) -> None:
     assert page.errors == []
-    outside = [url for url in page.requests if not url.startswith("data:")]
-    assert outside == [page_file.as_uri()]
+    requested = [url for url in page.requests if not url.startswith("data:")]
+    assert requested == [page_file.as_uri()]
 
 
 def test_every_figure_is_drawn(page) -> None:
@@ -108,7 +108,7 @@ def test_every_figure_is_drawn(page) -> None:
     assert all(complete and width > 100 for complete, width in sizes)
 
 
-def test_names_that_look_like_markup_are_shown_as_text(page) -> None:
+def test_markup_in_names_is_shown_as_text(page) -> None:
     assert page.dialogs == []
     assert page.locator("img[src=x]").count() == 0
     body = page.inner_text("body")
@@ -116,7 +116,7 @@ def test_names_that_look_like_markup_are_shown_as_text(page) -> None:
     assert f"python -m ssl_rot.run model={EVIL}" in body
 
 
-def test_the_verdict_is_what_one_sees_first(page) -> None:
+def test_the_verdict_is_visible_without_scrolling(page) -> None:
     heading = page.locator("h1").bounding_box()
     first = page.locator(".verdicts li").first.bounding_box()
     assert heading["y"] < first["y"] < page.viewport_size["height"]
@@ -124,38 +124,38 @@ def test_the_verdict_is_what_one_sees_first(page) -> None:
 
 
 def column(page, name: str) -> list[str]:
-    heads = page.locator("#cells thead button").all_inner_texts()
-    position = heads.index(name) + 1
+    headings = page.locator("#cells thead button").all_inner_texts()
+    position = headings.index(name) + 1
     return page.locator(f"#cells tbody td:nth-child({position})").all_inner_texts()
 
 
 @pytest.mark.parametrize(
-    ("head", "ascending"),
+    ("heading", "ascending"),
     [
-        # Numbers as numbers: 10 comes after 2.
+        # Numerically: 10 comes after 2.
         ("dataset.labels_per_class", ["1", "2", "10"]),
         ("difference (percentage points)", ["+2.40", "+5.40", "+10.40"]),
     ],
 )
-def test_sorting(page, head: str, ascending: list[str]) -> None:
-    button = page.get_by_role("button", name=head, exact=True).first
+def test_sorting(page, heading: str, ascending: list[str]) -> None:
+    button = page.get_by_role("button", name=heading, exact=True).first
     button.click()
-    assert column(page, head) == ascending
+    assert column(page, heading) == ascending
     button.click()
-    assert column(page, head) == ascending[::-1]
+    assert column(page, heading) == ascending[::-1]
     cell = page.locator("#cells thead th", has=button)
     assert cell.get_attribute("aria-sort") == "descending"
     assert page.locator("#cells thead th[aria-sort]").count() == 1
 
 
 def test_sorting_text(page) -> None:
-    head = page.locator("#pairs thead button", has_text="supervised-only run")
+    heading = page.locator("#pairs thead button", has_text="supervised-only run")
     column_of = "#pairs tbody td:nth-child(4)"
     names = sorted(page.locator(column_of).all_inner_texts())
     assert len(set(names)) == 9
-    head.click()
+    heading.click()
     assert page.locator(column_of).all_inner_texts() == names
-    head.click()
+    heading.click()
     assert page.locator(column_of).all_inner_texts() == names[::-1]
 
 

@@ -87,16 +87,16 @@ def test_traces_of_jpeg_are_told_from_what_the_pictures_show(run_job, script, tm
     folder = str(tmp_path / "job1" / "pretext")
     figures = json.loads(script("jpeg_artefacts.py", folder))
     assert figures["images"] == 360
-    plain = figures["turned"]
+    plain = figures["rotated"]
     assert plain == pytest.approx(ran.history("pretext")[-1]["test_acc"], abs=0.005)
     assert plain > 0.5
     # Digits were no JPEG when the network saw them: there are no traces that it could go by.
-    assert figures["turned, then encoded"] > plain - 0.1
-    assert figures["encoded, then turned"] > plain - 0.1
+    assert figures["rotated, then encoded"] > plain - 0.1
+    assert figures["encoded, then rotated"] > plain - 0.1
     # Digits in a quality of 1 are unlike any that it saw.
     poor = json.loads(script("jpeg_artefacts.py", folder, "--quality=1"))
-    assert poor["turned"] == plain
-    assert poor["turned, then encoded"] < plain
+    assert poor["rotated"] == plain
+    assert poor["rotated, then encoded"] < plain
 
 
 def test_the_articles_transfer_throws_the_convolutions_away(run_job, sources, tmp_path):

@@ -72,7 +72,7 @@ def test_damaged_checkpoints_are_passed_over(damage, tmp_path):
     assert checkpoint.read(path)["epoch"] == 1
     for _ in range(100):
         path.write_bytes(damage(content, draws))
-        with pytest.raises(ValueError, match="checkpoint of ours"):
+        with pytest.raises(ValueError, match="an ssl_rot checkpoint"):
             checkpoint.read(path)
 
 
@@ -100,7 +100,7 @@ def test_a_pickle_with_a_payload_runs_nothing(backbone, tmp_path, capsys):
     payload = buffer.getvalue()
     digest = hashlib.sha256(payload).digest()
     path.write_bytes(b"ssl_rot checkpoint 1\n" + digest + payload)
-    with pytest.raises(ValueError, match="no checkpoint of ours"):
+    with pytest.raises(ValueError, match="objects that no ssl_rot checkpoint has"):
         checkpoint.read(path)
     for content in (payload, pickle.dumps(Payload())):
         path.write_bytes(content)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import os
 import random
+import select
+import signal
 import sqlite3
-import subprocess
-import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -29,30 +29,60 @@ RUN = (
 )
 TIMES = ("timestamp", "epoch_seconds", "images_per_second")
 UPLOADING = ".artifact.uploading."  # what MLflow itself was copying when it was killed
+TRACED_RUN = Path(__file__).with_name("traced_run.py")
 PLACES = ("set-up", "pretext", "transfer", "downstream", "results", "checkpoint", "MLflow")
 
 
-@pytest.fixture(scope="module")
-def execute(checkout):
-    """Runs the command line in a process of its own, and kills it where it is told to."""
-    zygote = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("zygote.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout)},
-    )
+@pytest.fixture
+def execute(start_python):
+    """Runs the command line in a process of its own, and kills it at its moment.
+
+    That is ``{"after": seconds}``, or ``{"during": "checkpoint", "number": 3, "delay": seconds}``:
+    once it writes its third.
+    """
 
     def run(folder, *args, kill=None):
-        folder.mkdir(exist_ok=True)
-        command = {"cwd": str(folder), "args": [*RUN, *args], "kill": kill}
-        zygote.stdin.write(json.dumps(command) + "\n")
-        zygote.stdin.flush()
-        return json.loads(zygote.stdout.readline())
+        reading, writing = os.pipe()
+        descriptors = {"SSL_ROT_TRACE": writing}
+        process = start_python(TRACED_RUN, *RUN, *args, cwd=folder, descriptors=descriptors)
+        os.close(writing)
+        followed = follow(process, reading, kill or {})
+        os.close(reading)
+        with (folder / "output.txt").open("a") as file:
+            file.write(process.communicate(timeout=60)[0])
+        return followed | {"status": process.returncode}
 
-    yield run
-    zygote.stdin.close()
-    zygote.wait(timeout=60)
+    return run
+
+
+def follow(process, reading, kill):
+    """Where a run was when it ended, how often it came by each place, and its seconds there."""
+    deadline = time.monotonic() + kill["after"] if "after" in kill else None
+    inside, passed = ["set-up"], Counter()
+    seconds = Counter()  # in each place, not in those inside it
+    since, partial = time.monotonic(), ""
+    while True:
+        wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not select.select([reading], [], [], wait)[0]:
+            process.send_signal(signal.SIGKILL)
+            deadline = None
+            continue
+        read = os.read(reading, 4096)
+        if not read:
+            return {"place": inside[-1], "passed": passed, "seconds_in": seconds}
+        *lines, partial = (partial + read.decode()).split("\n")
+        for line in lines:
+            now = time.monotonic()
+            seconds[inside[-1]] += now - since
+            since = now
+            place = line[1:]
+            if line[0] == "-":
+                del inside[len(inside) - 1 - inside[::-1].index(place) :]
+                continue
+            inside.append(place)
+            passed[place] += 1
+            if place == kill.get("during") and passed[place] == kill["number"]:
+                deadline = now + kill["delay"]
 
 
 def what_came_out(folder):

@@ -66,7 +66,7 @@ def test_a_server_that_is_gone_for_good_and_sync(
     assert status == 2
     assert f"tracking.uri={server.uri} cannot be used" in output
     server.start()
-    for said in ("sent, run", "MLflow has all of it", "MLflow has all of it"):
+    for said in ("sent, run", "MLflow has all of", "MLflow has all of"):
         status, output = call_sync(command)
         assert status == 0
         assert output.count(said) == 2, output
@@ -175,7 +175,7 @@ def test_what_a_killed_run_did_not_send_is_sent_at_the_next_start(
     uri = make_store(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(RunLog, "end", lambda self, *rest: None)
-        patch.setattr(RunLog, "try_to_send", lambda self: None)
+        patch.setattr(RunLog, "send_when_due", lambda self: None)
         patch.setattr(tracker.Tracker, "flush", lambda self: None)
         run_job(tmp_path, "+experiment=supervised", "schedule.epochs=3")
     (run,) = all_runs(uri)
@@ -204,6 +204,12 @@ def test_sync_tells_what_it_is_given(call_sync, tmp_path):
     status, output = call_sync("python -m ssl_rot.sync --help")
     assert status == 0
     assert "Nothing is sent twice" in output
+
+
+def test_sync_as_a_process(run_cli, tmp_path):
+    done = run_cli(str(tmp_path), module=("-m", "ssl_rot.sync"), expect=2)
+    assert f"{tmp_path} holds no run" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_sync_leaves_a_run_at_work_alone(

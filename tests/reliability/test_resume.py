@@ -197,7 +197,7 @@ def test_elsewhere_the_nearest_interrupted_run_is_named(
     interrupted(run_job, monkeypatch, tmp_path, "seed=1", "schedule.lr=0.5")
     run_job(tmp_path, "+experiment=supervised", "seed=2", "resume=true")
     (message,) = [r.getMessage() for r in caplog.records if "resume=true" in r.getMessage()]
-    assert "it starts afresh" in message
+    assert "so a new one starts" in message
     assert "  - seed was 0, is 2" in message
     assert "schedule" not in message
     assert len(all_runs(make_store(tmp_path))) == 3

@@ -1,9 +1,6 @@
 """Two runs that were given one output directory do not mix."""
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -30,16 +27,11 @@ def test_each_run_keeps_its_own_numbers(call_main, make_store, all_runs, tmp_pat
 
 @pytest.mark.slow
 def test_eight_at_once_in_one_folder_and_one_store_lose_nothing(
-    make_store, all_runs, checkout, tmp_path
+    start_python, make_store, all_runs, tmp_path
 ):
     uri = make_store(tmp_path)
-    command = [sys.executable, "-m", "ssl_rot.run", "+experiment=supervised", *TINY]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout)}
-    processes = [
-        subprocess.Popen([*command, f"seed={seed}", "precision=fp32"], cwd=tmp_path, env=env,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for seed in range(8)
-    ]  # fmt: skip
+    command = ("-m", "ssl_rot.run", "+experiment=supervised", *TINY, "precision=fp32")
+    processes = [start_python(*command, f"seed={seed}", cwd=tmp_path) for seed in range(8)]
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 8, outputs
     runs = all_runs(uri)

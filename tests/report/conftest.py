@@ -1,4 +1,4 @@
-"""Runs as the contract has them (DESIGN: "What a run leaves in MLflow"), made without training."""
+"""Runs with the params, tags and metrics that real runs leave in MLflow, made without training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PARAMS = {
     "device": "auto",
     "tracking.experiment_name": "ssl_rot",
 }
-# Here what they name is the same wherever the names are.
+# In these tests a name stands for its content: the same name is the same data or weights.
 CONTENT = ("dataset.root", "model.weights", "precision")
 
 
@@ -48,8 +48,8 @@ def digest(params: dict[str, str]) -> str:
 
 
 @dataclass
-class Made:
-    """What one run leaves, before it goes to a DataFrame or to MLflow."""
+class MadeRun:
+    """One run, before it is put into a DataFrame or into MLflow."""
 
     name: str
     params: dict[str, str]
@@ -62,15 +62,15 @@ class Made:
 
 @dataclass
 class Runs:
-    """Makes runs and hands them out as :func:`load_runs` and :func:`load_histories` would."""
+    """Makes runs and returns them the way :func:`load_runs` and :func:`load_histories` would."""
 
-    made: list[Made] = field(default_factory=list)
+    made: list[MadeRun] = field(default_factory=list)
     epochs: int = 10
 
-    def pretext(self, seed: int, *, acc: float = 0.8, images: int = 4000, **over: str) -> Made:
+    def pretext(self, seed: int, *, acc: float = 0.8, images: int = 4000, **over: str) -> MadeRun:
         params = PARAMS | {"pretext": "rotation", "seed": str(seed)} | over
         return self._add(
-            Made(
+            MadeRun(
                 f"pretext-digits-seed{seed}",
                 params,
                 {"phase": "pretext", "arm": "rotation", "pretext_key": digest(params)},
@@ -91,12 +91,12 @@ class Runs:
         seed: int,
         acc: float,
         *,
-        after: Made | None = None,
+        after: MadeRun | None = None,
         status: str = "FINISHED",
         name: str | None = None,
         epochs: int | None = None,
         **over: str,
-    ) -> Made:
+    ) -> MadeRun:
         epochs = self.epochs if epochs is None else epochs
         params = PARAMS | {"seed": str(seed), "pretext": "rotation"}
         params |= {key.replace("__", "."): value for key, value in over.items()}
@@ -105,37 +105,37 @@ class Runs:
         shared = {
             k: v for k, v in params.items() if not k.startswith(("pretext", "tracking", "device"))
         }
-        mine = {k: v for k, v in params.items() if k.startswith("pretext") and arm == "rotation"}
+        pretext = {k: v for k, v in params.items() if k.startswith("pretext") and arm == "rotation"}
         tags = {
             "phase": "downstream",
             "arm": arm,
             "pair_key": digest(shared),
-            "config_key": digest(shared | mine),
+            "config_key": digest(shared | pretext),
             "content_key": digest({k: params[k] for k in CONTENT}),
         }
         if after is not None:
             tags["pretext_run_id"] = after.run_id
-        way = {e: e / epochs for e in range(1, epochs + 1)}
+        progress = {e: e / epochs for e in range(1, epochs + 1)}
         metrics = {
-            "train_loss": {e: 2.3 * (1 - 0.9 * w) for e, w in way.items()},
-            "train_acc": {e: 0.1 + 0.9 * w * 0.99 for e, w in way.items()},
-            "test_loss": {e: 2.3 * (1 - acc * w) for e, w in way.items()},
-            "test_acc": {e: acc * w for e, w in way.items()},
-            "images_processed": {e: 50.0 * e for e in way},
-            "epoch_seconds": dict.fromkeys(way, 0.5),
+            "train_loss": {e: 2.3 * (1 - 0.9 * w) for e, w in progress.items()},
+            "train_acc": {e: 0.1 + 0.9 * w * 0.99 for e, w in progress.items()},
+            "test_loss": {e: 2.3 * (1 - acc * w) for e, w in progress.items()},
+            "test_acc": {e: acc * w for e, w in progress.items()},
+            "images_processed": {e: 50.0 * e for e in progress},
+            "epoch_seconds": dict.fromkeys(progress, 0.5),
         }
         return self._add(
-            Made(name or f"{arm}-digits-seed{seed}", params, tags, metrics, status=status)
+            MadeRun(name or f"{arm}-digits-seed{seed}", params, tags, metrics, status=status)
         )
 
     def arms(self, differences: list[float], base: float = 0.5, **over: str) -> None:
-        """A pair for each difference, with seeds 0, 1, 2, ..."""
+        """Makes one pair per difference, with seeds 0, 1, 2, ..."""
         for seed, difference in enumerate(differences):
             pretext = self.pretext(seed)
             self.downstream("rotation", seed, base + difference, after=pretext, **over)
             self.downstream("supervised", seed, base, **over)
 
-    def _add(self, made: Made) -> Made:
+    def _add(self, made: MadeRun) -> MadeRun:
         made.run_id = made.run_id or hashlib.md5(str(len(self.made)).encode()).hexdigest()
         made.start = 1_700_000_000_000 + 1000 * len(self.made)
         self.made.append(made)
@@ -166,7 +166,7 @@ class Runs:
     def write(
         self, uri: str, experiment: str = "ssl_rot", parent: str | None = None
     ) -> MlflowClient:
-        """Into an MLflow store."""
+        """Writes the runs into an MLflow store."""
         client = MlflowClient(uri)
         found = client.get_experiment_by_name(experiment)
         where = found.experiment_id if found else client.create_experiment(experiment)
@@ -195,7 +195,7 @@ class Runs:
 
 @pytest.fixture(scope="session")
 def new_runs() -> type[Runs]:
-    """To make runs in a fixture of a wider scope."""
+    """The class itself, for fixtures of a wider scope."""
     return Runs
 
 
@@ -204,15 +204,8 @@ def runs() -> Runs:
     return Runs()
 
 
-@pytest.fixture(scope="session")
-def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()  # makes the tables, which takes seconds
-    return path
-
-
 @pytest.fixture
-def store_uri(_empty_store: Path, tmp_path: Path) -> str:
+def store_uri(empty_database: Path, tmp_path: Path) -> str:
     """A fresh SQLite store."""
-    shutil.copy(_empty_store, tmp_path / "mlflow.db")
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"

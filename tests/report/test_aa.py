@@ -1,9 +1,7 @@
-"""A comparison of an arm with itself: whatever the verdict machinery does, it must find nothing."""
+"""A/A tests: a comparison of an arm with itself must not find a difference."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +12,21 @@ from ssl_rot.report import compare, load_histories, load_runs, pair_runs
 
 
 @pytest.fixture(scope="module")
-def supervised(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ten real supervised-only runs, tiny, that differ in nothing but the seed."""
+def supervised(start_python, tmp_path_factory) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Ten real, tiny supervised-only runs that differ in nothing but the seed."""
     folder = tmp_path_factory.mktemp("aa")
     seeds = ",".join(map(str, range(10)))
-    command = [sys.executable, "-m", "ssl_rot.run", "--multirun", "+experiment=supervised"]
-    command += [f"seed={seeds}", "dataset.labels_per_class=5", "schedule.epochs=6", "device=cpu"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr
+    command = ["-m", "ssl_rot.run", "--multirun", "+experiment=supervised", f"seed={seeds}"]
+    command += ["dataset.labels_per_class=5", "schedule.epochs=6", "device=cpu"]
+    process = start_python(*command, cwd=folder)
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, output
     runs = load_runs(uri=f"sqlite:///{folder}/mlflow.db")
     return runs, load_histories(runs)
 
 
-def renamed(runs: pd.DataFrame, arm: pd.Series, seed: pd.Series) -> pd.DataFrame:
-    """The runs under another name: some called rotation, and paired by ``seed``."""
+def relabel(runs: pd.DataFrame, arm: pd.Series, seed: pd.Series) -> pd.DataFrame:
+    """The runs with other labels: some are called rotation, and they are paired by ``seed``."""
     downstream = runs["tags.ssl_rot.phase"] == "downstream"
     changed = runs[downstream].assign(
         **{"tags.ssl_rot.arm": arm, "params.seed": seed, "tags.ssl_rot.pair_key": seed}
@@ -40,10 +39,10 @@ def test_supervised_against_other_seeds_of_itself(supervised) -> None:
     runs, histories = supervised
     number = runs["params.seed"].astype(float)
     arm = pd.Series(np.where(number < 5, "rotation", "supervised"), index=runs.index)
-    pairs = pair_runs(renamed(runs, arm, (number % 5).astype(str)), histories)
+    pairs = pair_runs(relabel(runs, arm, (number % 5).astype(str)), histories)
     (cell,) = compare(pairs).to_dict("records")
     assert cell["n"] == 5
-    assert cell["difference"] != 0  # real noise, not a run beside its own copy
+    assert cell["difference"] != 0  # real noise, not a run compared with its own copy
     assert cell["verdict"] == "no clear difference"
     assert cell["low"] < 0 < cell["high"]
 
@@ -55,22 +54,23 @@ def test_supervised_against_its_own_copy(supervised) -> None:
     both = pd.concat([runs, copies], ignore_index=True)
     is_copy = both["run_id"].str.startswith("copy-")
     arm = pd.Series(np.where(is_copy, "rotation", "supervised"), index=both.index)
-    pairs = pair_runs(renamed(both, arm, both["params.seed"]), histories)
+    pairs = pair_runs(relabel(both, arm, both["params.seed"]), histories)
     (cell,) = compare(pairs).to_dict("records")
     assert (cell["n"], cell["difference"], cell["p"]) == (10, 0, 1)
     assert cell["verdict"] == "no clear difference"
 
 
 @pytest.mark.slow
-def test_a_pretext_without_effect(tmp_path: Path) -> None:
-    """Through the front door: so small a pretext lr that no weight moves."""
-    command = [sys.executable, "-m", "ssl_rot.run", "--multirun", "+experiment=rotation,supervised"]
+def test_a_pretext_that_moves_no_weight(start_python, tmp_path: Path) -> None:
+    """End to end, with a pretext learning rate so small that no weight moves."""
+    command = ["-m", "ssl_rot.run", "--multirun", "+experiment=rotation,supervised"]
     command += ["seed=0,1,2", "dataset.labels_per_class=5", "schedule.epochs=80", "device=cpu"]
     command += ["pretext.schedule.epochs=1", "pretext.schedule.lr=1e-30"]
-    for line in (command, [sys.executable, "-m", "ssl_rot.report"]):
-        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=500)
-        assert done.returncode == 0, done.stderr
-    assert "No clear difference" in done.stdout
+    for line in (command, ["-m", "ssl_rot.report"]):
+        process = start_python(*line, cwd=tmp_path)
+        output, _ = process.communicate(timeout=500)
+        assert process.returncode == 0, output
+    assert "No clear difference" in output
     cells = pd.read_csv(tmp_path / "report" / "cells.csv")
     assert cells["verdict"].tolist() == ["no clear difference"]
     assert cells["pretext_images"][0] > 0

@@ -18,8 +18,8 @@ from ssl_rot.report.__main__ import main
 
 
 @dataclass
-class Done:
-    """How a command ended and what it said."""
+class Result:
+    """The exit status and the output of a command."""
 
     returncode: int
     stdout: str
@@ -27,10 +27,10 @@ class Done:
 
 
 @pytest.fixture
-def command(monkeypatch, capsys) -> Callable[..., Done]:
-    """Runs the command in this process, which saves seconds of imports each time."""
+def command(monkeypatch, capsys) -> Callable[..., Result]:
+    """Runs the command in this process, which saves seconds of imports per test."""
 
-    def run(folder: Path, *overrides: str) -> Done:
+    def run(folder: Path, *overrides: str) -> Result:
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", ["ssl_rot.report", *overrides])
         status = 0
@@ -38,17 +38,17 @@ def command(monkeypatch, capsys) -> Callable[..., Done]:
             main()
         except SystemExit as stop:
             status = int(stop.code or 0)
-        said = capsys.readouterr()
-        return Done(status, said.out, said.err)
+        output = capsys.readouterr()
+        return Result(status, output.out, output.err)
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return run
 
 
 @pytest.fixture(scope="module")
-def _filled_store(new_runs, _empty_store: Path, tmp_path_factory) -> Path:
+def _filled_store(new_runs, empty_database: Path, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("filled") / "mlflow.db"
-    shutil.copy(_empty_store, path)
+    shutil.copy(empty_database, path)
     runs = new_runs()
     runs.arms([0.10, 0.12, 0.09, 0.11, 0.10])
     runs.arms([0.01, -0.02, 0.0], dataset__labels_per_class="20")
@@ -79,7 +79,7 @@ def test_the_report_with_defaults(command, filled: Path) -> None:
     assert list(cells["verdict"]) == ["rotation better", "no clear difference"]
     assert len(pd.read_csv(out / "pairs.csv")) == 9
     assert len(pd.read_csv(out / "runs.csv")) == 8 + 8 + 8 + 1
-    # Nothing beside the report: no outputs/, no log.
+    # Nothing except the report: no outputs/, no log.
     assert {path.name for path in filled.iterdir()} == {"mlflow.db", "report"}
 
 
@@ -106,10 +106,10 @@ def test_where_by_metric_and_out(command, filled: Path) -> None:
         "where=params.dataset = 'digits'",
         'where=params.dataset = "digits"',
         "where=params.`dataset.labels_per_class` = '5' and metrics.test_acc > 0.1",
-        "where='params.dataset = \"digits\"'",  # quoted for Hydra by the user
+        "where='params.dataset = \"digits\"'",  # already quoted for Hydra by the user
     ],
 )
-def test_filters_need_no_quotes_for_hydra(command, filled: Path, where: str) -> None:
+def test_filters_need_no_extra_quotes_for_hydra(command, filled: Path, where: str) -> None:
     done = command(filled, where)
     assert done.returncode == 0, done.stderr
     assert "labels_per_class=5" in done.stdout
@@ -129,11 +129,11 @@ def test_a_report_without_a_single_pair_says_why(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["experiment_name=nope"], "There are: Default, ssl_rot"),
         (["metric=accuracy"], "metric=accuracy is not allowed; the runs have: test_acc"),
-        (["by=[modle]"], "by=modle is no key of the runs"),
+        (["by=[modle]"], "by=modle is not a key of these runs"),
         (["by=[]"], "by=[] is not allowed"),
         (["since=soon"], "since=soon is not a date"),
         (["where=nonsense"], "MLflow cannot read the filter"),
@@ -144,11 +144,11 @@ def test_a_report_without_a_single_pair_says_why(
     ],
 )
 def test_bad_input_is_one_message_and_status_2(
-    command, filled: Path, overrides: list[str], said: str
+    command, filled: Path, overrides: list[str], message: str
 ) -> None:
     done = command(filled, *overrides)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert [path.name for path in filled.iterdir()] == ["mlflow.db"]
 
@@ -160,13 +160,13 @@ def test_no_database_at_all(command, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_misspelt_key_is_refused(command, tmp_path: Path) -> None:
+def test_a_misspelled_key_is_refused(command, tmp_path: Path) -> None:
     done = command(tmp_path, "metrik=test_acc")
     assert done.returncode != 0
     assert "Could not override 'metrik'" in done.stderr
 
 
-def test_as_a_process_with_the_tracking_uri_of_the_environment(
+def test_a_process_follows_the_tracking_uri_of_the_environment(
     filled: Path, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -184,7 +184,7 @@ def test_as_a_process_with_the_tracking_uri_of_the_environment(
     assert (elsewhere / "report" / "report.html").exists()
 
 
-def test_log_puts_the_report_into_the_sweeps_run(
+def test_log_adds_the_report_to_the_artifacts_of_the_sweep(
     command, runs, store_uri: str, tmp_path: Path
 ) -> None:
     client = MlflowClient(store_uri)
@@ -196,7 +196,7 @@ def test_log_puts_the_report_into_the_sweeps_run(
     assert done.returncode == 0, done.stderr
     logged = {artifact.path for artifact in client.list_artifacts(sweep, "report")}
     assert {"report/report.html", "report/cells.csv", "report/figures"} <= logged
-    # Runs of a second sweep: which of the two is meant?
+    # Now there are runs of two sweeps, and it is not clear which of them is meant.
     other = client.create_run(experiment, tags={"ssl_rot.phase": "sweep"}).info.run_id
     runs.arms([0.1, 0.12, 0.11], dataset__labels_per_class="1")
     del runs.made[:9]
@@ -207,7 +207,7 @@ def test_log_puts_the_report_into_the_sweeps_run(
     assert other in done.stderr
 
 
-def test_help_is_quick_and_names_the_keys(tmp_path: Path) -> None:
+def test_help_is_fast_and_lists_the_keys(tmp_path: Path) -> None:
     script = (
         "import sys, runpy; sys.argv = ['report', '--help']\n"
         "try: runpy.run_module('ssl_rot.report', run_name='__main__')\n"

@@ -1,4 +1,4 @@
-"""Runs beside the figures that they repeat."""
+"""Runs compared with the published results that they reproduce."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import pytest
 
 from ssl_rot.config.params import flatten
 from ssl_rot.errors import as_text
-from ssl_rot.report.comparison.published import (
-    PRETEXT_RECIPE,
-    RECIPE,
-    against_published,
-    published_table,
-)
+from ssl_rot.report.comparison.published import PRETEXT_RECIPE, RECIPE, against_published
+from ssl_rot.report.page.report_tables import published_table
 
 ROTNET = {key.replace(".", "__"): value for key, value in (RECIPE | PRETEXT_RECIPE).items()} | {
     "model": "nin",
@@ -27,7 +23,7 @@ ROTNET = {key.replace(".", "__"): value for key, value in (RECIPE | PRETEXT_RECI
 }
 
 
-def test_a_run_is_found_by_its_config_and_seeds_are_averaged(runs) -> None:
+def test_a_run_is_matched_by_its_config_and_seeds_are_averaged(runs) -> None:
     for seed, accuracy in enumerate([0.90, 0.92]):
         runs.downstream("rotation", seed, accuracy, **ROTNET)
     runs.downstream("supervised", 0, 0.7, **ROTNET)
@@ -52,7 +48,7 @@ def test_a_run_is_found_by_its_config_and_seeds_are_averaged(runs) -> None:
         ({"dataset__labels_per_class": "20"}, 0.6463),
     ],
 )
-def test_settings_are_told_apart(runs, over, published) -> None:
+def test_settings_are_distinguished(runs, over, published) -> None:
     runs.downstream("rotation", 0, 0.5, **ROTNET | over)
     assert list(against_published(runs.frame())["published"]) == pytest.approx([published])
 
@@ -67,12 +63,12 @@ def test_settings_are_told_apart(runs, over, published) -> None:
         {"pretext__angles": "[0, 90]"},
     ],
 )
-def test_what_was_not_published_is_not_compared(runs, over) -> None:
+def test_settings_that_were_not_published_are_not_compared(runs, over) -> None:
     runs.downstream("rotation", 0, 0.5, **ROTNET | over)
     assert against_published(runs.frame()).empty
 
 
-def test_it_is_said_what_is_not_as_published(runs) -> None:
+def test_deviations_from_the_published_setting_are_listed(runs) -> None:
     less = {"dataset__name": "CIFAR-10 (JPEG)", "dataset__train_size": "500"}
     less |= {"schedule__epochs": "2"}
     runs.downstream("rotation", 0, 0.3, **ROTNET | less)
@@ -96,7 +92,7 @@ def test_it_is_said_what_is_not_as_published(runs) -> None:
         ({"pretext__schedule__lr": "0.01"}, "pretext.schedule.lr=0.01"),
     ],
 )
-def test_what_is_not_as_in_the_recipe_has_a_row_of_its_own(runs, over, otherwise) -> None:
+def test_runs_that_deviate_from_the_recipe_have_a_row_of_their_own(runs, over, otherwise) -> None:
     for seed, accuracy in enumerate([0.90, 0.92]):
         runs.downstream("rotation", seed, accuracy, **ROTNET)
         runs.downstream("rotation", seed, accuracy - 0.3, **ROTNET | over)
@@ -104,19 +100,19 @@ def test_what_is_not_as_in_the_recipe_has_a_row_of_its_own(runs, over, otherwise
     assert list(found["mean"]) == pytest.approx([0.61, 0.91])
     assert list(found["n"]) == [2, 2]
     assert list(found["otherwise"]) == [otherwise, ""]
-    # Without the others beside them, too.
+    # Also if there are no other runs.
     del runs.made[::2]
     assert list(against_published(runs.frame())["otherwise"]) == [otherwise]
 
 
-def test_what_the_recipe_does_not_fix_is_said_where_it_differs(runs) -> None:
+def test_settings_that_the_recipe_leaves_open_are_listed_if_they_differ(runs) -> None:
     for milestones in ("[35, 70, 85]", "[20, 40, 45]"):
         runs.downstream("rotation", 0, 0.9, schedule__scheduler__milestones=milestones, **ROTNET)
     found = against_published(runs.frame())
     assert set(found["otherwise"]) == {"milestones=[35, 70, 85]", "milestones=[20, 40, 45]"}
 
 
-def test_the_pretext_settings_of_a_supervised_run_part_and_tell_nothing(runs) -> None:
+def test_the_pretext_settings_of_a_supervised_run_are_ignored(runs) -> None:
     for seed, pretext_lr in enumerate(("0.1", "0.5")):
         over = {"pretext__schedule__lr": pretext_lr}
         runs.downstream("supervised", seed, 0.7, **ROTNET | over)
@@ -129,7 +125,7 @@ def test_the_pretext_settings_of_a_supervised_run_part_and_tell_nothing(runs) ->
         del runs.made[0]
 
 
-def test_a_run_that_was_done_again_counts_once(runs) -> None:
+def test_a_run_that_was_repeated_counts_once(runs) -> None:
     for accuracy in (0.1, 0.9):
         runs.downstream("rotation", 0, accuracy, **ROTNET)
     found = against_published(runs.frame())
@@ -138,7 +134,7 @@ def test_a_run_that_was_done_again_counts_once(runs) -> None:
 
 
 @pytest.mark.parametrize("name", ["mlp_head", "conv_head", "fine_tuned", "random", "supervised"])
-def test_the_recipe_is_that_of_our_experiments(compose, choices, name) -> None:
+def test_the_recipe_agrees_with_the_experiments(compose, choices, name) -> None:
     experiment = f"+experiment=rotnet_{name}"
     params = {key: as_text(value) for key, value in flatten(compose(experiment)).items()}
     params |= choices(experiment)

@@ -25,10 +25,10 @@ from ssl_rot.report import compare, load_histories, load_runs, pair_runs
 
 
 @pytest.fixture(scope="module")
-def server(_empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A tracking server with its own store, which also serves the artifacts."""
     folder = tmp_path_factory.mktemp("server")
-    (folder / "mlflow.db").write_bytes(_empty_store.read_bytes())
+    (folder / "mlflow.db").write_bytes(empty_database.read_bytes())
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

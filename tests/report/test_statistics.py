@@ -1,4 +1,4 @@
-"""The numbers against scipy's own, and the verdicts that follow from them."""
+"""The statistics compared with scipy's, and the verdicts that follow from them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from scipy import stats
 
 from ssl_rot.errors import ConfigError
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.comparison.inference import holm, paired_t, sign_flip_p, verdicts
-from ssl_rot.report.comparison.naming import label
+from ssl_rot.report.comparison.cell_names import format_settings
+from ssl_rot.report.comparison.inference import (
+    adjust_holm,
+    assign_verdicts,
+    paired_t_test,
+    sign_flip_p,
+)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 13])
@@ -17,7 +22,7 @@ from ssl_rot.report.comparison.naming import label
 def test_agreement_with_scipy(n: int, seed: int) -> None:
     rng = np.random.default_rng((n, seed))
     one, other = rng.normal(0.6, 0.05, n), rng.normal(0.57, 0.05, n)
-    ours, theirs = paired_t(one - other), stats.ttest_rel(one, other)
+    ours, theirs = paired_t_test(one - other), stats.ttest_rel(one, other)
     interval = theirs.confidence_interval(0.95)
     np.testing.assert_allclose(ours.p, theirs.pvalue, rtol=1e-9)
     np.testing.assert_allclose([ours.low, ours.high], [interval.low, interval.high], rtol=1e-9)
@@ -36,7 +41,7 @@ def test_agreement_with_scipy(n: int, seed: int) -> None:
         ([0.0, 0.0, 0.0], 1.0),
         ([0.1, 0.0, 0.0], 1.0),
         ([1 / 360] * 10, 2 / 1024),
-        # Ties: as many flips reach 0.2 as those of one unit against the rest.
+        # Ties: every flip whose sum is at least 0.2 in absolute value counts.
         ([0.1, 0.1, 0.1, -0.1], 10 / 16),
         ([0.1], float("nan")),
     ],
@@ -45,7 +50,7 @@ def test_sign_flips_with_ties_and_few_pairs(differences: list[float], p: float) 
     np.testing.assert_allclose(sign_flip_p(np.array(differences)), p)
 
 
-def test_sign_flips_are_exact_for_thirty_pairs_and_quick() -> None:
+def test_sign_flips_are_exact_and_fast_for_thirty_pairs() -> None:
     differences = np.linspace(-0.8, 1.0, 30)
     exact = sign_flip_p(differences)
     # The normal approximation of the same distribution is close at this size.
@@ -64,33 +69,33 @@ def test_sign_flips_above_forty_pairs_are_drawn() -> None:
 @pytest.mark.parametrize(
     ("p", "adjusted"),
     [
-        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),  # Holm's own kind of example
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),  # a textbook example
         ([0.5], [0.5]),
         ([0.9, 0.8], [1.0, 1.0]),
-        ([0.02, np.nan, 0.03], [0.04, np.nan, 0.04]),  # what has no p is no part of the family
+        ([0.02, np.nan, 0.03], [0.04, np.nan, 0.04]),  # NaN is not part of the family
         ([np.nan, np.nan], [np.nan, np.nan]),
     ],
 )
 def test_holm(p: list[float], adjusted: list[float]) -> None:
-    np.testing.assert_allclose(holm(np.array(p)), adjusted)
+    np.testing.assert_allclose(adjust_holm(np.array(p)), adjusted)
     families = np.stack([p, p[::-1]])
-    np.testing.assert_allclose(holm(families), np.stack([adjusted, adjusted[::-1]]))
+    np.testing.assert_allclose(adjust_holm(families), np.stack([adjusted, adjusted[::-1]]))
 
 
 def test_equal_differences_have_no_interval_and_prove_little() -> None:
-    # Equal, though not in the last bit.
+    # Equal up to rounding.
     one, other = np.array([0.9, 0.8]), np.array([0.8, 0.7])
     differences = one - other
     assert differences[0] != differences[1]
-    result = paired_t(differences)
+    result = paired_t_test(differences)
     assert np.isnan(result.low)
     assert result.p == 0.5
-    assert paired_t(np.full(10, 0.1)).p == pytest.approx(2 / 1024)
-    assert paired_t(np.zeros(3)).p == 1.0
+    assert paired_t_test(np.full(10, 0.1)).p == pytest.approx(2 / 1024)
+    assert paired_t_test(np.zeros(3)).p == 1.0
 
 
 def test_one_pair_has_no_interval() -> None:
-    result = paired_t(np.array([0.3]))
+    result = paired_t_test(np.array([0.3]))
     assert result.mean == pytest.approx(0.3)
     assert np.isnan([result.low, result.high, result.p]).all()
 
@@ -106,7 +111,7 @@ def test_one_pair_has_no_interval() -> None:
     ],
 )
 def test_verdict_in_words(gain: float, p: float, verdict: str) -> None:
-    assert verdicts(np.array([gain]), np.array([p])).item() == verdict
+    assert assign_verdicts(np.array([gain]), np.array([p])).item() == verdict
 
 
 CLEAR = [0.10, 0.12, 0.09, 0.11, 0.10]
@@ -117,7 +122,7 @@ CLEAR = [0.10, 0.12, 0.09, 0.11, 0.10]
     [
         (CLEAR, "test_acc", "rotation better", 5),
         ([-d for d in CLEAR], "test_acc", "supervised-only better", 0),
-        # A higher accuracy is here a lower loss: less of it is better.
+        # In these runs a higher accuracy comes with a lower loss, and a lower loss is better.
         (CLEAR, "test_loss", "rotation better", 5),
         ([-d for d in CLEAR], "test_loss", "supervised-only better", 0),
         ([0.1, -0.1, 0.02, -0.03, 0.01], "test_acc", "no clear difference", 3),
@@ -137,7 +142,7 @@ def test_a_cells_verdict(runs, differences, metric: str, verdict: str, wins: int
             assert cell["rotation_sd"] == pytest.approx(np.std(differences, ddof=1))
 
 
-def test_the_basis_says_what_the_verdict_rests_on(runs) -> None:
+def test_the_basis_says_what_the_verdict_is_based_on(runs) -> None:
     runs.arms(CLEAR)
     runs.arms([0.1, 0.1, 0.1], dataset__labels_per_class="10")
     runs.arms([0.1], dataset__labels_per_class="20")
@@ -148,7 +153,7 @@ def test_the_basis_says_what_the_verdict_rests_on(runs) -> None:
     assert "one seed" in basis[2]
 
 
-def test_more_cells_ask_for_more(runs) -> None:
+def test_more_cells_need_stronger_evidence(runs) -> None:
     runs.arms([0.01, 0.05, 0.03, 0.06, 0.02])
     alone = compare(pair_runs(runs.frame()))
     assert alone["verdict"][0] == "rotation better"
@@ -159,7 +164,7 @@ def test_more_cells_ask_for_more(runs) -> None:
     assert among["verdict"][0] == "no clear difference"
 
 
-def test_cells_are_named_by_what_tells_them_apart_in_natural_order(runs) -> None:
+def test_cells_are_named_by_what_distinguishes_them_in_natural_order(runs) -> None:
     for labels in ("20", "null", "1", "5"):
         for freeze, target in (("none", "Nothing"), ("backbone", "Frozen")):
             runs.arms(
@@ -171,15 +176,15 @@ def test_cells_are_named_by_what_tells_them_apart_in_natural_order(runs) -> None
     assert cells["cell"].nunique() == len(cells) == 8
 
 
-def test_a_setting_that_is_the_same_in_all_cells_names_none(runs) -> None:
+def test_a_setting_that_all_cells_share_is_not_part_of_their_names(runs) -> None:
     runs.arms([0.1, 0.2])
     runs.arms([0.1, 0.2], freeze="backbone", freeze___target_="Frozen")
     cells = compare(pair_runs(runs.frame()))
     assert list(cells["cell"]) == ["freeze=backbone", "freeze=none"]
-    assert list(cells["dataset.labels_per_class"]) == ["5", "5"]  # a column all the same
+    assert list(cells["dataset.labels_per_class"]) == ["5", "5"]  # still a column
 
 
-def test_by_averages_within_a_seed_before_it_counts(runs) -> None:
+def test_by_averages_within_each_seed_first(runs) -> None:
     """Four settings with the same three seeds are three observations, not twelve."""
     effects = {0: 0.10, 1: 0.02, 2: 0.06}
     for labels, shift in (("1", 0.03), ("5", -0.03), ("10", 0.01), ("20", -0.01)):
@@ -190,13 +195,13 @@ def test_by_averages_within_a_seed_before_it_counts(runs) -> None:
     assert cell["cell"] == "model=resnet_tiny freeze=none"
 
 
-def test_by_refuses_unknown_keys_and_lists_the_known(runs) -> None:
+def test_by_refuses_unknown_keys_and_lists_the_known_ones(runs) -> None:
     runs.arms([0.1, 0.2])
-    with pytest.raises(ConfigError, match=r"by=modle is no key of the runs; allowed: .*model"):
+    with pytest.raises(ConfigError, match=r"by=modle is not a key of these runs; allowed: .*model"):
         compare(pair_runs(runs.frame()), by=["modle"])
 
 
-def test_epochs_to_match_is_a_median_that_never_may_win(runs) -> None:
+def test_epochs_to_match_is_infinite_if_most_pairs_never_match(runs) -> None:
     for seed, acc in enumerate([0.8, 0.5, 0.3]):
         runs.downstream("rotation", seed, acc)
         runs.downstream("supervised", seed, 0.4)
@@ -208,7 +213,7 @@ def test_epochs_to_match_is_a_median_that_never_may_win(runs) -> None:
     assert np.isinf(cell["epochs_to_match"])
 
 
-def test_pretext_cost_whole_and_shared(runs) -> None:
+def test_pretext_cost_in_total_and_shared(runs) -> None:
     for seed in range(2):
         pretext = runs.pretext(seed, images=4000)
         for labels in ("1", "5"):
@@ -232,5 +237,5 @@ def test_pretext_cost_whole_and_shared(runs) -> None:
         ({}, "all pairs"),
     ],
 )
-def test_label(settings: dict[str, str], line: str) -> None:
-    assert label(settings) == line
+def test_format_settings(settings: dict[str, str], line: str) -> None:
+    assert format_settings(settings) == line

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,32 +11,37 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.warm import CHECKOUT, Process
+
 SWEEP = (
     *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
     *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1"),
     *("+experiment=rotation,supervised", "dataset.labels_per_class=2,3"),
 )
 
-Process = subprocess.Popen[str]
+
+@pytest.fixture(scope="session")
+def start_multirun(start_python) -> Callable[..., Process]:
+    """Starts any sweep, as a terminal does: it leads a process group of its own."""
+
+    def start(folder: Path, *overrides: str, **environment: str) -> Process:
+        paths = [CHECKOUT, *(path for path in sys.path if path)]
+        command = ("-m", "ssl_rot.run", "--multirun", *overrides)
+        process: Process = start_python(*command, cwd=folder, path=paths, **environment)
+        return process
+
+    return start
 
 
 @pytest.fixture(scope="session")
-def start_sweep() -> Callable[..., Process]:
+def start_sweep(start_multirun) -> Callable[..., Process]:
     """Starts a sweep of four tiny jobs: ``start_sweep(folder, "resume=true", TMPDIR=...)``."""
 
     def start(folder: Path, *overrides: str, **environment: str) -> Process:
-        paths = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
-        own = {"OMP_NUM_THREADS": "1", "SSL_ROT_SLOTS": "4", "PYTHONPATH": paths}
-        return subprocess.Popen(
-            [sys.executable, "-m", "ssl_rot.run", "--multirun", *SWEEP, *overrides],
-            cwd=folder,
-            env=os.environ | own | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
+        process: Process = start_multirun(
+            folder, *SWEEP, *overrides, **{"SSL_ROT_SLOTS": "4"} | environment
         )
+        return process
 
     return start
 
@@ -82,12 +86,13 @@ def results(points) -> Callable[[str], dict[str, list[tuple[str, int, float]]]]:
 
 
 @pytest.fixture(scope="session")
-def basic(
-    tmp_path_factory, start_sweep, finish, results
-) -> dict[str, list[tuple[str, int, float]]]:
+def basic(make_once, start_sweep, finish, results) -> dict[str, list[tuple[str, int, float]]]:
     """The results of the sweep on Hydra's own launcher."""
-    folder = tmp_path_factory.mktemp("basic")
-    finish(start_sweep(folder))
-    found: dict[str, list[tuple[str, int, float]]] = results(f"sqlite:///{folder}/mlflow.db")
-    assert len(found) == 5
-    return found
+
+    def fill(folder: Path) -> None:
+        finish(start_sweep(folder))
+        (folder / "results.json").write_text(json.dumps(results(f"sqlite:///{folder}/mlflow.db")))
+
+    read = json.loads((make_once("basic-sweep", fill) / "results.json").read_text())
+    assert len(read) == 5
+    return {key: [tuple(point) for point in points] for key, points in read.items()}

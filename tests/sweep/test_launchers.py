@@ -1,4 +1,4 @@
-"""The same sweep on every launcher: same results, one parent, nothing lost."""
+"""The same sweep with every launcher: same results, one parent, nothing lost."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LAUNCHERS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_launcher_gives_what_basic_gives(
+def test_every_launcher_gives_the_results_of_the_basic_one(
     start_sweep, finish, runs_of_phase, results, basic, launcher, tmp_path
 ):
-    """From a missing database, with four jobs at once."""
+    """The database does not exist yet, and four jobs start at once."""
     package, four_at_once = LAUNCHERS[launcher]
     if importlib.util.find_spec(f"hydra_plugins.{package.replace('-', '_')}") is None:
         pytest.skip(f"pip install {package}")
@@ -48,7 +48,7 @@ def worker(folder) -> int:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_takes_no_other_job_with_it_and_resume_runs_it_again(
+def test_a_killed_worker_affects_no_other_job_and_resume_runs_its_job_again(
     start_sweep, finish, runs_of_phase, results, basic, make_store, tmp_path
 ):
     uri = make_store(tmp_path)
@@ -63,7 +63,7 @@ def test_a_killed_worker_takes_no_other_job_with_it_and_resume_runs_it_again(
     }
     assert len(finished) == 3
 
-    assert "3 finished before, 1 to train" in finish(start_sweep(tmp_path, "resume=true"))
+    assert "3 finished earlier, 1 to train" in finish(start_sweep(tmp_path, "resume=true"))
     ended = {run.info.run_id: run.info.end_time for run in runs_of_phase(uri, "downstream")}
     assert finished.items() <= ended.items()
     for phase in ("sweep", "pretext", "downstream"):
@@ -76,7 +76,7 @@ def test_a_killed_worker_takes_no_other_job_with_it_and_resume_runs_it_again(
 def test_a_pool_that_loses_a_worker_loses_no_result(
     start_sweep, finish, runs_of_phase, results, basic, make_store, tmp_path, launcher, status
 ):
-    """Ray runs its job again; joblib gives up, and resume=true does the rest."""
+    """Ray runs its job again; joblib gives up, and resume=true runs the remaining jobs."""
     package = LAUNCHERS[launcher][0]
     if importlib.util.find_spec(f"hydra_plugins.{package.replace('-', '_')}") is None:
         pytest.skip(f"pip install {package}")
@@ -92,7 +92,7 @@ def test_a_pool_that_loses_a_worker_loses_no_result(
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_the_jobs_that_a_launcher_would_leave_behind(
+def test_ctrl_c_stops_jobs_that_a_launcher_would_leave_running(
     start_sweep, runs_of_phase, make_store, tmp_path
 ):
     uri = make_store(tmp_path)
@@ -102,7 +102,7 @@ def test_ctrl_c_stops_the_jobs_that_a_launcher_would_leave_behind(
     while not runs_of_phase(uri, "downstream"):
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)  # to the sweep alone, not to its workers
+    process.send_signal(signal.SIGINT)  # only to the sweep, not to its workers
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert "Traceback" not in output

@@ -1,11 +1,10 @@
-"""A team's set-up: an MLflow server on PostgreSQL, its artifacts proxied, everything real."""
+"""A team's setup: a real MLflow server on a real PostgreSQL, with proxied artifacts."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,15 +15,9 @@ from pathlib import Path
 import pytest
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running(command: list[str], ready: Callable[[], object], **kwargs: object) -> Iterator[None]:
-    """A server, from when it answers to the end of the block."""
+    """Runs a server; the block starts when it answers."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kwargs)
     try:
         deadline = time.monotonic() + 120
@@ -43,7 +36,7 @@ def running(command: list[str], ready: Callable[[], object], **kwargs: object) -
 
 
 @pytest.fixture
-def postgres() -> Iterator[str]:
+def postgres(free_port) -> Iterator[str]:
     """The URI of an empty database."""
     programs = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     initdb = shutil.which("initdb") or next(map(str, programs), None)
@@ -51,7 +44,7 @@ def postgres() -> Iterator[str]:
         pytest.skip("apt-get install postgresql; pip install psycopg2-binary")
     import psycopg2
 
-    # Not pytest's folder, which only its user may enter: root may not run a database.
+    # Not in pytest's folder, which only its user may enter: PostgreSQL refuses to run as root.
     folder = Path(tempfile.mkdtemp())
     user = []
     if os.getuid() == 0:
@@ -65,7 +58,7 @@ def postgres() -> Iterator[str]:
         serve = [*user, str(Path(initdb).with_name("postgres")), "-D", data, *where]
         uri = f"postgresql://mlflow@127.0.0.1:{port}/postgres"
         with running(serve, lambda: psycopg2.connect(uri).close(), cwd="/"):
-            # With the driver named: the default is another one since SQLAlchemy 2.1.
+            # The driver is named, since SQLAlchemy 2.1 has another default.
             yield uri.replace("postgresql:", "postgresql+psycopg2:")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -73,7 +66,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 def server(postgres, make_server, tmp_path) -> str:
-    """The address of an MLflow server that keeps runs in PostgreSQL and artifacts in a folder."""
+    """The URI of an MLflow server that stores runs in PostgreSQL and artifacts in a folder."""
     there = make_server(tmp_path / "server", postgres)
     there.start()
     return there.uri
@@ -83,7 +76,7 @@ def server(postgres, make_server, tmp_path) -> str:
 def test_two_machines_that_share_only_a_server_share_one_pretraining(
     server, start_sweep, finish, runs_of_phase, results, basic, tmp_path
 ):
-    """Both begin at the same moment, each without the other's files and locks."""
+    """Both start at the same moment, without access to each other's files and locks."""
     first, second = tmp_path / "first", tmp_path / "second"
     uri = f"tracking.uri={server}"
     sweeps = []
@@ -102,7 +95,7 @@ def test_two_machines_that_share_only_a_server_share_one_pretraining(
     assert {run.data.tags["mlflow.parentRunId"] for run in downstream} == parents
     assert results(server).items() >= basic.items()
 
-    # A third comes later, when the others' disks are gone.
+    # A third one starts later, when the disks of the others are gone.
     for folder in (first, second):
         shutil.rmtree(folder)
     third = tmp_path / "third"

@@ -1,19 +1,19 @@
-"""Sweeps and jobs that are asked to end: none loses the epoch that it is in."""
+"""Sweeps and jobs that are asked to stop: none loses its current epoch."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-# Long epochs; no checkpoint but for the end.
+from tests.warm import Process
+
+# Long epochs; no checkpoint except at the end.
 LONG = (
     *("+experiment=supervised", "schedule.batch_size=1"),
     *("dataset.image_size=8", "model.widths=[4,8]", "model.blocks=[1,1]", "precision=fp32"),
@@ -21,18 +21,10 @@ LONG = (
 )
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    """The sweep, as a terminal starts it: in the foreground, with a process group of its own."""
-    paths = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
-    return subprocess.Popen(
-        [sys.executable, "-m", "ssl_rot.run", "--multirun", *LONG, *overrides],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "SSL_ROT_SLOTS": "2"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start(start_multirun) -> Callable[..., Process]:
+    """Starts a sweep of jobs with long epochs, two at once."""
+    return lambda folder, *overrides: start_multirun(folder, *LONG, *overrides, SSL_ROT_SLOTS="2")
 
 
 def epochs(folder: Path) -> dict[Path, int]:
@@ -44,7 +36,7 @@ def epochs(folder: Path) -> dict[Path, int]:
 
 
 def in_training(folder: Path, jobs: int) -> dict[Path, int]:
-    """Waits until so many jobs are past their first epoch; how many each has finished."""
+    """Waits until ``jobs`` jobs have finished an epoch; returns how many each has finished."""
     deadline = time.monotonic() + 120
     while len(found := {run: n for run, n in epochs(folder).items() if n > 0}) < jobs:
         assert time.monotonic() < deadline
@@ -69,15 +61,15 @@ LAUNCHERS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_ctrl_c_in_a_terminal_costs_no_running_job_its_epoch(
-    runs_of_phase, make_store, tmp_path, launcher
+    start, runs_of_phase, make_store, tmp_path, launcher
 ):
-    """The terminal tells every process; one job is through with its epoch long before the other."""
+    """The terminal signals every process; one job ends its epoch long before the other."""
     package, at_once = LAUNCHERS[launcher]
     if package is not None and importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
     uri = make_store(tmp_path)
     args = [f"hydra/launcher={launcher}", "dataset.labels_per_class=5,50", "schedule.epochs=10000"]
-    # More processes than jobs: one of the pool has nothing to do.
+    # More processes than jobs: one of the pool is idle.
     args += ["hydra.launcher.n_jobs=3"] if launcher == "parallel_joblib" else []
     process = start(tmp_path, *args)
     before = in_training(tmp_path, at_once)
@@ -98,7 +90,9 @@ def test_ctrl_c_in_a_terminal_costs_no_running_job_its_epoch(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["parallel", "parallel_joblib"])
-def test_a_second_ctrl_c_waits_for_no_epoch(make_store, runs_of_phase, tmp_path, launcher):
+def test_a_second_ctrl_c_does_not_wait_for_the_epoch_to_end(
+    start, make_store, runs_of_phase, tmp_path, launcher
+):
     if importlib.util.find_spec(str(LAUNCHERS[launcher][0])) is None:
         pytest.skip(f"{LAUNCHERS[launcher][0]} is not installed")
     uri = make_store(tmp_path)
@@ -118,10 +112,10 @@ def test_a_second_ctrl_c_waits_for_no_epoch(make_store, runs_of_phase, tmp_path,
 
 
 @pytest.mark.slow
-def test_slurms_warning_leaves_a_checkpoint_to_go_on_from(
-    runs_of_phase, finish, make_store, tmp_path
+def test_slurms_warning_leaves_a_checkpoint_to_resume_from(
+    start, runs_of_phase, finish, make_store, tmp_path
 ):
-    """As it comes to jobs that submitit has submitted, to one whose process is known."""
+    """The signal that SLURM sends to jobs of submitit, sent to one whose process is known."""
     uri = make_store(tmp_path)
     process = start(tmp_path, "hydra/launcher=parallel", "dataset.labels_per_class=20")
     in_training(tmp_path, 1)

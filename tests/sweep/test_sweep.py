@@ -1,20 +1,21 @@
-"""A sweep: one parent, a plan, shared pre-training, failures that stay alone, and resume."""
+"""A sweep: one parent, a plan, shared pre-training, failures that affect no other job, resume."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
+
+from tests.warm import Process
 
 TINY = (
     *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
@@ -64,7 +65,7 @@ def test_twelve_jobs_share_one_pretraining_and_one_parent(sweep, runs, tmp_path)
         "freeze=none,backbone",
     )
     assert status == 0
-    assert "Sweep of 12 jobs.\nPre-training: 1 different." in output
+    assert "Sweep of 12 jobs.\nPre-trained backbones needed: 1." in output
     assert "12 of 12 jobs finished" in output
     (parent,) = runs("sweep")
     assert parent.info.status == "FINISHED"
@@ -83,15 +84,15 @@ def test_twelve_jobs_share_one_pretraining_and_one_parent(sweep, runs, tmp_path)
     assert table.count("FINISHED") == 12
 
 
-def test_jobs_that_come_out_the_same_run_once(sweep, runs):
+def test_duplicate_jobs_run_once(sweep, runs):
     status, output = sweep("+experiment=supervised", "pretext.schedule.lr=0.1,0.2,0.3")
     assert status == 0
-    assert "Sweep of 3 jobs, 2 of them the same as another" in output
+    assert "Sweep of 3 jobs, 2 of them duplicates that are not trained again." in output
     assert len(runs("downstream")) == 1
     assert "3 of 3 jobs finished" in output
 
 
-def test_faults_of_all_jobs_are_told_before_the_first(sweep, runs):
+def test_the_faults_of_all_jobs_are_reported_before_the_first_job(sweep, runs):
     status, output = sweep("seed=0,1", "schedule.lr=0.1,-1", "dataset.labels_per_class=2,5000")
     assert status == 2
     assert "schedule.lr=-1 is not allowed" in output
@@ -102,7 +103,7 @@ def test_faults_of_all_jobs_are_told_before_the_first(sweep, runs):
     assert not runs("sweep")
 
 
-def test_a_job_that_fails_leaves_the_others_alone_and_is_all_that_resume_runs(sweep, runs):
+def test_a_failed_job_affects_no_other_and_resume_runs_it_alone(sweep, runs):
     # Far above what a step survives, but not out of range.
     args = ("+experiment=rotation,supervised", "schedule.lr=0.1,1e30")
     status, output = sweep(*args)
@@ -116,8 +117,8 @@ def test_a_job_that_fails_leaves_the_others_alone_and_is_all_that_resume_runs(sw
 
     status, output = sweep(*args, "resume=true")
     assert status == 1
-    assert "2 finished before, 2 to train" in output
-    assert "Pre-training: 1 different, 1 of them in MLflow already." in output
+    assert "2 finished earlier, 2 to train" in output
+    assert "Pre-trained backbones needed: 1, 1 of them already in MLflow." in output
     assert [run.info.run_id for run in runs("sweep")] == [parent.info.run_id]
     assert len(runs("pretext")) == 1
     for run in runs("downstream"):
@@ -125,13 +126,13 @@ def test_a_job_that_fails_leaves_the_others_alone_and_is_all_that_resume_runs(sw
         assert again == (run.info.status == "FAILED")
 
 
-def test_a_finished_sweep_resumed_trains_nothing(sweep, runs):
+def test_resuming_a_finished_sweep_trains_nothing(sweep, runs):
     args = ("+experiment=rotation,supervised", "seed=0,1")
     assert sweep(*args)[0] == 0
     before = len(runs("downstream")), len(runs("pretext"))
     status, output = sweep(*args, "resume=true")
     assert status == 0
-    assert "4 finished before, 0 to train" in output
+    assert "4 finished earlier, 0 to train" in output
     assert "4 of 4 jobs finished" in output
     assert (len(runs("downstream")), len(runs("pretext"))) == before
 
@@ -140,36 +141,36 @@ def test_a_sweep_kept_in_a_file_needs_no_flag(call_main, make_store, tmp_path, r
     make_store(tmp_path)
     status, output = call_main("+sweep=label_efficiency", *TINY, "dataset.train_size=250", "seed=0")
     assert status == 0
-    assert "Sweep of 8 jobs.\nPre-training: 1 different." in output
+    assert "Sweep of 8 jobs.\nPre-trained backbones needed: 1." in output
     (parent,) = runs("sweep")
     assert parent.data.params["sweeper.params.experiment"] == "rotation,supervised"
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
-        (["dataset.val_fraction=0"], "dataset.val_fraction=0 leaves the sweeper nothing"),
+        (["dataset.val_fraction=0"], "dataset.val_fraction=0 leaves the sweeper only the test set"),
         (["seed=0,1"], "seed=0,1 would be tuned"),
     ],
 )
-def test_a_sweeper_that_chooses_is_kept_from_the_test_set_and_the_seed(
-    call_main, make_store, tmp_path, runs, args, told
+def test_a_search_may_use_neither_the_test_set_nor_the_seed(
+    call_main, make_store, tmp_path, runs, args, message
 ):
     make_store(tmp_path)
     status, output = call_main("+experiment=optuna_lr", *TINY, *args)
     assert status == 2
-    assert told in output
+    assert message in output
     assert not runs("sweep")
 
 
-def test_optuna_tunes_on_the_validation_split_and_outlives_a_trial(
+def test_optuna_tunes_on_the_validation_split_and_survives_a_failed_trial(
     call_main, make_store, tmp_path, runs
 ):
     make_store(tmp_path)
     args = ["+experiment=optuna_lr", *TINY, "hydra.sweeper.n_trials=6"]
     status, output = call_main(*args, "schedule.lr=choice(0.1,1e30)")
     assert status == 1  # a trial failed
-    assert "The sweeper chooses its jobs as it goes" in output
+    assert "The sweeper chooses the jobs as it goes" in output
     states = Counter(run.info.status for run in runs("downstream"))
     assert states.keys() == {"FINISHED", "FAILED"}
     assert sum(states.values()) == 6
@@ -185,7 +186,7 @@ def test_optuna_tunes_on_the_validation_split_and_outlives_a_trial(
     assert {run.data.tags[PARENT] for run in finished} == {parent.info.run_id}
 
 
-def test_a_trial_that_fails_before_it_has_a_run_of_its_own_is_told(
+def test_a_trial_that_fails_before_it_has_a_run_of_its_own_is_reported(
     call_main, make_store, tmp_path, runs
 ):
     make_store(tmp_path)
@@ -209,7 +210,7 @@ def test_a_trial_that_fails_before_it_has_a_run_of_its_own_is_told(
         assert "pretext.schedule.lr=1e+30" in overrides
         assert "model.widths" not in overrides
 
-    # Resumed it fails again, and is told once; what is told of no job any more is forgotten.
+    # Resumed, it fails again and is reported once; old failures are forgotten.
     client.set_tag(parent.info.run_id, "ssl_rot.job_error.7", "stale")
     status, output = call_main(*args, "resume=true")
     assert status == 1
@@ -218,24 +219,24 @@ def test_a_trial_that_fails_before_it_has_a_run_of_its_own_is_told(
     assert "stale" not in output
 
 
-def start(tmp_path: Path, *args: str) -> subprocess.Popen[str]:
-    root = Path(__file__).resolve().parents[2]
-    # Hydra wants all overrides in one place.
-    flags = [arg for arg in args if arg.startswith("--")]
-    overrides = [arg for arg in args if not arg.startswith("--")]
-    return subprocess.Popen(
-        [sys.executable, "-m", "ssl_rot.run", *flags, *TINY, *overrides],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start(start_python, tmp_path) -> Callable[..., Process]:
+    """Starts a tiny run, or a sweep of them: ``start("--multirun", "seed=0,1")``."""
+
+    def begin(*args: str) -> Process:
+        # Hydra wants all overrides next to each other.
+        flags = [arg for arg in args if arg.startswith("--")]
+        overrides = [arg for arg in args if not arg.startswith("--")]
+        process: Process = start_python(
+            "-m", "ssl_rot.run", *flags, *TINY, *overrides, cwd=tmp_path
+        )
+        return process
+
+    return begin
 
 
 def wait_for(tmp_path: Path, phase: str, status: str, count: int = 1) -> None:
-    """Until so many runs of a phase have a status."""
+    """Waits until ``count`` runs of a phase have a status."""
     query = (
         "select count(*) from runs r join tags t on t.run_uuid = r.run_uuid "
         "where t.key = 'ssl_rot.phase' and t.value = ? and r.status = ?"
@@ -246,12 +247,12 @@ def wait_for(tmp_path: Path, phase: str, status: str, count: int = 1) -> None:
             if database.execute(query, (phase, status)).fetchone()[0] >= count:
                 return
         time.sleep(0.05)
-    raise AssertionError(f"no {status} {phase} run came")
+    raise AssertionError(f"there was no {status} {phase} run")
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_is_finished_and_resume_does_the_rest(
-    sweep, call_main, make_store, tmp_path, tmp_path_factory, monkeypatch, all_runs, runs
+def test_ctrl_c_keeps_finished_jobs_and_resume_runs_the_remaining_ones(
+    sweep, start, call_main, make_store, tmp_path, tmp_path_factory, monkeypatch, all_runs, runs
 ):
     args = (
         "+experiment=rotation,supervised",
@@ -259,7 +260,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_does_the_rest(
         "dataset.labels_per_class=2,3",
     )
     make_store(tmp_path)
-    process = start(tmp_path, "--multirun", *args)
+    process = start("--multirun", *args)
     wait_for(tmp_path, "downstream", "FINISHED")
     wait_for(tmp_path, "downstream", "RUNNING")
     process.send_signal(signal.SIGINT)
@@ -295,21 +296,21 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_does_the_rest(
 
 
 @pytest.mark.slow
-def test_when_the_trainer_of_a_shared_pretext_dies_the_one_that_waits_takes_over(
-    make_store, tmp_path, runs
+def test_if_the_process_that_trains_a_shared_pretext_dies_a_waiting_one_takes_over(
+    start, make_store, tmp_path, runs
 ):
     make_store(tmp_path)
-    # Long epochs, so that the first process is stopped while it trains and not while it writes.
+    # Long epochs, so that the first process is stopped while it trains, not while it writes.
     long = ("dataset.train_size=1000", "pretext.schedule.batch_size=8", "pretext.schedule.epochs=8")
     args = ("+experiment=rotation", *long)
-    first = start(tmp_path, *args)
+    first = start(*args)
     deadline = time.monotonic() + 200
     while not [*tmp_path.rglob("pretext/history.csv")]:
         assert time.monotonic() < deadline, "the first process did not train"
         time.sleep(0.05)
     time.sleep(0.2)
-    os.killpg(first.pid, signal.SIGSTOP)  # it keeps the lock, however long the second takes to come
-    second = start(tmp_path, *args, "dataset.labels_per_class=2")
+    os.killpg(first.pid, signal.SIGSTOP)  # it keeps the lock until the second one waits
+    second = start(*args, "dataset.labels_per_class=2")
     while "Waiting for another process" not in "".join(
         path.read_text() for path in tmp_path.rglob("run.log")
     ):
@@ -324,9 +325,9 @@ def test_when_the_trainer_of_a_shared_pretext_dies_the_one_that_waits_takes_over
     (downstream,) = runs("downstream")
     assert downstream.data.tags["ssl_rot.pretext_run_id"] == pretexts[-1].info.run_id
 
-    # The first one resumed takes what the second has trained, and nothing runs again.
+    # The first one, resumed, reuses what the second has trained, and nothing is trained again.
     ended = pretexts[-1].info.end_time
-    again = start(tmp_path, *args, "resume=true")
+    again = start(*args, "resume=true")
     output, _ = again.communicate(timeout=200)
     assert again.returncode == 0, output
     assert [run.info.status for run in runs("downstream")] == ["FINISHED"] * 2

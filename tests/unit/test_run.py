@@ -1,4 +1,4 @@
-"""The command line: what goes wrong ends with one message and a status, before any training."""
+"""The command line: a mistake ends with one message and an exit status, before any training."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def make_images(root, *folders: str) -> None:
             Image.new("RGB", (8, 8), (80 * number, 0, 0)).save(root / folder / f"{number}.png")
 
 
-OURS = [
+REFUSED_BY_SSL_ROT = [
     (["+dataset.labels_per_clas=1"], ["dataset.labels_per_clas", "labels_per_class"]),
     (["+schedule.optimizer.momntum=0.9"], ["schedule.optimizer.momntum", "momentum"]),
     (["freeze=through", "freeze.stage=stage7"], ["freeze.stage=stage7", "stem, stage1"]),
     (["model.cut=stage7"], ["model.cut=stage7", "stem, stage1"]),
     (["dataset.labels_per_class=200"], ["dataset.labels_per_class=200", "class '"]),
     (["pretext=rotation", "pretext.angles=[0,30]"], ["pretext.angles=[0, 30]", "multiples of 45"]),
-    (["schedule.lr=0"], ["schedule.lr=0", "above 0"]),
-    (["pretext.schedule.lr=nan"], ["pretext.schedule.lr=nan", "above 0"]),
+    (["schedule.lr=0"], ["schedule.lr=0", "greater than 0"]),
+    (["pretext.schedule.lr=nan"], ["pretext.schedule.lr=nan", "greater than 0"]),
     (["schedule.epochs=0"], ["schedule.epochs=0", "at least 1"]),
     (["schedule.batch_size=0"], ["schedule.batch_size=0", "at least 1"]),
     (["dataset=image_folder"], ["dataset.root is not set; give it with dataset.root=..."]),
@@ -47,7 +47,7 @@ OURS = [
      ["4 faults", "seed=-1", "schedule.lr=0", "head.x", "pretext.angles=[1]"]),
 ]  # fmt: skip
 
-HYDRAS = [
+REFUSED_BY_HYDRA = [
     (["dataset.labels_per_clas=1"], ["labels_per_clas"]),
     (["loss=focall"], ["loss/focall", "focal", "cross_entropy"]),
     (["dataset=mnist"], ["dataset/mnist", "digits"]),
@@ -56,8 +56,10 @@ HYDRAS = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "fragments"), OURS, ids=lambda v: " ".join(v)[:50])
-def test_our_refusals_have_status_2_and_spend_no_step(
+@pytest.mark.parametrize(
+    ("overrides", "fragments"), REFUSED_BY_SSL_ROT, ids=lambda v: " ".join(v)[:50]
+)
+def test_our_refusals_have_status_2_and_come_before_training(
     call_main, make_store, all_runs, tmp_path, overrides, fragments
 ):
     make_images(tmp_path / "foreign", "train/cat", "train/dog", "test/cat", "test/bird")
@@ -68,20 +70,22 @@ def test_our_refusals_have_status_2_and_spend_no_step(
     assert all_runs(uri) == []
 
 
-@pytest.mark.parametrize(("overrides", "fragments"), HYDRAS, ids=lambda v: " ".join(v)[:50])
+@pytest.mark.parametrize(
+    ("overrides", "fragments"), REFUSED_BY_HYDRA, ids=lambda v: " ".join(v)[:50]
+)
 def test_hydras_own_refusals_have_status_1(call_main, tmp_path, overrides, fragments):
     status, output = call_main(*overrides)
     check_refused(output, status, 1, fragments)
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_a_store_that_cannot_be_used_is_told(call_main, tmp_path):
+def test_a_store_that_cannot_be_used_is_reported(call_main, tmp_path):
     (tmp_path / "file").touch()
     status, output = call_main(f"tracking.uri=sqlite:///{tmp_path}/file/mlflow.db")
     check_refused(output, status, 2, ["tracking.uri=sqlite:///", "cannot be used"])
 
 
-def test_a_non_finite_loss_says_where_and_ends_the_run_failed(
+def test_a_non_finite_loss_is_located_and_ends_the_run_as_failed(
     call_main, make_store, all_runs, tmp_path
 ):
     uri = make_store(tmp_path)
@@ -94,14 +98,14 @@ def test_a_non_finite_loss_says_where_and_ends_the_run_failed(
     assert run.info.status == "FAILED"
 
 
-def test_a_directory_that_cannot_be_written_is_told(run_cli):
+def test_a_directory_that_cannot_be_written_to_is_reported(run_cli):
     # Not even root can write in /proc.
     done = run_cli("+experiment=rotation", cwd="/proc", expect=2)
     assert "working directory /proc cannot be written" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_help_shows_what_can_be_set_and_imports_nothing_heavy(run_cli, checkout):
+def test_help_lists_what_can_be_set_and_imports_nothing_heavy(run_cli, checkout):
     done = run_cli("--help", module=("-X", "importtime", "-m", "ssl_rot.run"))
     for group in ("dataset", "model", "head", "pretext", "loss", "schedule", "freeze"):
         options = ", ".join(sorted(file.stem for file in (checkout / "conf" / group).iterdir()))
@@ -109,17 +113,17 @@ def test_help_shows_what_can_be_set_and_imports_nothing_heavy(run_cli, checkout)
     assert "dataset.labels_per_class" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "hydra" in imported
-    assert imported.isdisjoint({"torch", "mlflow", "timm", "pandas", "sklearn"})
+    assert imported.isdisjoint({"torch", "mlflow", "timm", "pandas", "sklearn", "pydantic"})
 
 
-def test_nothing_is_imported_that_training_on_digits_does_not_need(run_cli):
+def test_training_on_digits_imports_only_what_it_needs(run_cli):
     code = "import sys, ssl_rot.config.validation, ssl_rot.experiment.pipeline; print(*sys.modules)"
     imported = set(run_cli(module=("-c", code)).stdout.split())
     assert "torch" in imported
     assert imported.isdisjoint({"timm", "torchvision", "sklearn", "matplotlib"})
 
 
-def test_the_command_prints_its_result_and_leaves_its_record(run_cli, all_runs, checkout, tmp_path):
+def test_the_command_prints_its_result_and_records_it(run_cli, all_runs, checkout, tmp_path):
     done = run_cli(
         *("+experiment=rotation", "dataset.image_size=8", "dataset.train_size=32"),
         *("dataset.labels_per_class=2", "schedule.epochs=1", "pretext.schedule.epochs=1"),
@@ -139,7 +143,7 @@ def test_the_command_prints_its_result_and_leaves_its_record(run_cli, all_runs, 
         assert {run.data.tags["mlflow.source.git.commit"] for run in runs} == {head}
 
 
-def test_a_refusal_of_the_real_command(run_cli, tmp_path):
+def test_a_refusal_in_a_process_of_its_own(run_cli, tmp_path):
     done = run_cli("+schedule.optimizer.momntum=0.9", expect=2)
     output = done.stdout + done.stderr
     assert output.count("momntum") == 1

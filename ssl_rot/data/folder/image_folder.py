@@ -16,6 +16,7 @@ from ssl_rot.data.images import Images
 from ssl_rot.data.source import Source, Split, fingerprint
 from ssl_rot.data.splits import fixed_split
 from ssl_rot.data.statistics import mean_and_std
+from ssl_rot.option_types import Folder, ImageSize, OpenFraction, Text
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +25,10 @@ MAX_LISTED = 10
 
 
 def image_folder(
-    root: str | Path,
-    image_size: int,
-    test_fraction: float | None = None,
-    unlabelled: str | None = None,
+    root: Folder,
+    image_size: ImageSize,
+    test_fraction: OpenFraction | None = None,
+    unlabelled: Text | None = None,
     skip_bad: bool = False,
 ) -> Source:
     """Images of any size and mode, decoded once into the image cache.

@@ -1,6 +1,6 @@
-"""What paired differences tell: interval, p values, Holm's adjustment, and the verdict in words.
+"""Inference from paired differences: interval, p values, Holm's adjustment, and the verdict.
 
-Why these and no others stands in docs/report.md.
+docs/report.md explains why these methods were chosen.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from scipy import stats
 ALPHA = 0.05
 VERDICTS = ("rotation better", "supervised-only better", "no clear difference", "not enough runs")
 
-# Differences this close are one number that was rounded twice.
-SAME = 1e-9
-# Beyond, the exact test would take gigabytes.
-_EXACT = 40
+# Differences that are closer than this are equal up to rounding.
+ROUNDING = 1e-9
+# With more pairs the exact test would take gigabytes.
+_MOST_EXACT_PAIRS = 40
 
 Array = NDArray[np.float64]
 
 
-class Paired(NamedTuple):
-    """What the differences of the pairs tell; the axis of the pairs is gone.
+class PairedTest(NamedTuple):
+    """The result of a paired t test, of shape ``[...]`` for differences ``[..., n]``.
 
-    ``low`` and ``high`` bound the 95 % t interval of the mean, ``p`` is two-sided.
+    ``low`` and ``high`` bound the 95 % t interval of the mean; ``p`` is two-sided.
     """
 
     mean: Array
@@ -35,11 +35,11 @@ class Paired(NamedTuple):
     p: Array
 
 
-def paired_t(differences: Array) -> Paired:
-    """The paired t test, after Student; NaN where there are fewer than two pairs.
+def paired_t_test(differences: Array) -> PairedTest:
+    """Student's paired t test; all NaN but the mean for fewer than two pairs.
 
-    Where all differences are equal, as a few accuracies on a few hundred images can be, there is no
-    spread to estimate: no interval is given, and p is that of the sign flips.
+    If all differences are equal, as happens with a few seeds and a few hundred test images, there
+    is no spread to estimate. Then no interval is given, and p is that of the sign-flip test.
 
     Args:
         differences: ``[..., n]``, of the n pairs.
@@ -47,52 +47,56 @@ def paired_t(differences: Array) -> Paired:
     n = differences.shape[-1]
     mean = differences.mean(axis=-1)
     if n < 2:
-        nothing = np.full_like(mean, np.nan)
-        return Paired(mean, nothing, nothing, nothing)
+        undefined = np.full_like(mean, np.nan)
+        return PairedTest(mean, undefined, undefined, undefined)
     error = stats.sem(differences, axis=-1)
-    flat = np.ptp(differences, axis=-1) <= SAME
+    equal = np.ptp(differences, axis=-1) <= ROUNDING
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2 * stats.t.sf(np.abs(mean / error), n - 1)
-    p = np.where(flat, np.where(np.abs(mean) <= SAME, 1.0, 0.5 ** (n - 1)), p)
-    half = np.where(flat, np.nan, stats.t.ppf(1 - ALPHA / 2, n - 1) * error)
-    return Paired(mean, mean - half, mean + half, p)
+    p = np.where(equal, np.where(np.abs(mean) <= ROUNDING, 1.0, 0.5 ** (n - 1)), p)
+    half = np.where(equal, np.nan, stats.t.ppf(1 - ALPHA / 2, n - 1) * error)
+    return PairedTest(mean, mean - half, mean + half, p)
 
 
 def sign_flip_p(differences: Array) -> float:
-    """The exact two-sided p of the mean when each difference may as well have the other sign.
+    """The two-sided p value of the mean if each difference could equally well have the other sign.
 
-    Assumes nothing about their distribution. No p is below ``2 ** (1 - n)``.
+    Needs no assumption about the distribution of the differences beyond that symmetry, and is never
+    below ``2 ** (1 - n)``. Exact for up to 40 pairs; above that, random flips are drawn.
 
     Args:
-        differences: ``[n]``. Above 40 pairs random flips stand for all.
+        differences: ``[n]``.
     """
     n = len(differences)
     if n < 2:
         return float("nan")
-    if n > _EXACT:
+    if n > _MOST_EXACT_PAIRS:
         test = stats.permutation_test(
             (differences,), np.mean, permutation_type="samples", n_resamples=99_999, rng=0
         )
         return float(test.pvalue)
 
-    def sums(part: Array) -> Array:
-        """The sums of ``part`` under all choices of signs."""
+    def signed_sums(part: Array) -> Array:
+        """The sum of ``part`` for every choice of signs."""
         start = np.zeros(1)
-        return reduce(lambda found, d: np.concatenate([found - d, found + d]), part, start)
+        return reduce(lambda sums, d: np.concatenate([sums - d, sums + d]), part, start)
 
-    # All 2^n sums are those of two halves put together, which takes 2^(n/2) numbers.
-    left, right = sums(differences[: n // 2]), np.sort(sums(differences[n // 2 :]))
-    least = abs(differences.sum()) - SAME
-    above = (len(right) - np.searchsorted(right, least - left)).sum()
-    return min(1.0, 2.0 * float(above) / 2.0**n)
+    # Each of the 2^n sums is one of the first half plus one of the second, so that 2^(n/2) numbers
+    # of each have to be stored.
+    first, second = signed_sums(differences[: n // 2]), signed_sums(differences[n // 2 :])
+    observed = abs(differences.sum()) - ROUNDING
+    second.sort()
+    as_extreme = (len(second) - np.searchsorted(second, observed - first)).sum()
+    return min(1.0, 2.0 * float(as_extreme) / 2.0**n)
 
 
-def holm(p: Array) -> Array:
-    """p values adjusted for being several, after Holm (1979); the family is the last axis.
+def adjust_holm(p: Array) -> Array:
+    """Adjusts p values for multiple comparisons after Holm (1979).
 
-    Those that are NaN are no part of it.
+    Args:
+        p: ``[..., m]``; the family is the last axis. NaN is not part of the family and stays NaN.
     """
-    order = np.argsort(p, axis=-1)  # NaN comes last
+    order = np.argsort(p, axis=-1)  # NaN is sorted last
     ordered = np.take_along_axis(p, order, axis=-1)
     size = np.isfinite(p).sum(axis=-1, keepdims=True)
     rank = np.arange(p.shape[-1])
@@ -102,12 +106,12 @@ def holm(p: Array) -> Array:
     return adjusted
 
 
-def verdicts(gain: Array, adjusted_p: Array) -> NDArray[np.str_]:
-    """The verdict in words.
+def assign_verdicts(gain: Array, adjusted_p: Array) -> NDArray[np.str_]:
+    """The verdict of each cell, one of ``VERDICTS``.
 
     Args:
-        gain: mean difference, positive where rotation is better.
-        adjusted_p: after :func:`holm`; NaN where there were too few pairs.
+        gain: the mean difference, positive if rotation is better.
+        adjusted_p: from :func:`adjust_holm`; NaN for too few pairs.
     """
     clear = adjusted_p <= ALPHA
     choices = [np.isnan(adjusted_p), clear & (gain > 0), clear & (gain < 0)]

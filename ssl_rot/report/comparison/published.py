@@ -1,8 +1,8 @@
-"""Our figures beside published ones: RotNet's on CIFAR-10, matched by what a run's config says.
+"""Results next to the published ones that they reproduce: RotNet's on CIFAR-10.
 
-``published.csv`` has the accuracies of Gidaris, Singh and Komodakis (ICLR 2018), and at few labels
-those that a later survey gives for them. What names a setting there is compared with the params of
-a run; what else is not as published is said.
+``published.csv`` holds the accuracies of Gidaris, Singh and Komodakis (ICLR 2018), and for few
+labels those that a later survey reports for the method. A run reproduces a row if its params agree
+with the settings there; all other deviations from the published recipe are listed.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ from typing import Any
 
 import pandas as pd
 
-from ssl_rot.report.comparison.naming import label, naming_keys
-from ssl_rot.report.comparison.reasons import ARM, PHASE, unfit
-from ssl_rot.report.comparison.settings import beside_pretext, cells, content, effective
-from ssl_rot.report.page.table import Cell, Table, number_cell, text_cell
+from ssl_rot.report.comparison.cell_names import distinguishing_columns, format_settings
+from ssl_rot.report.comparison.columns import ARM, PHASE
+from ssl_rot.report.comparison.exclusions import explain_unusable_runs
+from ssl_rot.report.comparison.params import (
+    content_keys,
+    downstream_params,
+    effective_params,
+    number_cells,
+)
 
-# A setting of published.csv is that of a run which has the same in these; the arm decides whether
-# there is a pretext.
+# A run has a setting of published.csv if it agrees with it in these. Whether there is a pretext is
+# decided by its arm.
 SETTING = ("head", "freeze", "model.num_blocks", "model.cut", "dataset.labels_per_class")
 EPOCHS = ("pretext.schedule.epochs", "schedule.epochs")
 DATA = "dataset.name"
 SIZE = "dataset.train_size"
-# What all of their trainings have in common, as the `rotnet_*` experiments have it.
+# What all the published trainings have in common, with the values of the `rotnet_*` experiments.
 SCHEDULE = {
     "schedule": "step",
     "schedule.batch_size": "128",
@@ -45,98 +50,74 @@ PRETEXT_RECIPE = {f"pretext.{key}": value for key, value in SCHEDULE.items() if 
 
 
 def against_published(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that repeat something published, less those that the comparison leaves out too.
+    """The runs that reproduce a published result, except those that no comparison can use.
 
     Args:
         runs: from :func:`ssl_rot.report.load_runs`.
 
     Returns:
-        A row for each setting, and for each group of our runs of it that are alike but for the
-        seed: ``setting``, ``published`` and ``source``, ``mean`` and ``sd`` of the last epoch's
-        test accuracy over ``n`` seeds, all accuracies fractions, and ``otherwise``, which names
-        what is not as published and what tells the groups of one setting apart.
+        For each published setting, one row per group of runs that differ in nothing but the seed:
+        ``setting``, ``published`` and ``source``, ``mean`` and ``sd`` of the last epoch's test
+        accuracy over ``n`` seeds, and ``otherwise``: the deviations from the published recipe and
+        what distinguishes the groups of one setting. All accuracies are fractions.
     """
     runs = runs.reindex(columns=runs.columns.union(["metrics.test_acc"], sort=False))
     downstream = runs[runs[PHASE] == "downstream"].set_index("run_id")
-    ours = downstream[unfit(downstream, "test_acc", {}) == ""]
+    usable = downstream[explain_unusable_runs(downstream, "test_acc", {}) == ""]
     needed = ["params.model", "params.pretext.angles"]
     needed += [f"params.{key}" for key in (*SETTING, *EPOCHS, DATA, SIZE)]
-    ours = ours.reindex(columns=ours.columns.union(needed, sort=False))
-    names = ours[f"params.{DATA}"].astype(str).str.lower()
-    ours = ours[ours["params.model"].eq("nin") & names.str.startswith(("cifar10", "cifar-10"))]
-    ours = ours.fillna({f"params.{key}": "null" for key in (*EPOCHS, SIZE)})
-    found = []
+    usable = usable.reindex(columns=usable.columns.union(needed, sort=False))
+    names = usable[f"params.{DATA}"].astype(str).str.lower()
+    is_cifar10 = names.str.startswith(("cifar10", "cifar-10"))
+    candidates = usable[usable["params.model"].eq("nin") & is_cifar10]
+    candidates = candidates.fillna({f"params.{key}": "null" for key in (*EPOCHS, SIZE)})
+    rows = []
     with (files("ssl_rot.report.comparison") / "published.csv").open() as file:
-        # Compared as the text that MLflow has.
-        known = pd.read_csv(file, dtype=str, keep_default_na=False).to_dict("records")
-    for row in known:
-        pretrained = row["pretext.angles"] != ""
-        same = ours[ARM].eq("rotation" if pretrained else "supervised")
-        if pretrained:
-            same &= ours["params.pretext.angles"].eq(row["pretext.angles"])
+        # MLflow stores params as text, so they are compared as text.
+        published = pd.read_csv(file, dtype=str, keep_default_na=False).to_dict("records")
+    for result in published:
+        is_pretrained = result["pretext.angles"] != ""
+        matches = candidates[ARM].eq("rotation" if is_pretrained else "supervised")
+        if is_pretrained:
+            matches &= candidates["params.pretext.angles"].eq(result["pretext.angles"])
         for key in SETTING:
-            if row[key] != "":
-                same &= ours[f"params.{key}"].eq(row[key])
-        found += _groups(row, ours[same], pretrained)
+            if result[key] != "":
+                matches &= candidates[f"params.{key}"].eq(result[key])
+        rows += _summarize_groups(result, candidates[matches], is_pretrained)
     columns = ["setting", "published", "source", "mean", "sd", "n", "otherwise"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _groups(row: dict[Any, str], ours: pd.DataFrame, pretrained: bool) -> list[dict[str, Any]]:
-    recipe = RECIPE | (PRETEXT_RECIPE if pretrained else {})
-    recipe |= {key: row[key] for key in EPOCHS if row[key] != ""}
+def _summarize_groups(
+    result: dict[Any, str], runs: pd.DataFrame, is_pretrained: bool
+) -> list[dict[str, Any]]:
+    recipe = RECIPE | (PRETEXT_RECIPE if is_pretrained else {})
+    recipe |= {key: result[key] for key in EPOCHS if result[key] != ""}
     recipe |= {SIZE: "null", DATA: "cifar10"}
-    if not pretrained:  # what stands under `pretext` there is ignored, and tells nothing
-        ours = ours.loc[:, ~ours.columns.str.startswith("params.pretext")]
-    keys = effective(ours.columns) if pretrained else beside_pretext(ours.columns)
-    ours = ours.assign(cell=cells(ours, keys), content_key=content(ours))
-    telling = [key.removeprefix("params.") for key in naming_keys(ours, None)]
-    setting = {key: row[key] for key in ("pretext.angles", *SETTING) if row[key] != ""}
-    result = []
-    for _, group in ours.groupby("cell"):
+    if not is_pretrained:  # its settings under `pretext` have no effect
+        runs = runs.loc[:, ~runs.columns.str.startswith("params.pretext")]
+    params = (effective_params if is_pretrained else downstream_params)(runs.columns)
+    runs = runs.assign(cell=number_cells(runs, params), content_key=content_keys(runs))
+    distinguishing = [key.removeprefix("params.") for key in distinguishing_columns(runs, None)]
+    setting = {key: result[key] for key in ("pretext.angles", *SETTING) if result[key] != ""}
+    rows = []
+    for _, group in runs.groupby("cell"):
         first = group.rename(columns=lambda column: column.removeprefix("params.")).iloc[0]
-        other = {}
-        for key in dict.fromkeys([*recipe, *telling]):
+        deviations = {}
+        for key in dict.fromkeys([*recipe, *distinguishing]):
             value = first.get(key)
             if key not in setting and isinstance(value, str) and value != recipe.get(key):
-                other[key] = f"{value} of {row[key]}" if key in EPOCHS else value
+                deviations[key] = f"{value} of {result[key]}" if key in EPOCHS else value
         accuracies = group["metrics.test_acc"]
-        result.append(
+        rows.append(
             {
-                "setting": label(setting),
-                "published": float(row["accuracy"]) / 100,
-                "source": row["source"],
+                "setting": format_settings(setting),
+                "published": float(result["accuracy"]) / 100,
+                "source": result["source"],
                 "mean": accuracies.mean(),
                 "sd": accuracies.std(),
                 "n": len(group),
-                "otherwise": label(other) if other else "",
+                "otherwise": format_settings(deviations) if deviations else "",
             }
         )
-    return result
-
-
-def published_table(found: pd.DataFrame) -> Table:
-    """For the page and the terminal."""
-    columns = [
-        ("setting", "what names it in published.csv"),
-        ("published (%)", "RotNet: Gidaris et al., ICLR 2018; survey: as a later survey has it"),
-        ("source", ""),
-        ("here (%)", "last epoch, mean and standard deviation over seeds"),
-        ("seeds", ""),
-        ("otherwise", "where these runs are not as published"),
-    ]
-    rows = [
-        [
-            text_cell(row["setting"]),
-            number_cell(100 * row["published"], 2),
-            text_cell(row["source"]),
-            Cell(
-                f"{100 * row['mean']:.2f}" + (f" ± {100 * row['sd']:.2f}" if row["n"] > 1 else ""),
-                row["mean"],
-            ),
-            number_cell(row["n"], 0),
-            text_cell(row["otherwise"]),
-        ]
-        for row in found.to_dict("records")
-    ]
-    return Table(columns, rows)
+    return rows

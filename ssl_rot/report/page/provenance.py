@@ -1,4 +1,4 @@
-"""Which commands and versions made the runs, as far as they recorded it."""
+"""Which commands and versions produced the runs, as far as the runs recorded it."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from importlib.metadata import version
 import pandas as pd
 
 import ssl_rot
-from ssl_rot.report.page.tables import counted
+from ssl_rot.report.page.report_tables import count_values
 from ssl_rot.tracking import Tag
 
 
-def commands(runs: pd.DataFrame) -> list[tuple[str, int]]:
-    """The commands, and how many downstream runs each made.
+def count_commands(runs: pd.DataFrame) -> list[tuple[str, int]]:
+    """The commands, and how many downstream runs came from each.
 
     Args:
         runs: from :func:`ssl_rot.report.load_runs`.
     """
     columns = [f"tags.{tag}" for tag in (Tag.PHASE, Tag.COMMAND, Tag.PARENT_RUN_ID)]
     phase, command, parent = (runs.reindex(columns=columns)[c] for c in columns)
-    # A sweep's command stands in its parent run.
+    # The command of a sweep is recorded in its parent run.
     of_parent = parent.map(dict(zip(runs["run_id"], command, strict=True)))
     known = command.fillna(of_parent)[phase == "downstream"].dropna()
-    return counted(_as_typed(line) for line in known)
+    return count_values(_as_typed(line) for line in known)
 
 
 def _as_typed(command: str) -> str:
-    """``python -m ssl_rot.run`` for the path of the file that it ran."""
+    """Replaces the path of the executed file by ``python -m ssl_rot.run``."""
     return re.sub(r"^('[^']*run\.py'|\S*run\.py)(?=\s|$)", "python -m ssl_rot.run", command)
 
 
-def versions(runs: pd.DataFrame) -> list[tuple[str, list[tuple[str, int]]]]:
-    """Of what made the runs, and of what made this report."""
+def list_versions(runs: pd.DataFrame) -> list[tuple[str, list[tuple[str, int]]]]:
+    """The versions that the runs used, with the number of runs, and those that this report used."""
     names = {
         "tags.ssl_rot.version": "ssl_rot (runs)",
         "tags.mlflow.source.git.commit": "commit (runs)",
@@ -43,8 +43,8 @@ def versions(runs: pd.DataFrame) -> list[tuple[str, list[tuple[str, int]]]]:
         for column in map(str, runs)
         if column.startswith("tags.version.")
     }
-    found = [(n, counted(runs[c].dropna())) for c, n in names.items() if c in runs]
+    of_runs = [(name, count_values(runs[c].dropna())) for c, name in names.items() if c in runs]
     own = {"ssl_rot": ssl_rot.__version__, "Python": platform.python_version()}
     own |= {name: version(name) for name in ("mlflow", "pandas", "scipy", "matplotlib")}
-    made = ", ".join(f"{name} {number}" for name, number in own.items())
-    return [*found, ("this report", [(made, 1)])]
+    line = ", ".join(f"{name} {number}" for name, number in own.items())
+    return [*of_runs, ("this report", [(line, 1)])]

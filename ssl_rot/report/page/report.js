@@ -1,11 +1,11 @@
 "use strict";
-// A click on a head sorts by its column, a second one the other way round.
+// A click on a heading sorts by its column; a second click reverses the order.
 for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-    const direction = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-    for (const other of heads) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
+  const headings = [...table.tHead.rows[0].cells];
+  headings.forEach((heading, column) => heading.querySelector("button").addEventListener("click", () => {
+    const direction = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    for (const other of headings) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
     const key = (row) => {
       const text = row.cells[column].dataset.sort;
       const number = { "inf": Infinity, "-inf": -Infinity }[text] ?? Number(text);

@@ -1,32 +1,58 @@
-"""A table of what a reader sees and of what its columns sort by."""
+"""A table for the terminal, Markdown, and HTML: what readers see and what columns are sorted by."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What a reader sees, and what the column sorts by."""
+class TableCell(NamedTuple):
+    """The text that readers see, and the value by which the column is sorted."""
 
     text: str
     sort: float | str
     is_number: bool = True
 
 
+Row = Mapping[Any, Any]
+"""A row of the DataFrame behind a table, by column."""
+
+
+class Column(NamedTuple):
+    """A heading, what it means (may be empty), and how its cell is made from a row."""
+
+    heading: str
+    meaning: str
+    cell: Callable[[Row], TableCell]
+
+
 @dataclass(frozen=True)
 class Table:
-    """Columns with the explanations that stand over them, and rows."""
+    """Columns and rows of cells; ``hidden`` is the number of rows that are not shown."""
 
-    columns: list[tuple[str, str]]
-    rows: list[list[Cell]]
+    columns: list[Column]
+    rows: list[list[TableCell]]
+    hidden: int = 0
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, columns: list[Column]) -> Table:
+        """A row of cells for each row of the DataFrame."""
+        records = frame.to_dict("records")
+        return cls(columns, [[column.cell(record) for column in columns] for record in records])
+
+    def head(self, most: int) -> Table:
+        """The first ``most`` rows."""
+        hidden = max(0, len(self.rows) - most)
+        return replace(self, rows=self.rows[:most], hidden=self.hidden + hidden)
 
     def to_text(self) -> str:
-        """For a terminal: columns padded to their widest value."""
-        heads = [name for name, _ in self.columns]
-        lines = [heads, *([cell.text for cell in row] for row in self.rows)]
+        """For a terminal, with columns aligned on the left."""
+        headings = [column.heading for column in self.columns]
+        lines = [headings, *([cell.text for cell in row] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         padded = (
             "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
@@ -35,31 +61,27 @@ class Table:
         return "\n".join(line.rstrip() for line in padded)
 
 
-NONE = Cell("—", float("-inf"))
+MISSING = TableCell("—", float("-inf"))
 
 
-def text_cell(value: object) -> Cell:
-    """Text as it is; empty for what a run does not have."""
-    text = "" if value is None or value != value else str(value)
-    return Cell(text, _sortable(text), is_number=False)
-
-
-def _sortable(text: str) -> float | str:
+def text_cell(value: str | float | None) -> TableCell:
+    """A setting or a name; empty for None and NaN. Numbers among them are sorted as numbers."""
+    text = "" if pd.isna(value) else str(value)
     try:
-        return float(text)
+        return TableCell(text, float(text), is_number=False)
     except ValueError:
-        return text
+        return TableCell(text, text, is_number=False)
 
 
-def number_cell(value: float, digits: int, *, sign: bool = False) -> Cell:
-    """A number with so many digits after the point."""
+def number_cell(value: float, digits: int = 0, *, signed: bool = False) -> TableCell:
+    """A number with the given number of decimal places."""
     if not np.isfinite(value):
-        return NONE
-    return Cell(f"{value:{'+' if sign else ''},.{digits}f}", float(value))
+        return MISSING
+    return TableCell(f"{value:{'+' if signed else ''},.{digits}f}", float(value))
 
 
-def p_cell(value: float) -> Cell:
+def p_cell(value: float) -> TableCell:
     """A p value."""
     if np.isnan(value):
-        return NONE
-    return Cell("< 0.0001" if value < 1e-4 else f"{value:.4f}", float(value))
+        return MISSING
+    return TableCell("< 0.0001" if value < 1e-4 else f"{value:.4f}", float(value))

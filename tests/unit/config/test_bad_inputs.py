@@ -118,7 +118,7 @@ pretext.schedule.early_stop.threshold=-1
 pretext.schedule.early_stop.allow_test=1
 +schedule.foo=1 | schedule.foo
 +loss.weigth=1 | loss.weigth
-+foo=1 | foo is no key of ours
++foo=1 | foo is not a known key
 """.strip().splitlines()
 
 

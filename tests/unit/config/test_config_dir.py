@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import mlflow
 import pytest
+from hydra import compose as compose_config
+from hydra import initialize_config_dir
+
+from ssl_rot.config.validation import validate
 
 MODULE = '''
 import torch
@@ -24,6 +30,19 @@ class Hinge(nn.Module):
 
     def forward(self, logits, targets):
         return nn.functional.multi_margin_loss(logits, targets, margin=self.margin)
+
+
+class Weighted(nn.Module):
+    def __init__(self, alpha: list[float]) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+
+def deep(in_channels: int, *, num_blocks: int, width: float) -> StagedBackbone:
+    channels = round(8 * width)
+    stages = {f"block{k}": nn.Conv2d(in_channels if k == 0 else channels, channels, 3, padding=1)
+              for k in range(num_blocks)}
+    return StagedBackbone(stages, [channels] * num_blocks)
 
 
 def stripes(image_size: int) -> Source:
@@ -49,6 +68,18 @@ cut: null
     "loss/mine.yaml": """
 _target_: my_parts.Hinge
 margin: 0.5
+""",
+    "loss/weighted.yaml": """
+_target_: my_parts.Weighted
+alpha: [0.25, 0.75]
+""",
+    "model/deep.yaml": """
+_target_: my_parts.deep
+num_blocks: 8
+width: 0.5
+init: default
+weights: null
+cut: null
 """,
     "dataset/mine.yaml": """
 _target_: ssl_rot.data.prepare
@@ -116,3 +147,15 @@ def test_own_parts_are_validated_as_ours(
     status, output = call_main("--config-dir", str(my_conf), *COMMAND, override)
     assert status == 2
     assert fragment in output
+
+
+@pytest.mark.parametrize("options", [["model=deep"], ["loss=weighted"]], ids=" ".join)
+def test_own_parts_may_name_keys_as_ours_and_accept_other_values(
+    my_conf, tmp_path, monkeypatch, options
+):
+    """``num_blocks: 8``, ``width: 0.5`` and ``alpha: [0.25, 0.75]``: our own parts refuse them."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    conf = str(Path(__file__).resolve().parents[3] / "conf")
+    with initialize_config_dir(conf, version_base="1.3"):
+        search_path = f"hydra.searchpath=[file://{my_conf}]"
+        validate(compose_config("config", [search_path, *options]))

@@ -9,9 +9,9 @@ from ssl_rot.config.validation import validate
 from ssl_rot.errors import ConfigError
 
 MISSPELT = [
-    ("+sed=1", "sed is no key of ours; did you mean seed?"),
-    ("+tracking.name=x", "tracking.name is no key of ours; allowed: experiment_name"),
-    ("+checkpoint.evry=1", "checkpoint.evry is no key of ours; allowed: every, keep"),
+    ("+sed=1", "sed is not a known key; did you mean seed?"),
+    ("+tracking.name=x", "tracking.name is not a known key; allowed: experiment_name"),
+    ("+checkpoint.evry=1", "checkpoint.evry is not a known key; allowed: every, keep"),
     ("+dataset.labels_per_clas=1", "did you mean labels_per_class?"),
     ("+dataset.source.image_sise=8", "did you mean image_size?"),
     ("+dataset.augment.flp=true", "did you mean flip?"),
@@ -106,12 +106,12 @@ OTHERS = [
     (["model._target_=nowhere.net"], ["model._target_=nowhere.net cannot be imported"]),
     (["head=mlp", "head.hidden=0"], ["head.hidden=0"]),
     (["head=conv", "head.width=0"], ["head.width=0"]),
-    (["loss=focal", "loss.alpha=0"], ["loss.alpha=0", "above 0"]),
+    (["loss=focal", "loss.alpha=0"], ["loss.alpha=0", "greater than 0"]),
     (["loss=focal", "loss.gamma=-1"], ["loss.gamma=-1", "at least 0"]),
     (["loss=label_smoothing", "loss.label_smoothing=1"], ["loss.label_smoothing=1"]),
     (["schedule=onecycle", "schedule.scheduler.pct_start=2"], ["schedule", "pct_start"]),
     (["+schedule.optimizer.nesterov=true", "schedule.momentum=0"], ["schedule", "Nesterov"]),
-    (["dataset=cifar10", "dataset.root=null"], ["dataset.source.root=null", "dataset.root"]),
+    (["dataset=cifar10", "dataset.root=null"], ["dataset.root=null", "a folder"]),
     (["schedule.early_stop.metric=val_acc", "schedule.early_stop.threshold=0.9"],
      ["needs a validation split", "dataset.val_fraction=0"]),
     (["schedule.early_stop.metric=val_acc", "dataset.val_fraction=0.1"],

@@ -1,4 +1,4 @@
-"""DESIGN's rules of a fair comparison, each held against whole runs."""
+"""The rules of a fair comparison, each checked on whole runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from ssl_rot.errors import ConfigError
 from ssl_rot.models import Classifier, build_backbone, build_head
 
-# A user's own parts, which behave as the shipped ones and write down what reaches them.
+# A user's own parts, which behave like the shipped ones and record their inputs.
 RECORDER = """
 import torch
 from ssl_rot.models import linear_head, resnet
@@ -35,7 +35,7 @@ class Loss(torch.nn.CrossEntropyLoss):
         return super().forward(logits, targets)
 """
 
-# Labels and test images come from elsewhere, so that a test can change them alone.
+# A source whose labels or test images alone can be changed.
 SOURCE = """
 import torch
 from ssl_rot.data import Source, Split, Images, digits
@@ -57,7 +57,7 @@ def same(first, second):
     return len(first) == len(second) and all(map(torch.equal, first, second))
 
 
-def test_1_arms_differ_in_the_backbones_start_and_in_nothing_else(run_job, own_module, tmp_path):
+def test_1_arms_differ_only_in_the_initial_weights_of_the_backbone(run_job, own_module, tmp_path):
     recorder = own_module("recorder", RECORDER)
     mine = [f"{key}._target_=recorder.{key}" for key in ("model", "head")]
     mine += ["loss._target_=recorder.Loss", "dataset.augment.crop_padding=1"]
@@ -79,7 +79,7 @@ def test_1_arms_differ_in_the_backbones_start_and_in_nothing_else(run_job, own_m
     assert not same(
         supervised.weights("downstream").values(), rotation.weights("downstream").values()
     )
-    # However much the pretext consumed.
+    # Whatever random numbers the pretext phase used.
     _, seen = downstream("+experiment=rotation", "pretext.schedule.epochs=2")
     assert same(seen, reference)
     _, seen = downstream("+experiment=rotation", "pretext=rotation_2")
@@ -111,16 +111,16 @@ def test_1_a_reused_pretext_gives_the_same_downstream_bits(run_job, tmp_path):
     "overrides",
     [
         [],
-        ["model.init=xavier", "head.init=xavier"],  # the article's script re-initialised here
+        ["model.init=xavier", "head.init=xavier"],  # the article's script re-initialized here
         ["model.cut=stage1"],
         ["model=nin", "model.num_blocks=3", "dataset.train_size=30"],
     ],
     ids=["default", "xavier", "cut", "nin"],
 )  # fmt: skip
-def test_2_the_transfer_moves_the_weights_bit_for_bit(run_job, tmp_path, overrides):
+def test_2_the_transfer_keeps_the_weights_bit_for_bit(run_job, tmp_path, overrides):
     ran = run_job(tmp_path, "+experiment=rotation", "freeze=backbone", *overrides)
     pretrained, moved = ran.backbone("pretext"), ran.backbone("downstream")
-    assert any("running_var" in name for name in moved)  # buffers are among them
+    assert any("running_var" in name for name in moved)  # buffers too
     assert moved.keys() <= pretrained.keys()
     assert all(torch.equal(moved[name], pretrained[name]) for name in moved)
     if "model.cut=stage1" in overrides:
@@ -159,7 +159,7 @@ def test_3_the_pretext_sees_no_label_and_no_test_image(run_job, own_module, tmp_
     other_weights, other_downstream = pretrained("reversed", "own")
     assert same(weights, other_weights)
     assert not same(downstream, other_downstream)
-    # And rule 5, for either phase: other test images change no weight.
+    # Rule 5 too, for both phases: other test images change no weight.
     other_weights, other_downstream = pretrained("own", "noise")
     assert same(weights, other_weights)
     assert same(downstream, other_downstream)
@@ -177,7 +177,7 @@ def shared_folder(tmp_path_factory):
         (["freeze=backbone"], {"stem", "stage1", "stage2"}),
         (["freeze=through", "freeze.stage=stem"], {"stem"}),
         (["freeze=through", "freeze.stage=stage1"], {"stem", "stage1"}),
-        # The head alone in the first epoch, stage2 too in the second.
+        # Only the head is trained in the first epoch, stage2 too in the second.
         (["freeze=gradual", "freeze.every=1"], {"stem", "stage1"}),
         (["freeze=gradual", "freeze.every=2"], {"stem", "stage1", "stage2"}),
     ],
@@ -220,13 +220,13 @@ def test_5_the_last_epoch_is_reported_not_the_best(run_job, tmp_path):
     ruin = ["schedule=step", "schedule.scheduler.milestones=[5]", "schedule.scheduler.gamma=100"]
     ran = run_job(tmp_path, *ruin, "schedule.epochs=6", "dataset.labels_per_class=5")
     *before, last = [record["test_acc"] for record in ran.history("downstream")]
-    assert max(before) > last + 0.1  # else this test says nothing
+    assert max(before) > last + 0.1  # otherwise this test shows nothing
     assert ran.value == last
     assert f"test accuracy {last:.4f}" in ran.output
 
 
 def test_6_means_are_per_sample(run_job, compose, tmp_path):
-    # 360 test images go through in batches of 256 and 104.
+    # 360 test images are evaluated in batches of 256 and 104.
     ran = run_job(tmp_path, "+experiment=supervised")
     cfg = compose("dataset.image_size=8", "model.widths=[4,8]", "model.blocks=[1,1]")
     data = instantiate(cfg.dataset, seed=0)
@@ -246,16 +246,16 @@ def test_6_means_are_per_sample(run_job, compose, tmp_path):
     assert last["test_acc"] == hits / 360
 
 
-def test_7_cost_is_counted_pretext_included(run_job, tmp_path):
+def test_7_cost_is_counted_including_the_pretext(run_job, tmp_path):
     arguments = ("+experiment=rotation", "pretext.schedule.epochs=2", "schedule.epochs=3")
     ran = run_job(tmp_path, *arguments)
     pretext, downstream = ran.history("pretext"), ran.history("downstream")
-    # 96 images in 4 turns each; 3 labels of each of 10 classes.
+    # 96 images in 4 rotations each; 3 labels for each of 10 classes.
     assert [row["images_processed"] for row in pretext] == [384, 768]
     assert [row["images_processed"] for row in downstream] == [30, 60, 90]
     assert all(row["epoch_seconds"] > 0 for row in pretext + downstream)
     seconds = sum(row["epoch_seconds"] for row in pretext + downstream)
     total = next(line for line in ran.output.splitlines() if "total" in line).split()
     assert total == ["total", "858", "images", f"{seconds:.1f}", "s"]
-    two_turns = run_job(tmp_path, *arguments, "pretext=rotation_2")
-    assert two_turns.history("pretext")[-1]["images_processed"] == 384
+    two_rotations = run_job(tmp_path, *arguments, "pretext=rotation_2")
+    assert two_rotations.history("pretext")[-1]["images_processed"] == 384

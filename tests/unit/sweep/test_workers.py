@@ -24,17 +24,17 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def test_a_worker_of_another_machine_costs_no_process_of_this_one_its_life(bystander, tmp_path):
+def test_stopping_kills_no_process_with_the_id_of_a_worker_on_another_machine(bystander, tmp_path):
     folder = tmp_path / ".workers"
     folder.mkdir()
     with FileLock(folder / f"far-away-{bystander.pid}.pid"):
-        workers.stop(tmp_path)
+        workers.stop_workers(tmp_path)
     with pytest.raises(subprocess.TimeoutExpired):
         bystander.wait(timeout=1)
 
 
 @pytest.mark.parametrize("error", [ProcessLookupError, PermissionError])
-def test_a_worker_that_ends_before_it_is_asked_to_is_no_error(monkeypatch, tmp_path, error):
+def test_a_worker_that_ends_before_it_is_signaled_is_no_error(monkeypatch, tmp_path, error):
     folder = tmp_path / ".workers"
     folder.mkdir()
     lock = FileLock(folder / f"{socket.gethostname()}-4000000.pid")
@@ -45,29 +45,29 @@ def test_a_worker_that_ends_before_it_is_asked_to_is_no_error(monkeypatch, tmp_p
         raise error
 
     monkeypatch.setattr(os, "kill", gone)
-    workers.stop(tmp_path)
+    workers.stop_workers(tmp_path)
     assert not lock.is_locked
 
 
-def test_slots_are_a_machines_own(monkeypatch, tmp_path):
-    monkeypatch.setenv(workers.SLOTS, "1")
-    worked = threading.Event()
+def test_each_machine_has_slots_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setenv(workers.SLOTS_VARIABLE, "1")
+    has_worked = threading.Event()
 
     def work() -> None:
-        with workers.at_work(tmp_path):
-            worked.set()
+        with workers.register_worker(tmp_path):
+            has_worked.set()
 
     monkeypatch.setattr(socket, "gethostname", lambda: "one")
-    with workers.at_work(tmp_path):
+    with workers.register_worker(tmp_path):
         monkeypatch.setattr(socket, "gethostname", lambda: "two")
         threading.Thread(target=work, daemon=True).start()
-        assert worked.wait(10)
+        assert has_worked.wait(10)
 
 
-def test_a_sweep_that_is_stopped_begins_no_job_until_it_is_resumed(tmp_path):
-    workers.stop(tmp_path)
-    with pytest.raises(KeyboardInterrupt), workers.at_work(tmp_path):
-        pytest.fail("a job began")
-    workers.allow(tmp_path)
-    with workers.at_work(tmp_path):
+def test_a_stopped_sweep_starts_no_job_until_it_is_resumed(tmp_path):
+    workers.stop_workers(tmp_path)
+    with pytest.raises(KeyboardInterrupt), workers.register_worker(tmp_path):
+        pytest.fail("a job started")
+    workers.allow_jobs(tmp_path)
+    with workers.register_worker(tmp_path):
         pass

@@ -1,4 +1,4 @@
-"""A lock between machines: a store in common, and nothing else."""
+"""A lock between machines that share only the tracking store."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def store(make_store, tmp_path):
     return client, client.create_experiment("locks")
 
 
-def left(client, experiment, view=ViewType.ACTIVE_ONLY):
+def claims(client, experiment, view=ViewType.ACTIVE_ONLY):
     return client.search_runs([experiment], f"tags.`{LOCK}` != ''", run_view_type=view)
 
 
-def test_one_at_a_time_and_nothing_stays_behind(store):
+def test_one_holder_at_a_time_and_no_claim_remains(store):
     client, experiment = store
     inside: list[int] = []
     most: list[int] = []
@@ -38,26 +38,26 @@ def test_one_at_a_time_and_nothing_stays_behind(store):
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(work, range(5)))
     assert most == [1] * 5
-    assert not left(client, experiment)
-    assert len(left(client, experiment, ViewType.DELETED_ONLY)) >= 5
+    assert not claims(client, experiment)
+    assert len(claims(client, experiment, ViewType.DELETED_ONLY)) >= 5
 
 
-def test_locks_of_other_names_are_not_waited_for(store):
+def test_locks_with_different_names_are_independent(store):
     client, experiment = store
     with lease(client, experiment, "pretext-x"), lease(client, experiment, "pretext-y"):
-        assert len(left(client, experiment)) == 2
+        assert len(claims(client, experiment)) == 2
 
 
-def test_a_holder_without_a_sign_of_life_is_taken_for_dead(store, caplog):
+def test_a_holder_without_a_heartbeat_is_presumed_dead(store, caplog):
     client, experiment = store
     dead = client.create_run(experiment, tags={LOCK: "pretext-x", "ssl_rot.beat": "3"})
     with lease(client, experiment, "pretext-x", patience=0.5):
-        assert dead.info.run_id not in {run.info.run_id for run in left(client, experiment)}
-    assert "pretext-x has given no sign of life for 0.5 s" in caplog.text
-    assert not left(client, experiment)
+        assert dead.info.run_id not in {run.info.run_id for run in claims(client, experiment)}
+    assert "pretext-x has sent no heartbeat for 0.5 s" in caplog.text
+    assert not claims(client, experiment)
 
 
-def test_a_holder_that_lives_is_waited_for_however_long(store):
+def test_a_live_holder_is_waited_for_without_limit(store):
     client, experiment = store
     order: list[str] = []
     held = threading.Event()

@@ -1,4 +1,4 @@
-"""What a run leaves in MLflow, and how the store is met."""
+"""What a run leaves in MLflow, and how the tracking store is used."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def test_the_metrics_of_every_epoch_equal_history_csv(rotation_run, phase, prefi
     assert run.data.metrics.keys() == {prefix + name for name in names}
     for name in names:
         points = rotation_run.client.get_metric_history(run.info.run_id, prefix + name)
-        told = sorted((point.step, point.timestamp, point.value) for point in points)
-        assert told == [(row["epoch"], row["timestamp"], row[name]) for row in rows], name
+        logged = sorted((point.step, point.timestamp, point.value) for point in points)
+        assert logged == [(row["epoch"], row["timestamp"], row[name]) for row in rows], name
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert all(0 <= row[f"{s}_acc"] <= 1 for row in rows for s in ("train", "test", "val"))
 
@@ -50,9 +50,9 @@ def test_params_are_the_resolved_config_and_the_choices(rotation_run, compose, p
     config = flatten(OmegaConf.to_container(artifact))
     assert config.items() >= {"dataset.val_fraction": 0.1, "schedule.optimizer.lr": 0.05}.items()
     assert not any("${" in str(value) for value in config.values())
-    shown = {None: "null", True: "true", False: "false"}
+    texts = {None: "null", True: "true", False: "false"}
     for key, value in config.items():
-        text = shown[value] if value is None or isinstance(value, bool) else str(value)
+        text = texts[value] if value is None or isinstance(value, bool) else str(value)
         assert params[key] == text, key
     choices = {
         "dataset": "digits",
@@ -70,7 +70,7 @@ def test_params_are_the_resolved_config_and_the_choices(rotation_run, compose, p
     )
 
 
-def test_tags_say_what_a_run_is(rotation_run):
+def test_tags_identify_a_run(rotation_run):
     pretext, downstream = (rotation_run.runs[phase] for phase in ("pretext", "downstream"))
     for phase, run in rotation_run.runs.items():
         assert run.info.status == "FINISHED"
@@ -104,7 +104,7 @@ def test_the_tag_names_are_a_contract():
     )
 
 
-def test_a_supervised_run_is_the_partner_of_the_rotation_run(run_job, rotation_run, tmp_path):
+def test_a_supervised_run_pairs_with_the_rotation_run(run_job, rotation_run, tmp_path):
     ran = run_job(tmp_path, "+experiment=supervised", "dataset.val_fraction=0.1")
     (run,) = ran.runs.values()
     assert run.data.tags[Tag.ARM] == "supervised"
@@ -131,8 +131,8 @@ def test_artifacts(rotation_run, phase, figures):
     assert below == {f"figures/{name}" for name in figures}
 
 
-def test_the_weights_load_without_our_training_code(rotation_run, compose):
-    """As the docs say it: the file, a network of the same shape, and nothing of a run."""
+def test_the_weights_load_without_the_training_code(rotation_run, compose):
+    """As documented: only the file and a network of the same shape are needed."""
     net = resnet(1, widths=[4, 8], blocks=[1, 1], large_stem=False, bias=False, shortcut_norm=True)
     model = Classifier(net, linear_head(8, 10))
     model.load_state_dict(load_file(rotation_run.artifact("downstream", "weights.safetensors")))
@@ -158,7 +158,7 @@ def test_a_run_starts_from_the_weights_of_another(run_job, rotation_run, tmp_pat
     assert tags[0][Tag.CONFIG_KEY] != tags[1][Tag.CONFIG_KEY]  # another head in the file
 
 
-def test_a_run_id_that_is_not_there_is_told(run_job, tmp_path):
+def test_an_unknown_run_id_is_reported(run_job, tmp_path):
     with pytest.raises(TrackingError, match=f"Run {'0' * 32} in sqlite.* has no artifact"):
         run_job(tmp_path, f"model.weights={'0' * 32}")
     with pytest.raises(WeightsError, match=r"model\.weights=x is neither a file nor the id"):
@@ -195,13 +195,13 @@ def test_no_run_stays_running(run_job, all_runs, own_module, tmp_path, phase, er
         assert runs["pretext"].info.status == "FINISHED"
 
 
-def test_a_failed_pretext_is_not_taken(run_job, all_runs, own_module, tmp_path):
+def test_a_failed_pretext_is_not_reused(run_job, all_runs, own_module, tmp_path):
     own_module("stops", STOPS.format(error="RuntimeError('x')"))
     good = run_job(tmp_path, "+experiment=rotation").runs["pretext"]
     with pytest.raises(RuntimeError):
         run_job(tmp_path, "+experiment=rotation", "pretext.loss._target_=stops.Loss")
     (failed,) = [run for run in all_runs(URI.format(tmp_path)) if run.info.status == "FAILED"]
-    # The later of two with the same key: only the status tells them apart.
+    # The later of two runs with the same key: they differ only in status.
     client = mlflow.MlflowClient(URI.format(tmp_path))
     client.set_tag(failed.info.run_id, Tag.PRETEXT_KEY, good.data.tags[Tag.PRETEXT_KEY])
     again = run_job(tmp_path, "+experiment=rotation")
@@ -211,7 +211,7 @@ def test_a_failed_pretext_is_not_taken(run_job, all_runs, own_module, tmp_path):
 @pytest.mark.parametrize(
     "uri", ["sqlite:///{}/no/such/folder.db", "http://127.0.0.1:9", "nonsense://x"]
 )
-def test_a_store_that_cannot_be_used_is_told(tmp_path, monkeypatch, uri):
+def test_an_unusable_store_is_reported(tmp_path, monkeypatch, uri):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     (tmp_path / "file").touch()
     uri = uri.format(tmp_path / "file")
@@ -219,7 +219,7 @@ def test_a_store_that_cannot_be_used_is_told(tmp_path, monkeypatch, uri):
         Tracker("x", uri)
 
 
-def test_a_deleted_experiment_is_told(make_store, tmp_path):
+def test_a_deleted_experiment_is_reported(make_store, tmp_path):
     uri = make_store(tmp_path)
     tracker = Tracker("gone", uri)
     tracker.store.client.delete_experiment(tracker.store.experiment_id)
@@ -237,7 +237,7 @@ def test_the_tracking_uri_of_the_environment_is_respected(
 
 
 @pytest.mark.slow
-def test_four_processes_that_meet_a_missing_database_all_get_the_experiment(tmp_path, checkout):
+def test_four_processes_create_a_missing_database_and_share_the_experiment(tmp_path, checkout):
     program = (
         "from ssl_rot.tracking import Tracker; t = Tracker('shared'); "
         "print(t.store.client.create_run(t.store.experiment_id).info.run_id)"
@@ -257,8 +257,27 @@ def test_four_processes_that_meet_a_missing_database_all_get_the_experiment(tmp_
     assert {run.info.run_id for run in runs} == {out.split()[-1] for out, _ in outputs}
 
 
-def test_epochs_that_are_shorter_than_a_call_go_together(make_store, monkeypatch, tmp_path):
-    """MLflow costs a tenth of the time at most, and still gets every epoch."""
+@pytest.mark.parametrize("name", ["o'brien", 'a"b', "o'b\"c"])
+def test_a_folder_with_quotes_in_its_name_can_hold_runs(make_store, tmp_path, name):
+    tracker = Tracker("quotes", make_store(tmp_path))
+    with tracker.start("run", tmp_path / name, {}, {}) as run:
+        run.epoch(1, {"train_loss": 0.5})
+    assert run.run_id is not None
+    assert tracker.runs.get(run.run_id).status == "FINISHED"
+
+
+def test_a_run_is_not_created_twice_if_the_first_response_was_lost(make_store, tmp_path):
+    tracker = Tracker("lost response", make_store(tmp_path))
+    with tracker.start("run", tmp_path / "run", {}, {}) as run:
+        created, run.record.run_id = run.run_id, None
+        run.send()
+        assert run.run_id == created
+    experiment = tracker.store.experiment_id
+    assert len(tracker.store.client.search_runs([experiment])) == 1
+
+
+def test_epochs_shorter_than_a_call_are_sent_together(make_store, monkeypatch, tmp_path):
+    """MLflow takes at most a tenth of the time, and still gets every epoch."""
     tracker = Tracker("short epochs", make_store(tmp_path))
     log_batch, calls = tracker.store.client.log_batch, []
 
@@ -277,4 +296,4 @@ def test_epochs_that_are_shorter_than_a_call_go_together(make_store, monkeypatch
         (epoch, 1 / epoch) for epoch in range(1, 301)
     ]
     assert len(calls) < 30
-    assert max(calls) <= 1000  # what MLflow takes at once
+    assert max(calls) <= 1000  # MLflow's limit

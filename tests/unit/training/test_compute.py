@@ -1,4 +1,4 @@
-"""What a run computes with: torch.compile, and the trace of a few steps."""
+"""The device and arithmetic of a run: torch.compile, and the profile of a training step."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ssl_rot.errors import CompileFailed
 from ssl_rot.freeze import FreezeNothing
 from ssl_rot.models import Classifier, StagedBackbone, linear_head
 from ssl_rot.schedules import EarlyStop, Schedule
-from ssl_rot.training.compute import Compute, resolve
+from ssl_rot.training.compute import Compute, resolve_compute
 from ssl_rot.training.loop import fit
 from ssl_rot.training.phase import Phase
 
 
 def trained(compute: Compute) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    """History and weights of three epochs of a small network, with a smaller last batch."""
+    """History and weights of a small network after three epochs with a smaller last batch."""
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8, generator=draws)
     labels = (images[:, 0, :4].sum((1, 2)) > images[:, 0, 4:].sum((1, 2))).long()
@@ -50,25 +50,25 @@ def trained(compute: Compute) -> tuple[list[dict[str, float]], dict[str, torch.T
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
-def test_a_compiled_network_learns_what_another_does():
+def test_a_compiled_network_trains_like_an_eager_one():
     eager, weights = trained(Compute(torch.device("cpu"), "fp32"))
-    compiled, others = trained(Compute(torch.device("cpu"), "fp32", compiled=True))
+    compiled, compiled_weights = trained(Compute(torch.device("cpu"), "fp32", compiled=True))
     for a, b in zip(eager, compiled, strict=True):
         for name in ("train_loss", "test_loss"):
             assert b[name] == pytest.approx(a[name], rel=1e-5)
         assert b["test_acc"] == a["test_acc"]
-    assert weights.keys() == others.keys()
+    assert weights.keys() == compiled_weights.keys()
     for name, value in weights.items():
-        torch.testing.assert_close(others[name], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(compiled_weights[name], value, rtol=1e-4, atol=1e-6)
 
 
-def test_compiled_and_other_runs_are_told_apart():
-    assert resolve("cpu", "fp32").arithmetic == "fp32"
-    assert resolve("cpu", "fp32", compiled=True).arithmetic == "fp32 compiled"
+def test_the_arithmetic_of_compiled_runs_differs():
+    assert resolve_compute("cpu", "fp32").arithmetic == "fp32"
+    assert resolve_compute("cpu", "fp32", compiled=True).arithmetic == "fp32 compiled"
 
 
-def test_a_compiler_that_is_not_there_is_one_message(run_job, tmp_path, monkeypatch):
-    # An empty cache, since what was compiled before needs no compiler.
+def test_a_missing_compiler_is_reported_in_one_message(run_job, tmp_path, monkeypatch):
+    # An empty cache: what was compiled before needs no compiler.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/nowhere/c++",))
     message = r"compile=true does not work here: .*compiler(.|\n)*C\+\+"
@@ -76,7 +76,7 @@ def test_a_compiler_that_is_not_there_is_one_message(run_job, tmp_path, monkeypa
         run_job(tmp_path, "+experiment=supervised", "compile=true")
 
 
-def test_a_profile_says_where_the_time_of_a_step_goes(run_job, tmp_path):
+def test_a_profile_shows_the_time_of_each_part_of_a_step(run_job, tmp_path):
     epochs = ("schedule.epochs=6", "pretext.schedule.epochs=10")
     ran = run_job(tmp_path, "+experiment=rotation", "profile=true", *epochs)
     for phase in ("pretext", "downstream"):
@@ -90,6 +90,6 @@ def test_a_profile_says_where_the_time_of_a_step_goes(run_job, tmp_path):
         assert len(steps) == 5
 
 
-def test_too_few_steps_to_profile_are_told(run_job, tmp_path, caplog):
+def test_too_few_steps_to_profile_are_reported(run_job, tmp_path, caplog):
     run_job(tmp_path, "+experiment=supervised", "profile=true", "schedule.epochs=1")
     assert "Too few steps to profile" in caplog.text

@@ -1,11 +1,8 @@
-"""Several processes of torchrun learn what one does, and leave one record."""
+"""Several processes of torchrun train like one, and leave one record."""
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,10 +17,11 @@ from ssl_rot.data import Augment, Batches
 from ssl_rot.errors import ConfigError, LostProcesses
 from ssl_rot.models import resnet
 from ssl_rot.training import distributed
-from ssl_rot.training.compute import Compute, resolve
+from ssl_rot.training.compute import Compute, resolve_compute
 from ssl_rot.training.distributed import Group
+from tests.warm import CHECKOUT, Process
 
-# A network whose samples know nothing of each other: BatchNorm would see half of each batch.
+# A network without BatchNorm, which would see only half of each batch.
 MODULE = """
 from torch import nn
 from ssl_rot.models import StagedBackbone
@@ -35,7 +33,7 @@ def plain(in_channels, width):
 """
 OPTION = "_target_: plain.plain\nwidth: 8\ninit: default\nweights: null\ncut: null\n"
 
-# 101 pretext images in batches of 16, the last one of 5: its two parts differ.
+# 101 pretext images in batches of 16: the last has 5 images, so its two parts differ.
 JOB = (
     *("dataset.image_size=8", "dataset.train_size=101", "dataset.labels_per_class=3"),
     *("schedule=constant", "schedule.epochs=4", "schedule.batch_size=16", "precision=fp32"),
@@ -44,25 +42,51 @@ JOB = (
 )
 
 SWEPT = ("schedule.lr", "freeze")
+COMMAND = ("-m", "ssl_rot.run", "--config-dir", "conf")
 
 
 @pytest.fixture
-def torchrun(tmp_path: Path, checkout: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Starts a command line in two processes, from a folder with a model of its own."""
+def start(start_python, tmp_path: Path) -> Callable[..., Process]:
+    """Starts ``python ...`` in a folder with a custom model."""
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "plain.py").write_text(MODULE)
     (tmp_path / "conf" / "model" / "plain.yaml").write_text(OPTION)
-    path = f"{checkout}{os.pathsep}{tmp_path}"
 
-    def start(*args: str, processes: int = 2) -> subprocess.Popen[str]:
-        run = ("torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m")
-        command = [sys.executable, "-m", *run, "ssl_rot.run", "--config-dir", "conf", *args]
-        return subprocess.Popen(
-            command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+    def begin(*command: str, **environment: str) -> Process:
+        path = [CHECKOUT, tmp_path]
+        process: Process = start_python(*command, cwd=tmp_path, path=path, **environment)
+        return process
 
-    return start
+    return begin
+
+
+@pytest.fixture
+def torchrun(start) -> Callable[..., Process]:
+    """Starts a job in two processes of torchrun."""
+    run = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    return lambda *args: start(*run, *COMMAND, *args)
+
+
+@pytest.fixture
+def in_processes(start, free_port) -> Callable[..., str]:
+    """Runs a job in so many processes that have the environment of torchrun's; gives the output.
+
+    Those of torchrun itself import everything anew.
+    """
+
+    def run(processes: int, *args: str, expect: int = 0) -> str:
+        shared = {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": str(processes)}
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        started = [
+            start(*COMMAND, *args, **shared, RANK=str(rank), LOCAL_RANK=str(rank))
+            for rank in range(processes)
+        ]
+        output = "".join(process.communicate(timeout=300)[0] for process in started)
+        others = [0] * (processes - 1)
+        assert [process.returncode for process in started] == [expect, *others], output
+        return output
+
+    return run
 
 
 def assert_same(client, one, two, tolerance: float = 1e-4) -> None:
@@ -78,18 +102,22 @@ def assert_same(client, one, two, tolerance: float = 1e-4) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_in_a_sweep_what_one_does(torchrun, make_store, all_runs, tmp_path):
+def test_two_processes_train_a_sweep_like_one(
+    torchrun, in_processes, make_store, all_runs, tmp_path
+):
     uri = make_store(tmp_path)
     client = MlflowClient(uri)
     grid = ("schedule.lr=0.05,1e30", "freeze=none,backbone", "+experiment=rotation")
     runs = {}
     for processes in (1, 2):
         store = (f"tracking.uri={uri}", f"tracking.experiment_name=of {processes}")
-        process = torchrun(
-            "--multirun", *JOB, *grid, *store, "pretext.reuse=false", processes=processes
-        )
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 1, output  # as without torchrun: two of four jobs fail
+        sweep = ("--multirun", *JOB, *grid, *store, "pretext.reuse=false")
+        if processes == 1:
+            output = in_processes(1, *sweep, expect=1)
+        else:
+            process = torchrun(*sweep)
+            output, _ = process.communicate(timeout=300)
+            assert process.returncode == 1, output  # as without torchrun: two of four jobs fail
         assert output.count("is not finite at epoch 1") >= 2, output
         found = all_runs(uri)
         runs[processes] = {
@@ -98,7 +126,7 @@ def test_two_processes_learn_in_a_sweep_what_one_does(torchrun, make_store, all_
             if run.data.tags["ssl_rot.phase"] != "sweep"
             and client.get_experiment(run.info.experiment_id).name == f"of {processes}"
         }
-        assert len(runs[processes]) == 8  # one a phase and job
+        assert len(runs[processes]) == 8  # one per phase and job
     assert runs[1].keys() == runs[2].keys()
     for key, run in runs[2].items():
         failed = key[0] == "downstream" and key[1] == "1e+30"
@@ -111,23 +139,25 @@ def test_two_processes_learn_in_a_sweep_what_one_does(torchrun, make_store, all_
 
 
 @pytest.mark.slow
-def test_two_processes_start_from_the_weights_of_a_run(torchrun, make_store, all_runs, tmp_path):
+def test_two_processes_start_from_the_weights_of_a_run(
+    in_processes, make_store, all_runs, tmp_path
+):
     uri = make_store(tmp_path)
     job = (*JOB, f"tracking.uri={uri}")
-    assert torchrun(*job, "+experiment=rotation", processes=1).wait(timeout=120) == 0
+    in_processes(1, *job, "+experiment=rotation")
     (source,) = (run for run in all_runs(uri) if run.data.tags["ssl_rot.phase"] == "pretext")
-    ours = {}
+    runs = {}
     for processes in (1, 2):
         start = (f"model.weights={source.info.run_id}", f"tracking.experiment_name=of {processes}")
-        process = torchrun(*job, "+experiment=supervised", *start, processes=processes)
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, output
-        ours[processes] = max(all_runs(uri), key=lambda run: run.info.start_time)
-    assert_same(MlflowClient(uri), ours[1], ours[2])
+        in_processes(processes, *job, "+experiment=supervised", *start)
+        runs[processes] = max(all_runs(uri), key=lambda run: run.info.start_time)
+    assert_same(MlflowClient(uri), runs[1], runs[2])
 
 
 @pytest.mark.slow
-def test_what_was_stopped_goes_on_where_it_was(torchrun, make_store, all_runs, tmp_path):
+def test_an_interrupted_run_is_resumed_from_its_checkpoint(
+    torchrun, make_store, all_runs, tmp_path
+):
     uri = make_store(tmp_path)
     job = (*JOB, "+experiment=supervised", f"tracking.uri={uri}", "schedule.epochs=3000")
     process = torchrun(*job)
@@ -142,7 +172,7 @@ def test_what_was_stopped_goes_on_where_it_was(torchrun, make_store, all_runs, t
     assert run.info.status == "KILLED", output
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     epoch = int(checkpoint.name[5:10])
-    # Not to the end, which is far, but to see that it goes on.
+    # The end is far: only until it has continued.
     process = torchrun(*job, "resume=true")
     client = MlflowClient(uri)
     while len(client.get_metric_history(run.info.run_id, "train_loss")) <= epoch:
@@ -166,7 +196,7 @@ def of_part(part: int, parts: int, count: int = 37, *, shuffle: bool = True, **o
 
 
 @pytest.mark.parametrize("parts", [2, 3])
-def test_the_parts_of_a_batch_make_the_batch(parts):
+def test_the_parts_of_a_batch_add_up_to_the_batch(parts):
     whole = list(of_part(0, 1).epoch(3))
     split = zip(*(of_part(part, parts).epoch(3) for part in range(parts)), strict=True)
     for (inputs, targets), pieces in zip(whole, split, strict=True):
@@ -192,7 +222,7 @@ def test_every_image_is_evaluated_once_even_with_fewer_images_than_processes():
     assert sorted(seen) == list(range(12))
 
 
-def test_a_last_batch_too_small_for_all_joins_the_one_before():
+def test_a_last_batch_too_small_for_all_processes_is_merged_with_the_previous_one():
     assert of_part(0, 1, 23).sizes == [10, 10, 3]
     assert of_part(0, 2, 23).sizes == [10, 13]
 
@@ -203,14 +233,14 @@ def test_too_few_images_for_the_processes_are_refused(count, batch_size):
         of_part(0, 3, count, batch_size=batch_size)
 
 
-def test_sync_batchnorm_on_a_processor_is_refused(monkeypatch):
-    assert resolve("cpu", "fp32", sync_batchnorm=True).arithmetic == "fp32"  # alone: as it is
+def test_sync_batchnorm_on_the_cpu_is_refused(monkeypatch):
+    assert resolve_compute("cpu", "fp32", sync_batchnorm=True).arithmetic == "fp32"  # no effect
     monkeypatch.setattr(distributed, "_group", Group(0, 2))
     with pytest.raises(ConfigError, match=r"sync_batchnorm=true needs GPUs.*device=cpu"):
-        resolve("cpu", "fp32", sync_batchnorm=True)
+        resolve_compute("cpu", "fp32", sync_batchnorm=True)
 
 
-def test_sync_batchnorm_is_in_every_place_of_batchnorm_and_keeps_its_weights():
+def test_sync_batchnorm_replaces_every_batchnorm_and_keeps_its_weights():
     options = {"large_stem": False, "bias": False, "shortcut_norm": True}
     plain, synced = (resnet(3, widths=[4, 8], blocks=[1, 1], **options) for _ in range(2))
     synced.load_state_dict(plain.state_dict())
@@ -226,14 +256,14 @@ def test_sync_batchnorm_is_in_every_place_of_batchnorm_and_keeps_its_weights():
         assert torch.equal(value, kept)
 
 
-def test_runs_whose_batchnorm_saw_parts_of_batches_are_told_apart(monkeypatch):
+def test_the_arithmetic_of_runs_with_split_batchnorm_differs(monkeypatch):
     monkeypatch.setattr(distributed, "_group", Group(0, 2))
-    assert resolve("cpu", "fp32").arithmetic == "fp32, BatchNorm in 2 parts"
+    assert resolve_compute("cpu", "fp32").arithmetic == "fp32, BatchNorm in 2 parts"
 
 
-def test_who_was_left_in_the_middle_is_not_told_more():
+def test_processes_abandoned_in_a_phase_get_no_further_messages():
     group = Group(0, 2)
-    with pytest.raises(MemoryError), group.together():
+    with pytest.raises(MemoryError), group.training_phase():
         raise MemoryError
     with pytest.raises(LostProcesses, match="resume=true"):
         group.send("something")

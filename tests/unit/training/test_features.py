@@ -1,4 +1,4 @@
-"""A backbone that stands still runs once, and the head learns as if it ran every epoch."""
+"""A frozen backbone runs once, and the head trains as if it ran every epoch."""
 
 import time
 
@@ -43,8 +43,8 @@ def batches(*, train: bool, augment: Augment | None = None, count: int = 33) -> 
 
 
 def fitted(policy, *, augment=None, precision="fp32", log=lambda epoch, record: None):
-    """Trains three epochs; gives the history without the times, the weights, and how often the
-    backbone ran."""
+    """Trains three epochs. Returns the history without times, the weights, and how many forward
+    passes the backbone made."""
     backbone = build_backbone(MODEL, in_channels=1, seed=0)
     torch.manual_seed(0)
     model = Classifier(backbone, linear_head(backbone.out_channels, 3))
@@ -70,13 +70,13 @@ def fitted(policy, *, augment=None, precision="fp32", log=lambda epoch, record: 
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_head_learns_the_same_from_kept_features(monkeypatch, precision):
+def test_the_head_trains_the_same_on_precomputed_features(monkeypatch, precision):
     history, weights, runs = fitted(FreezeBackbone(), precision=precision)
     monkeypatch.setattr(loop, "precompute", lambda *_: None)
     slow_history, slow_weights, slow_runs = fitted(FreezeBackbone(), precision=precision)
     assert history == slow_history
     assert all(torch.equal(weights[key], slow_weights[key]) for key in weights)
-    assert runs == 4 + 3  # a pass over each split
+    assert runs == 4 + 3  # one pass over each split
     assert slow_runs == 3 * (4 + 3)
 
 
@@ -88,13 +88,13 @@ def test_the_head_learns_the_same_from_kept_features(monkeypatch, precision):
         (FreezeBackbone(), Augment(0, True)),
     ],
 )
-def test_what_changes_from_epoch_to_epoch_is_not_kept(policy, augment):
+def test_features_that_change_from_epoch_to_epoch_are_not_precomputed(policy, augment):
     assert fitted(policy, augment=augment)[2] == 3 * (4 + 3)
 
 
-def test_features_that_would_not_fit_are_computed_every_epoch(monkeypatch):
+def test_features_beyond_the_memory_limit_are_computed_every_epoch(monkeypatch):
     monkeypatch.setattr("ssl_rot.training.features.MEMORY_LIMIT", 1000)
-    assert fitted(FreezeBackbone())[2] == 3 * (4 + 3) + 1  # a first batch in vain
+    assert fitted(FreezeBackbone())[2] == 3 * (4 + 3) + 1  # plus the batch that showed the size
 
 
 def test_features_keep_the_order_and_the_labels_of_the_batches():
@@ -107,7 +107,7 @@ def test_features_keep_the_order_and_the_labels_of_the_batches():
         torch.testing.assert_close(maps, backbone(inputs))
 
 
-def test_what_is_computed_ahead_counts_to_the_first_epoch(monkeypatch):
+def test_precomputing_counts_toward_the_first_epoch(monkeypatch):
     def slow(*args):
         time.sleep(0.3)
         return precompute(*args)

@@ -1,4 +1,4 @@
-"""Fit and evaluate on tensors: what is learned, counted, frozen and refused."""
+"""Training and evaluation on tensors: results, metrics, freezing and errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CPU = Compute(torch.device("cpu"), "fp32")
 
 
 def toy_set(count: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
-    """uint8 ``[N, 1, 8, 8]`` of two classes: bright above, or bright below."""
+    """uint8 ``[N, 1, 8, 8]`` of two classes: a bright upper or a bright lower half."""
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 100, (count, 1, 8, 8), generator=draws)
     labels = torch.arange(count) % 2
@@ -57,7 +57,7 @@ def norm_model() -> Classifier:
 
 @pytest.fixture
 def train():
-    """``fit`` on the toy set with defaults for what a test is not about."""
+    """``fit`` on the toy set, with defaults for everything that a test does not set."""
 
     def run(model=None, *, images=None, labels=None, lr=0.1, epochs=3, batch_size=16, **changes):
         if images is None:
@@ -116,7 +116,7 @@ def test_training_means_are_per_sample_with_a_ragged_last_batch(train):
         assert record[f"{split}_acc"] == hits / 21
 
 
-def test_evaluation_changes_nothing_and_equals_one_large_batch():
+def test_evaluation_has_no_side_effects_and_does_not_depend_on_the_batch_size():
     images, labels = toy_set(21)
     model = norm_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -127,19 +127,19 @@ def test_evaluation_changes_nothing_and_equals_one_large_batch():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_predictions_are_in_the_order_of_the_split():
+def test_predictions_keep_the_order_of_the_split():
     images, labels = toy_set(21)
     model = plain_model()
-    guesses, truths = predict(model, batches(images, labels, batch_size=4, train=False), CPU)
+    predictions, targets = predict(model, batches(images, labels, batch_size=4, train=False), CPU)
     inputs = (images.float() / 255 - 0.5) / 0.25
-    assert torch.equal(truths, labels)
-    assert torch.equal(guesses, model(inputs).argmax(1))
+    assert torch.equal(targets, labels)
+    assert torch.equal(predictions, model(inputs).argmax(1))
 
 
 def test_cost_counts_the_samples_trained_on(train):
     history = train(epochs=3)
     assert [record["images_processed"] for record in history] == [64, 128, 192]
-    for record in history:  # evaluation takes time too, but trains on nothing
+    for record in history:  # epoch_seconds includes the evaluation
         assert record["images_per_second"] >= 64 / record["epoch_seconds"]
 
 
@@ -152,36 +152,36 @@ def one_cycle(step: int) -> float:
     ("overrides", "expected"),
     [
         (["schedule=step", "schedule.scheduler.milestones=[1]"], [0.1, 0.02, 0.02]),
-        # 4 steps an epoch, 12 in all: the top is after 0.3 * 12 - 1 of them, the end after 11.
+        # 4 steps per epoch, 12 in total: the peak is after 0.3 * 12 - 1 steps, the end after 11.
         (["schedule=onecycle"], [0.004, one_cycle(4), one_cycle(8)]),
     ],
     ids=["by epoch", "by step"],
 )
-def test_lr_is_that_of_the_epochs_start(compose, train, overrides, expected):
+def test_lr_is_logged_as_of_the_start_of_the_epoch(compose, train, overrides, expected):
     cfg = compose(*overrides, "schedule.epochs=3", "schedule.lr=0.1")
     images, labels = toy_set()
     history = train(images=images, labels=labels, schedule=instantiate(cfg.schedule))
     assert [record["lr"] for record in history] == pytest.approx(expected)
 
 
-def test_early_stop_ends_after_the_epoch_that_reaches_it(train):
+def test_early_stop_ends_after_the_epoch_that_reaches_the_target(train):
     history = train(epochs=20, early_stop=EarlyStop("test_acc", 1.0, allow_test=True))
     assert len(history) < 20
     assert [record["test_acc"] == 1 for record in history] == [False] * (len(history) - 1) + [True]
 
 
 class NanAt(nn.CrossEntropyLoss):
-    """A loss that is NaN, or infinite, in one training step."""
+    """A loss that is NaN or infinite in one training step."""
 
     def __init__(self, step: int, value: float = float("nan")) -> None:
         super().__init__()
-        self.left, self.value = step, value
+        self.steps_until, self.value = step, value
 
     def forward(self, logits, targets):
         loss = super().forward(logits, targets)
         if logits.requires_grad:
-            self.left -= 1
-            if self.left == 0:
+            self.steps_until -= 1
+            if self.steps_until == 0:
                 return loss * self.value
         return loss
 
@@ -191,20 +191,20 @@ class NanAt(nn.CrossEntropyLoss):
     [(1, 1, 1), (3, 1, 3), (50, 1, 50), (51, 1, 51), (64, 1, 64), (70, 2, 6)],
 )
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_says_where(train, at, epoch, step, value):
-    # 64 steps an epoch: more than the loss is looked at at once.
+def test_a_non_finite_loss_is_reported_with_its_epoch_and_step(train, at, epoch, step, value):
+    # 64 steps per epoch: more than one check covers.
     message = rf"^The downstream loss is not finite at epoch {epoch}, step {step} \(lr 0\.002\)"
     with pytest.raises(NonFiniteLoss, match=message) as caught:
         train(batch_size=1, lr=0.002, loss_fn=NanAt(at, value))
     assert "schedule.lr=0.0002" in str(caught.value)
 
 
-def test_a_pretext_that_diverges_is_told_its_own_key(train):
+def test_a_diverging_pretext_names_its_own_lr_key(train):
     with pytest.raises(NonFiniteLoss, match=r"The pretext loss .* try pretext\.schedule\.lr=0\.01"):
         train(name="pretext", loss_fn=NanAt(2))
 
 
-def test_a_network_that_the_last_step_broke_is_not_reported(train):
+def test_an_epoch_whose_last_step_broke_the_network_is_not_logged(train):
     logged = []
     with pytest.raises(NonFiniteLoss, match="epoch 1, step 4"):
         train(
@@ -214,7 +214,7 @@ def test_a_network_that_the_last_step_broke_is_not_reported(train):
 
 
 class BreaksAtTheEnd(torch.optim.SGD):
-    """Its fourth step, the epoch's last, leaves NaN behind; no training loss ever is."""
+    """Its fourth step, the last of the epoch, sets weights to NaN after the last training loss."""
 
     def __init__(self, parameters) -> None:
         super().__init__(parameters, lr=0.1)
@@ -237,7 +237,7 @@ class BreaksAtTheEnd(torch.optim.SGD):
     ],
     ids=str,
 )
-def test_the_optimizer_gets_what_is_not_frozen_epoch_by_epoch(train, policy, frozen_stages):
+def test_the_optimizer_has_exactly_the_parameters_that_are_not_frozen(train, policy, frozen_stages):
     made = []
 
     class Recorder(torch.optim.SGD):
@@ -253,9 +253,9 @@ def test_the_optimizer_gets_what_is_not_frozen_epoch_by_epoch(train, policy, fro
     def check(epoch, record):
         frozen = [f"backbone.{stage}." for stage in stages[: next(epochs)]]
         (group,) = made[0].param_groups
-        given = [id(p) for p in group["params"]]
-        assert len(given) == len(set(given))
-        assert set(given) == {
+        optimized = [id(p) for p in group["params"]]
+        assert len(optimized) == len(set(optimized))
+        assert set(optimized) == {
             id(p) for name, p in model.named_parameters() if not name.startswith(tuple(frozen))
         }
         for name, value in model.state_dict().items():
@@ -271,13 +271,40 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(train):
     def weights(seed, drawn):
         model = plain_model()
         dropout = Classifier(model.backbone, nn.Sequential(nn.Dropout(0.5), model.head))
-        torch.rand(drawn)  # somebody else's, from the global stream
+        torch.rand(drawn)  # other code draws from the global stream
         train(dropout, seed=seed)
         return list(dropout.state_dict().values())
 
     first, again, other = weights(0, drawn=1), weights(0, drawn=20), weights(1, drawn=1)
     assert all(map(torch.equal, first, again))
     assert not all(map(torch.equal, first, other))
+
+
+class RecordingDropout(nn.Dropout):
+    """Dropout that records which of its inputs it zeroes in training."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+        self.masks: list[torch.Tensor] = []
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        outputs = super().forward(torch.ones_like(inputs))
+        if self.training:
+            self.masks.append(outputs == 0)
+        return inputs * outputs
+
+
+def test_dropout_masks_differ_between_steps_epochs_and_seeds_and_repeat_with_the_seed(train):
+    def masks(seed):
+        model, dropout = plain_model(), RecordingDropout()
+        train(Classifier(model.backbone, nn.Sequential(dropout, model.head)), seed=seed)
+        return dropout.masks
+
+    first, again, other = masks(0), masks(0), masks(1)
+    assert len(first) == 3 * 4  # epochs and steps
+    assert len({tuple(mask.flatten().tolist()) for mask in first}) == len(first)
+    assert all(map(torch.equal, first, again))
+    assert not any(map(torch.equal, first, other))
 
 
 def test_bfloat16_computes_the_network_and_float32_the_loss():

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end."""
+"""Signals that ask a run to stop."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from ssl_rot.training.signals import Interrupted, Interrupts
 
 
 class Deleted:
-    """Whose end meets a signal: what is raised then, Python drops."""
+    """Receives a signal in ``__del__``, where Python drops exceptions."""
 
     def __del__(self) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_signal_that_python_dropped_ends_the_run_where_training_would_begin():
+def test_a_signal_that_python_dropped_stops_the_run_before_training():
     with Interrupts().installed():
         thing = Deleted()
         del thing
         with pytest.raises(Interrupted), Interrupts().installed():
-            pytest.fail("training began")
+            pytest.fail("training started")
 
 
-def test_outside_of_training_a_signal_ends_at_once():
+def test_outside_of_training_a_signal_takes_effect_immediately():
     with Interrupts().installed(), pytest.raises(Interrupted):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
-def test_in_training_each_signal_waits_for_the_epoch(name):
+def test_during_training_each_signal_waits_for_the_end_of_the_epoch(name):
     signum = getattr(signal, name)
     interrupts = Interrupts()
     with interrupts.installed(), pytest.raises(Interrupted, match=name), interrupts.training():
@@ -40,11 +40,11 @@ def test_in_training_each_signal_waits_for_the_epoch(name):
     assert interrupts.pending == signum
 
 
-def test_in_training_a_first_signal_waits_and_a_second_does_not():
+def test_during_training_a_second_ctrl_c_does_not_wait():
     interrupts = Interrupts()
     with interrupts.installed(), pytest.raises(Interrupted), interrupts.training():
         os.kill(os.getpid(), signal.SIGINT)
-    assert interrupts.pending == signal.SIGINT  # raised at the end of the block only
+    assert interrupts.pending == signal.SIGINT  # raised only at the end of the block
     interrupts = Interrupts()
     with interrupts.installed(), pytest.raises(Interrupted), interrupts.training():
         twice()
@@ -56,15 +56,15 @@ def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_programs_may_ask_for_the_same_end_several_times():
+def test_repeated_signals_from_programs_count_once():
     names = ("SIGINT", "SIGUSR1", "SIGTERM", "SIGTERM")
-    interrupts, asked = Interrupts(), list[None]()
+    interrupts, sent = Interrupts(), list[None]()
     with interrupts.installed(), pytest.raises(Interrupted, match="SIGINT"), interrupts.training():
-        asked += [os.kill(os.getpid(), getattr(signal, name)) for name in names]
-    assert len(asked) == 4  # none of them ended the block
+        sent += [os.kill(os.getpid(), getattr(signal, name)) for name in names]
+    assert len(sent) == 4  # none of them ended the block
 
 
-def test_a_request_that_comes_again_leaves_alone_what_ends_already():
+def test_a_repeated_signal_does_not_disturb_the_shutdown():
     with Interrupts().installed():
         inner = Interrupts()
         with pytest.raises(Interrupted), inner.installed(), inner.training():
@@ -72,21 +72,21 @@ def test_a_request_that_comes_again_leaves_alone_what_ends_already():
         os.kill(os.getpid(), signal.SIGUSR1)
 
 
-def test_what_is_to_be_done_before_the_end_can_be_cut_short():
+def test_a_second_ctrl_c_interrupts_what_runs_before_the_exit():
     done = []
 
-    def before() -> None:
+    def before_exit() -> None:
         done.append(1)
         if len(done) == 1:
             os.kill(os.getpid(), signal.SIGINT)
             pytest.fail("a second Ctrl-C did not end it")
 
-    with Interrupts(before).installed(), pytest.raises(Interrupted):
+    with Interrupts(before_exit).installed(), pytest.raises(Interrupted):
         os.kill(os.getpid(), signal.SIGINT)
     assert done == [1]
 
 
-def test_handlers_are_put_back():
+def test_handlers_are_restored():
     before = signal.getsignal(signal.SIGINT)
     with Interrupts().installed():
         pass

@@ -1,4 +1,4 @@
-"""Who is compared with whom, and why the others are not."""
+"""Which runs are paired, and why the others are not compared."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 
 from ssl_rot.errors import ConfigError, TrackingError
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.page.tables import pair_table
+from ssl_rot.report.page.report_tables import pair_table
 
 
 def reasons(pairs: pd.DataFrame) -> dict[str, str]:
-    """By the name of the run that is left out."""
+    """Why each run is left out, by its name."""
     rows = pairs[pairs["left_out"] != ""]
     names = rows["rotation_run_name"].fillna(rows["supervised_run_name"])
     return dict(zip(names, rows["left_out"], strict=True))
@@ -58,15 +58,15 @@ def test_what_is_not_finished_is_left_out(runs, status: str) -> None:
     assert reasons(pair_runs(runs.frame())) == {"bad": f"not FINISHED: {status}"}
 
 
-def test_why_a_run_failed_is_told(runs) -> None:
+def test_the_error_of_a_failed_run_is_part_of_the_reason(runs) -> None:
     runs.arms([0.1, 0.2])
     bad = runs.downstream("rotation", 5, 0.9, status="FAILED", name="bad")
     bad.tags["error"] = "NonFiniteLoss: at epoch 3"
-    said = reasons(pair_runs(runs.frame()))
-    assert said == {"bad": "not FINISHED: FAILED (NonFiniteLoss: at epoch 3)"}
+    found = reasons(pair_runs(runs.frame()))
+    assert found == {"bad": "not FINISHED: FAILED (NonFiniteLoss: at epoch 3)"}
 
 
-def test_pairs_are_in_order_and_hold_no_params_of_other_runs(runs) -> None:
+def test_pairs_are_sorted_and_have_no_params_of_other_kinds_of_runs(runs) -> None:
     runs.arms([0.1] * 11)
     frame = runs.frame().sample(frac=1, random_state=0)
     sweep = {"run_id": "s", "status": "FINISHED", "tags.ssl_rot.phase": "sweep"}
@@ -95,16 +95,16 @@ def test_ignored_pretext_settings_do_not_make_a_second_supervised_run(runs) -> N
     runs.arms([0.1, 0.2])
     again = runs.downstream("supervised", 0, 0.4, pretext__schedule__epochs="2", name="again")
     frame = runs.frame()
-    # Its own config_key, as if the hash had not ignored them: the pair must still be one.
+    # Even with a config_key of its own, as if the hash had included them, it is the same run.
     frame.loc[frame["run_id"] == again.run_id, "tags.ssl_rot.config_key"] = "another"
     pairs = pair_runs(frame)
     assert (pairs["left_out"] == "").sum() == 2
     np.testing.assert_allclose(pairs.loc[pairs["seed"] == "0", "difference"].dropna(), [0.2])
 
 
-def test_no_partner_says_what_the_nearest_differs_in(runs) -> None:
+def test_no_partner_names_how_the_nearest_run_differs(runs) -> None:
     runs.arms([0.1, 0.2])
-    # The mistake of the article: the arms at two learning rates.
+    # The mistake of the article: the arms have different learning rates.
     lr = {"schedule__lr": "0.2", "schedule__optimizer__lr": "0.2"}
     runs.downstream("rotation", 0, 0.9, name="fast", **lr)
     runs.downstream("rotation", 7, 0.9, name="lonely")
@@ -122,10 +122,8 @@ def test_no_partner_though_all_params_agree(runs) -> None:
     frame = runs.frame()
     of_rotation = (frame["tags.ssl_rot.arm"] == "rotation") & (frame["params.seed"] == "1")
     frame.loc[of_rotation, "tags.ssl_rot.pair_key"] = "other data"
-    said = reasons(pair_runs(frame))["rotation-digits-seed1"]
-    assert said.endswith(
-        "the data, the precision or the starting weights, whatever their params say"
-    )
+    found = reasons(pair_runs(frame))["rotation-digits-seed1"]
+    assert found.endswith("the data, the precision or the starting weights, but in no param")
 
 
 def test_a_cell_whose_arms_differ_is_refused_and_the_keys_are_named(runs) -> None:
@@ -152,8 +150,19 @@ def test_a_param_that_only_one_arm_has_is_a_difference(runs) -> None:
     runs.arms([0.1, 0.2])
     frame = runs.frame()
     frame.loc[frame["tags.ssl_rot.arm"] == "rotation", "params.schedule.warmup"] = "3"
-    said = set(pair_runs(frame)["left_out"])
-    assert said == {"refused, the arms differ in schedule.warmup (3 against (absent))"}
+    found = set(pair_runs(frame)["left_out"])
+    assert found == {"refused, the arms differ in schedule.warmup (3 against (absent))"}
+
+
+def test_keys_of_a_group_that_differ_in_the_same_values_are_all_named(runs) -> None:
+    runs.arms([0.1, 0.2])
+    frame = runs.frame()
+    of_rotation = frame["tags.ssl_rot.arm"] == "rotation"
+    for key in ("warmup", "patience"):
+        frame[f"params.schedule.{key}"] = np.where(of_rotation, "3", "0")
+    assert set(pair_runs(frame)["left_out"]) == {
+        "refused, the arms differ in schedule.patience (3 against 0), schedule.warmup (3 against 0)"
+    }
 
 
 @pytest.mark.parametrize(
@@ -163,7 +172,7 @@ def test_a_param_that_only_one_arm_has_is_a_difference(runs) -> None:
         *("checkpoint.every", "dataset.root", "model.weights", "pretext.reuse"),
     ],
 )
-def test_what_cannot_change_a_result_does_not_part_pairs(runs, key: str) -> None:
+def test_params_without_effect_do_not_separate_pairs(runs, key: str) -> None:
     runs.arms([0.1, 0.2])
     frame = runs.frame()
     frame.loc[frame["tags.ssl_rot.arm"] == "rotation", f"params.{key}"] = "elsewhere"
@@ -181,7 +190,7 @@ def test_what_cannot_change_a_result_does_not_part_pairs(runs, key: str) -> None
         ("precision", ("fp32", "bf16")),
     ],
 )
-@pytest.mark.parametrize("tagged", [True, False], ids=["", "before there was the tag"])
+@pytest.mark.parametrize("tagged", [True, False], ids=["", "run without the tag"])
 def test_other_data_weights_or_precision_make_another_cell(runs, key, values, tagged) -> None:
     for value, gain in zip(values, (0.1, -0.1), strict=True):
         runs.arms([gain, gain + 0.01, gain + 0.02], **{key.replace(".", "__"): value})
@@ -195,8 +204,8 @@ def test_other_data_weights_or_precision_make_another_cell(runs, key, values, ta
     assert set(cells["cell"]) == {f"{name}={value}" for value in values}
 
 
-def test_cells_that_no_param_tells_apart_are_told_apart_by_their_content(runs) -> None:
-    """The data in a folder was changed. Its place differs by machine, which names nothing."""
+def test_cells_that_no_param_distinguishes_are_named_by_their_content(runs) -> None:
+    """The data in a folder was changed. Its path differs by machine and cannot name a cell."""
     runs.arms([0.3, 0.32], dataset__labels_per_class="1")
     runs.arms([0.1, 0.12])
     before = runs.frame()
@@ -225,17 +234,17 @@ def test_cells_that_no_param_tells_apart_are_told_apart_by_their_content(runs) -
         (float("nan"), "test_acc is missing or not a number"),
         (float("inf"), "test_acc is infinite"),
         (1.7976931348623157e308, "test_acc is infinite"),
-        (93.0, "test_acc=93 is no fraction of 1"),
-        (-0.1, "test_acc=-0.1 is no fraction of 1"),
+        (93.0, "test_acc=93 is not between 0 and 1"),
+        (-0.1, "test_acc=-0.1 is not between 0 and 1"),
     ],
 )
-def test_what_is_no_accuracy_is_left_out(runs, value: float, reason: str) -> None:
+def test_an_invalid_accuracy_is_left_out(runs, value: float, reason: str) -> None:
     runs.arms([0.1, 0.2, 0.3])
     runs.made[-2].metrics["test_acc"][runs.epochs] = value
     pairs = pair_runs(runs.frame(), runs.histories())
-    said = reasons(pairs)
-    assert said["rotation-digits-seed2"] == reason
-    assert said["supervised-digits-seed2"] == "no partner: no rotation run with seed 2"
+    found = reasons(pairs)
+    assert found["rotation-digits-seed2"] == reason
+    assert found["supervised-digits-seed2"] == "no partner: no rotation run with seed 2"
     np.testing.assert_allclose(compare(pairs)["difference"], [0.15])
 
 
@@ -249,18 +258,18 @@ def test_nan_before_the_last_epoch_does_not_matter(runs) -> None:
 def test_a_metric_missing_in_some_runs(runs) -> None:
     runs.arms([0.1, 0.2, 0.3])
     del runs.made[-1].metrics["test_acc"]
-    said = reasons(pair_runs(runs.frame(), runs.histories()))
-    assert said["supervised-digits-seed2"] == "test_acc is missing or not a number"
+    found = reasons(pair_runs(runs.frame(), runs.histories()))
+    assert found["supervised-digits-seed2"] == "test_acc is missing or not a number"
 
 
-def test_a_metric_that_ends_before_the_others_is_not_the_last_epochs(runs) -> None:
+def test_a_metric_that_ends_before_the_last_epoch_is_left_out(runs) -> None:
     runs.arms([0.1, 0.2, 0.3])
     del runs.made[-1].metrics["test_acc"][runs.epochs]
-    said = reasons(pair_runs(runs.frame(), runs.histories()))
-    assert said["supervised-digits-seed2"] == "test_acc ends at epoch 9 of 10"
+    found = reasons(pair_runs(runs.frame(), runs.histories()))
+    assert found["supervised-digits-seed2"] == "test_acc ends at epoch 9 of 10"
 
 
-def test_runs_without_our_tags_are_left_out(runs) -> None:
+def test_runs_with_missing_tags_are_left_out(runs) -> None:
     runs.arms([0.1, 0.2])
     stranger = runs.downstream("rotation", 4, 0.5, name="stranger")
     del stranger.tags["pair_key"]
@@ -276,14 +285,14 @@ def test_runs_without_our_tags_are_left_out(runs) -> None:
 def test_one_arm_only(runs, there: str, missing: str, experiment: str) -> None:
     runs.downstream(there, 0, 0.5)
     with pytest.raises(
-        TrackingError, match=rf"1 downstream runs, none of them of the {missing} arm.*"
+        TrackingError, match=rf"1 downstream runs, but none of the {missing} arm.*"
         rf"\+experiment={experiment}"
     ):  # fmt: skip
         pair_runs(runs.frame())
 
 
 @pytest.mark.parametrize("metric", ["lr", "epoch_seconds", "test_accuracy", "pretext/test_acc"])
-def test_an_unknown_metric_is_refused_with_those_there_are(runs, metric: str) -> None:
+def test_an_unknown_metric_is_refused_and_the_known_ones_are_listed(runs, metric: str) -> None:
     runs.arms([0.1, 0.2])
     with pytest.raises(
         ConfigError,
@@ -308,7 +317,7 @@ def test_costs_and_epochs_to_match(runs) -> None:
     assert first["pretext_acc"] == pytest.approx(0.8)
     assert first["pretext_images"] == 4000
     assert first["pretext_seconds"] == pytest.approx(3.0)  # 1 + 2, an epoch each
-    assert first["pretext_shared_by"] == 2  # the one that failed has no result to share it with
+    assert first["pretext_shared_by"] == 2  # the failed run does not count
     assert first["rotation_images"] == first["supervised_images"] == 500
     assert first["rotation_seconds"] == pytest.approx(5.0)
 
@@ -320,7 +329,7 @@ def test_a_loss_is_matched_from_above(runs) -> None:
     assert pairs["epochs_to_match"][0] == 5
 
 
-def test_equal_images_takes_the_supervised_run_that_comes_nearest(runs) -> None:
+def test_equal_images_uses_the_supervised_run_of_the_nearest_length(runs) -> None:
     pretext = runs.pretext(0, images=2000)
     runs.downstream("rotation", 0, 0.8, after=pretext)  # 2,000 + 500 images
     runs.downstream("supervised", 0, 0.4)  # 500 images
@@ -331,11 +340,11 @@ def test_equal_images_takes_the_supervised_run_that_comes_nearest(runs) -> None:
     pair = pair_runs(runs.frame(), runs.histories()).query("left_out == ''").iloc[0]
     assert pair["equal_images_run_id"] == nearest.run_id
     assert pair["equal_images"] == 2500
-    # After 2,500 images that one was at epoch 50 of 51.
+    # After 2,500 images that run was at epoch 50 of 51.
     assert pair["equal_images_difference"] == pytest.approx(0.8 - 0.6 * 50 / 51)
 
 
-def test_equal_images_are_not_those_of_other_data(runs) -> None:
+def test_equal_images_does_not_use_runs_on_other_data(runs) -> None:
     pretext = runs.pretext(0, images=500)
     for root in ("cats", "cars"):
         runs.downstream("rotation", 0, 0.8, after=pretext, dataset__root=root)  # 500 + 500 images
@@ -354,7 +363,7 @@ def test_equal_images_are_not_those_of_other_data(runs) -> None:
     ids=["rotation at epoch 9 of 10", "supervised-only at epoch 18 of 30"],
 )
 def test_no_equal_images_in_the_middle_of_a_schedule(runs, pretext_images, epochs) -> None:
-    """There the learning rate is still high, and the accuracy not what it comes to."""
+    """There the learning rate is still high, and the accuracy not yet the final one."""
     pretext = runs.pretext(0, images=pretext_images)
     runs.downstream("rotation", 0, 0.8, after=pretext)  # 500 images more
     runs.downstream("supervised", 0, 0.4)
@@ -364,7 +373,7 @@ def test_no_equal_images_in_the_middle_of_a_schedule(runs, pretext_images, epoch
     assert compare(pair_runs(runs.frame(), runs.histories()))["equal_images_n"][0] == 0
 
 
-def test_no_equal_images_where_the_pretext_alone_costs_more(runs) -> None:
+def test_no_equal_images_if_the_pretext_alone_costs_more(runs) -> None:
     pretext = runs.pretext(0, images=4000)
     runs.downstream("rotation", 0, 0.8, after=pretext)
     runs.downstream("supervised", 0, 0.4)

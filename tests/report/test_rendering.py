@@ -1,4 +1,4 @@
-"""The page, its twin and the figures."""
+"""The page, its Markdown version, and the figures."""
 
 from __future__ import annotations
 
@@ -14,52 +14,53 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.comparison.cost import curves
-from ssl_rot.report.page import curve_figures, effect_figures
-from ssl_rot.report.page.figures import draw_all
-from ssl_rot.report.page.render import render
-from ssl_rot.report.page.style import ARM_LOOKS, VERDICT_LOOKS
-from ssl_rot.report.page.tables import number_table, pair_table
+from ssl_rot.report.comparison.curves import split_histories
+from ssl_rot.report.page.figures import differences, draw_figures, learning_curves
+from ssl_rot.report.page.figures.styles import ARM_STYLES, VERDICT_STYLES
+from ssl_rot.report.page.rendering import write_report
+from ssl_rot.report.page.report_tables import number_table, pair_table
 
 EVIL = "<img src=x onerror=alert(1)> | `$x_1$`"
 
 
-def rendered(runs, out: Path, frame: pd.DataFrame | None = None) -> Path:
+def write(runs, out: Path, frame: pd.DataFrame | None = None) -> Path:
     frame = runs.frame() if frame is None else frame
     histories = runs.histories()
     pairs = pair_runs(frame, histories)
-    page = render(
+    page = write_report(
         frame, histories, pairs, compare(pairs), out, scope="Test", own_command="python -m report"
     )
     assert page == out / "report.html"
     return page
 
 
-def drawn(runs) -> dict[str, Figure]:
+def draw(runs) -> dict[str, Figure]:
     histories = runs.histories()
     pairs = pair_runs(runs.frame(), histories)
-    return {d.name: d.figure for d in draw_all(compare(pairs), pairs, curves(histories))}
+    return {
+        d.name: d.figure for d in draw_figures(compare(pairs), pairs, split_histories(histories))
+    }
 
 
 @pytest.fixture
 def sweep(runs):
-    return swept(runs)
+    return make_sweep(runs)
 
 
 @pytest.fixture(scope="module")
 def page(new_runs, tmp_path_factory) -> Path:
-    """Of the sweep, made once for all who only read it."""
-    return rendered(swept(new_runs()), tmp_path_factory.mktemp("page"))
+    """The page of the sweep, made once for all tests that only read it."""
+    return write(make_sweep(new_runs()), tmp_path_factory.mktemp("page"))
 
 
-def swept(runs):
+def make_sweep(runs):
     for labels, gain in (("1", 0.1), ("5", 0.05), ("null", 0.0)):
         rng = np.random.default_rng(len(labels))
         runs.arms(list(gain + rng.normal(0, 0.01, 3)), dataset__labels_per_class=labels)
     return runs
 
 
-def test_every_figure_stands_on_the_page_and_on_the_disk(page: Path) -> None:
+def test_every_figure_is_on_the_page_and_in_its_own_files(page: Path) -> None:
     text = page.read_text()
     names = {"forest", "labels", "curves-1", "curves-2", "curves-3", "pretext", "cost"}
     assert {path.stem for path in (page.parent / "figures").iterdir()} == names
@@ -74,7 +75,7 @@ def test_every_figure_stands_on_the_page_and_on_the_disk(page: Path) -> None:
     assert markdown.count("](figures/") == len(names)
 
 
-def test_the_page_needs_nothing_from_elsewhere(page: Path) -> None:
+def test_the_page_loads_nothing_from_elsewhere(page: Path) -> None:
     text = page.read_text()
     assert "default-src 'none'" in text
     assert not re.search(r"""(?:src|href)=["'](?!data:)""", text)
@@ -88,14 +89,14 @@ def test_the_verdict_comes_first(page: Path) -> None:
     assert order == sorted(order)
 
 
-def test_names_that_look_like_markup_are_text(runs, tmp_path: Path) -> None:
+def test_markup_in_names_is_escaped(runs, tmp_path: Path) -> None:
     runs.arms([0.1, 0.2], model=EVIL)
     runs.downstream("rotation", 8, 0.5, name=EVIL, model=EVIL)
     runs.downstream("supervised", 1, 0.5, name=EVIL, dataset__labels_per_class=EVIL)
     runs.downstream("rotation", 1, 0.5, name=EVIL, dataset__labels_per_class=EVIL)
     frame = runs.frame()
     frame["tags.ssl_rot.command"] = f"python -m ssl_rot.run model={EVIL}"
-    text = rendered(runs, tmp_path, frame).read_text()
+    text = write(runs, tmp_path, frame).read_text()
     assert "<img src=x" not in text
     assert text.count("&lt;img src=x onerror=alert(1)&gt;") >= 4
     markdown = (tmp_path / "report.md").read_text()
@@ -106,7 +107,7 @@ def test_names_that_look_like_markup_are_text(runs, tmp_path: Path) -> None:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
-def test_the_pairs_stand_by_the_number_of_their_cell(runs) -> None:
+def test_the_pairs_are_sorted_by_the_number_of_their_cell(runs) -> None:
     runs.arms([0.1, 0.12], dataset__labels_per_class="20")
     runs.arms([0.3, 0.32], dataset__labels_per_class="1")
     pairs = pair_runs(runs.frame())
@@ -118,13 +119,13 @@ def test_the_pairs_stand_by_the_number_of_their_cell(runs) -> None:
 def test_a_cell_with_one_pair_is_listed_as_left_out(runs, tmp_path: Path) -> None:
     runs.arms([0.1, 0.12])
     runs.arms([0.1], dataset__labels_per_class="1")
-    text = rendered(runs, tmp_path).read_text()
+    text = write(runs, tmp_path).read_text()
     left_out = text[text.index("<h2>Left out</h2>") :]
     assert "cell: labels_per_class=1" in left_out
     assert "fewer than two pairs" in left_out
 
 
-def test_commands_and_versions_are_told(sweep, tmp_path: Path) -> None:
+def test_commands_and_versions_are_listed(sweep, tmp_path: Path) -> None:
     frame = sweep.frame()
     parent = {"run_id": "p" * 32, "tags.ssl_rot.phase": "sweep", "run_name": "sweep"}
     parent["tags.ssl_rot.command"] = "/home/me/ssl_rot/run.py --multirun seed=0,1 'a.b=[1, 2]'"
@@ -133,7 +134,7 @@ def test_commands_and_versions_are_told(sweep, tmp_path: Path) -> None:
     frame["tags.version.torch"] = ["2.14.1"] * (len(frame) - 1) + ["2.13.0"]
     frame["tags.mlflow.source.git.commit"] = "0123abcd"
     frame = pd.concat([frame, pd.DataFrame([parent])], ignore_index=True)
-    text = html.unescape(rendered(sweep, tmp_path, frame).read_text())
+    text = html.unescape(write(sweep, tmp_path, frame).read_text())
     assert "<code>python -m ssl_rot.run --multirun seed=0,1 'a.b=[1, 2]'</code>" in text
     assert f"{downstream.sum()} runs</span>" in text
     assert f"2.14.1 ({len(frame) - 2} runs), 2.13.0 (1 run)" in text
@@ -142,31 +143,31 @@ def test_commands_and_versions_are_told(sweep, tmp_path: Path) -> None:
 
 
 def test_an_earlier_reports_files_are_replaced(sweep, runs, tmp_path: Path) -> None:
-    rendered(sweep, tmp_path)
+    write(sweep, tmp_path)
     del sweep.made[9:]
-    rendered(sweep, tmp_path)
+    write(sweep, tmp_path)
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
         *("forest", "curves-1", "pretext", "cost"),
     }
 
 
-def test_the_same_report_twice_is_the_same_file_twice(page: Path, sweep, tmp_path: Path) -> None:
-    assert rendered(sweep, tmp_path).read_bytes() == page.read_bytes()
+def test_the_same_report_gives_the_same_file(page: Path, sweep, tmp_path: Path) -> None:
+    assert write(sweep, tmp_path).read_bytes() == page.read_bytes()
 
 
-def test_looks_differ_without_colour() -> None:
-    assert len({(look.dash, look.marker) for look in ARM_LOOKS.values()}) == 2
-    assert len({look.marker for look in VERDICT_LOOKS.values()}) == len(VERDICT_LOOKS)
+def test_styles_differ_without_color() -> None:
+    assert len({(style.line, style.marker) for style in ARM_STYLES.values()}) == 2
+    assert len({style.marker for style in VERDICT_STYLES.values()}) == len(VERDICT_STYLES)
 
 
 def test_matplotlibs_settings_stay_as_they_were(sweep) -> None:
     before = dict(mpl.rcParams)
-    drawn(sweep)
+    draw(sweep)
     assert dict(mpl.rcParams) == before
 
 
 def test_curves_show_mean_and_band_of_both_arms(sweep) -> None:
-    figure = drawn(sweep)["curves-1"]
+    figure = draw(sweep)["curves-1"]
     test_acc = figure.axes[1]
     lines = {line.get_label(): line for line in test_acc.get_lines()}
     assert set(lines) == {"rotation", "supervised-only"}
@@ -185,7 +186,7 @@ def test_curves_show_mean_and_band_of_both_arms(sweep) -> None:
 
 
 def test_forest_shows_every_cell_with_its_interval(sweep) -> None:
-    figure = drawn(sweep)["forest"]
+    figure = draw(sweep)["forest"]
     (axes,) = figure.axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert [label.split()[0] for label in labels] == [
@@ -199,43 +200,43 @@ def test_forest_shows_every_cell_with_its_interval(sweep) -> None:
 def test_a_huge_interval_does_not_flatten_the_others(runs) -> None:
     runs.arms([0.10, 0.11, 0.12, 0.10])
     runs.arms([0.3, 0.1], dataset__labels_per_class="1")  # half-width of 127 points
-    (axes,) = drawn(runs)["forest"].axes
+    (axes,) = draw(runs)["forest"].axes
     assert axes.get_xlim()[1] < 80
 
 
-def test_labels_are_in_order_and_all_of_them_come_last(sweep) -> None:
-    axes = drawn(sweep)["labels"].axes[1]
+def test_label_budgets_are_in_order_and_all_comes_last(sweep) -> None:
+    axes = draw(sweep)["labels"].axes[1]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "5", "all"]
 
 
-def test_differences_too_small_for_the_accuracy_axis_have_one_of_their_own(runs) -> None:
+def test_differences_have_an_axis_of_their_own(runs) -> None:
     for labels, gain in (("1", 0.004), ("5", -0.002)):
         runs.arms([gain - 0.0005, gain, gain + 0.0005], dataset__labels_per_class=labels)
-    axes = drawn(runs)["labels"].axes[1]
+    axes = draw(runs)["labels"].axes[1]
     shown = [line.get_ydata().item() for line in axes.get_lines() if line.get_marker() in "so"]
     np.testing.assert_allclose(shown, [0.4, -0.2])
     low, high = axes.get_ylim()
     assert high - low < 2
 
 
-def test_every_label_panel_has_its_budgets_under_it(runs) -> None:
+def test_every_panel_has_tick_labels(runs) -> None:
     for lr in ("0.1", "0.2", "0.3", "0.4"):
         for labels in ("1", "5"):
             runs.arms([0.1, 0.12], dataset__labels_per_class=labels, schedule__lr=lr)
-    visible = [axes for axes in drawn(runs)["labels"].axes if axes.get_visible()]
+    visible = [axes for axes in draw(runs)["labels"].axes if axes.get_visible()]
     ticks = [[tick.get_text() for tick in axes.get_xticklabels()] for axes in visible]
     assert ticks.count(["1", "5"]) == 4
     assert sum(bool(axes.get_title(loc="left")) for axes in visible) == 4
 
 
 def test_a_setting_that_only_some_cells_have_hides_none_of_the_others(runs) -> None:
-    """Of the options of `freeze`, `through` alone has a stage."""
+    """Of the options of `freeze`, only `through` has a stage."""
     for labels in ("1", "5"):
         runs.arms([0.1, 0.12], dataset__labels_per_class=labels)
         for stage in ("stage1", "stage2"):
             through = {"freeze": "through", "freeze__stage": stage}
             runs.arms([0.2, 0.22], dataset__labels_per_class=labels, **through)
-    titles = {axes.get_title(loc="left") for axes in drawn(runs)["labels"].axes}
+    titles = {axes.get_title(loc="left") for axes in draw(runs)["labels"].axes}
     panels = {"freeze=none", "freeze=through stage=stage1", "freeze=through stage=stage2"}
     assert titles == panels | {""}
     cells = compare(pair_runs(runs.frame()))
@@ -244,37 +245,48 @@ def test_a_setting_that_only_some_cells_have_hides_none_of_the_others(runs) -> N
     assert "nan" not in {cell.text for row in number_table(cells).rows for cell in row}
 
 
-def test_stages_stand_in_the_order_of_the_network(runs) -> None:
+def test_stages_are_in_the_order_of_the_network(runs) -> None:
     for number, stage in enumerate(("null", "stage10", "stage2", "stem")):
         runs.arms([0.1 * number, 0.1 * number + 0.01], model__cut=stage)
-    figures = drawn(runs)
+    figures = draw(runs)
     assert "labels" not in figures
     upper, lower = figures["stages"].axes
     ticks = [tick.get_text() for tick in lower.get_xticklabels()]
     assert ticks == ["stem", "stage2", "stage10", "all"]
     (line,) = [line for line in upper.get_lines() if line.get_marker() == "o"]
-    assert list(line.get_xdata()) == sorted(line.get_xdata())  # joined from left to right
+    assert list(line.get_xdata()) == sorted(line.get_xdata())  # connected from left to right
     assert (np.diff(line.get_ydata()) < 0).all()
+
+
+@pytest.mark.parametrize(("metric", "side"), [("test_acc", "above"), ("test_loss", "below")])
+def test_the_caption_says_on_which_side_rotation_is_better(runs, metric: str, side: str) -> None:
+    runs.arms([0.1, 0.2])
+    histories = runs.histories()
+    pairs = pair_runs(runs.frame(), histories, metric)
+    figures = draw_figures(compare(pairs), pairs, split_histories(histories))
+    (caption,) = [figure.caption for figure in figures if figure.name == "pretext"]
+    assert f"{side} the line, rotation is better" in caption
 
 
 def test_no_label_figure_for_a_single_budget(runs) -> None:
     runs.arms([0.1, 0.2])
-    assert "labels" not in drawn(runs)
+    assert "labels" not in draw(runs)
 
 
 def test_many_cells_stay_readable_and_say_what_is_not_shown(runs, monkeypatch) -> None:
-    monkeypatch.setattr(effect_figures, "MOST_ROWS", 5)
+    monkeypatch.setattr(differences, "MOST_ROWS", 5)
     for labels in range(1, 13):
         runs.arms([0.1, 0.12], dataset__labels_per_class=str(labels))
     histories = runs.histories()
     pairs = pair_runs(runs.frame(), histories)
-    drawings = {d.name: d for d in draw_all(compare(pairs), pairs, curves(histories))}
-    assert "7 more cells are in the table" in drawings["forest"].caption
-    assert sum(name.startswith("curves") for name in drawings) == curve_figures.MOST_CURVES
+    figures = draw_figures(compare(pairs), pairs, split_histories(histories))
+    captions = {figure.name: figure.caption for figure in figures}
+    assert "7 more cells are in the table" in captions["forest"]
+    assert sum(name.startswith("curves") for name in captions) == learning_curves.MOST_CURVES
 
 
-def test_without_pretext_costs_the_figures_about_them_are_left_away(runs) -> None:
+def test_without_pretext_costs_their_figures_are_omitted(runs) -> None:
     for seed in range(2):
         runs.downstream("rotation", seed, 0.6)
         runs.downstream("supervised", seed, 0.5)
-    assert set(drawn(runs)) == {"forest", "curves-1"}
+    assert set(draw(runs)) == {"forest", "curves-1"}

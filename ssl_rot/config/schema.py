@@ -1,0 +1,43 @@
+"""The keys of a config outside its groups, and the values that torch's own classes accept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ssl_rot.option_types import Count, Fraction, Init, Positive, Text
+
+GROUPS = ("dataset", "model", "head", "loss", "schedule", "freeze", "pretext")
+
+TOP_LEVEL: dict[str, Any] = {
+    "seed": Annotated[int, Field(ge=0, le=2**32 - 1)],
+    "device": Literal["auto", "cpu", "cuda", "mps"],
+    "precision": Literal["auto", "fp32", "bf16"],
+    "compile": bool,
+    "sync_batchnorm": bool,
+    "profile": bool,
+    "resume": bool,
+}
+
+SECTIONS: dict[str, dict[str, Any]] = {
+    "checkpoint": {"every": Count, "keep": Count | None},
+    "tracking": {"experiment_name": Text, "uri": Text | None, "parent_run_id": Text | None},
+}
+
+# Keys of a group that the builder of its part reads, whatever the target.
+BUILDER_KEYS: dict[str, dict[str, Any]] = {
+    "model": {"init": Init, "weights": Text | None, "cut": Text | None},
+    "head": {"init": Init},
+}
+
+# What torch accepts without a check and then computes nonsense with, or fails on much later.
+TORCH_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "torch.nn.CrossEntropyLoss": {"label_smoothing": Fraction},
+    "torch.optim.lr_scheduler.CosineAnnealingLR": {"T_max": Count},
+    "torch.optim.lr_scheduler.ExponentialLR": {"gamma": Positive},
+    "torch.optim.lr_scheduler.MultiStepLR": {"milestones": Sequence[Count], "gamma": Positive},
+    "torch.optim.lr_scheduler.OneCycleLR": {"cycle_momentum": bool},
+    "torch.optim.lr_scheduler.StepLR": {"step_size": Count, "gamma": Positive},
+}

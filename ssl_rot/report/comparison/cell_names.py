@@ -1,0 +1,92 @@
+"""What a cell is called: the settings that distinguish it from the other cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ssl_rot.errors import ConfigError
+from ssl_rot.report.comparison.columns import LABELS, SEED
+from ssl_rot.report.comparison.params import IDENTIFIED_BY_CONTENT, effective_params
+
+# Names a cell only if no param can: other data or weights under the same name, or edited code.
+_CONTENT = "content_key"
+
+
+def distinguishing_columns(compared: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
+    """The columns that name a cell: the params ``by``, or else those that distinguish the cells.
+
+    Raises:
+        ConfigError: ``by`` names a key that the runs do not have.
+    """
+    params = [column for column in map(str, compared) if column.startswith("params.")]
+    if by is not None:
+        unknown = [key for key in by if f"params.{key}" not in params]
+        if unknown:
+            known = ", ".join(column.removeprefix("params.") for column in params)
+            raise ConfigError(
+                [f"by={key} is not a key of these runs; allowed: {known}" for key in unknown]
+            )
+        return [f"params.{key}" for key in by]
+    # The name of an option comes before its content and a shallow key before a deep one. Each is
+    # taken only if it splits cells that those before it do not. A param without effect may differ
+    # within a cell, such as the path of the data on another machine; then it cannot name the cell.
+    options = [column for column in params if "." not in column.removeprefix("params.")]
+    contents = sorted(effective_params(params), key=lambda column: column.count("."))
+    paths = [f"params.{key}" for key in IDENTIFIED_BY_CONTENT if f"params.{key}" in params]
+    within = compared.groupby("cell")[[*params, _CONTENT]].nunique(dropna=False)
+    cells = compared.drop_duplicates("cell").fillna(dict.fromkeys(params, ""))
+    columns = [LABELS] if LABELS in params else []
+    count = len(cells[columns].drop_duplicates()) if columns else 1
+    for column in [*options, *contents, *paths, _CONTENT]:
+        if column == SEED or count == len(cells) or (within[column] > 1).any():
+            continue
+        finer = len(cells[[*columns, column]].drop_duplicates())
+        if finer > count:
+            columns, count = [*columns, column], finer
+    return columns
+
+
+def format_settings(settings: Mapping[str, Any]) -> str:
+    """Settings on one line, the way they are written on the command line.
+
+    NaN is skipped: not every option of a group has every key.
+    """
+    settings = {key: value for key, value in settings.items() if pd.notna(value)}
+    last_parts = [key.rsplit(".", 1)[-1] for key in settings]
+    names = [
+        # A bare lr or epochs means the downstream schedule's.
+        key if last_parts.count(part) > 1 or key.startswith("pretext.schedule.") else part
+        for part, key in zip(last_parts, settings, strict=True)
+    ]
+    line = " ".join(f"{name}={value}" for name, value in zip(names, settings.values(), strict=True))
+    return line or "all pairs"
+
+
+def natural_sort_key(value: str) -> tuple[int, float, str]:
+    """Sorts 2 before 10, null (no limit) after every number, and then text alphabetically."""
+    try:
+        return (0, np.inf if value == "null" else float(value), "")
+    except ValueError:
+        return (1, 0.0, value)
+
+
+def setting_columns(cells: pd.DataFrame) -> list[str]:
+    """The columns that hold a cell's settings: those between ``cell`` and ``metric``."""
+    columns = [str(column) for column in cells]
+    return columns[1 : columns.index("metric")]
+
+
+def find_cell_rows(pairs: pd.DataFrame, cells: pd.DataFrame) -> pd.Series[int]:
+    """For each pair, the position of its cell's row in ``cells``."""
+    columns = setting_columns(cells)
+    settings = map(tuple, cells[columns].astype(str).to_numpy())
+    rows = {values: row for row, values in enumerate(settings)}
+    of_pairs = [column if column == _CONTENT else f"params.{column}" for column in columns]
+    return pd.Series(
+        [rows[tuple(values)] for values in pairs[of_pairs].astype(str).to_numpy()],
+        index=pairs.index,
+    )

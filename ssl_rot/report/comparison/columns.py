@@ -1,0 +1,18 @@
+"""The columns of the runs table that a comparison relies on, and the names of the arms."""
+
+from __future__ import annotations
+
+from ssl_rot.tracking import Tag
+
+PHASE = f"tags.{Tag.PHASE}"
+ARM = f"tags.{Tag.ARM}"
+CONFIG_KEY = f"tags.{Tag.CONFIG_KEY}"
+PAIR_KEY = f"tags.{Tag.PAIR_KEY}"
+CONTENT_KEY = f"tags.{Tag.CONTENT_KEY}"
+PRETEXT_RUN_ID = f"tags.{Tag.PRETEXT_RUN_ID}"
+ERROR = f"tags.{Tag.ERROR}"
+SEED = "params.seed"
+LABELS = "params.dataset.labels_per_class"
+
+ARM_NAMES = {"rotation": "rotation", "supervised": "supervised-only"}
+"""The arms: the value of the tag, and the name that readers see."""

@@ -1,0 +1,143 @@
+"""Why a run or a pair is excluded from the comparison: the entries under "left out"."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ssl_rot.report.comparison.columns import (
+    ARM,
+    ARM_NAMES,
+    CONFIG_KEY,
+    ERROR,
+    PAIR_KEY,
+    SEED,
+)
+from ssl_rot.report.comparison.curves import Curves
+from ssl_rot.report.comparison.params import downstream_params, params_as_text
+
+_MOST_KEYS = 5  # in a message; the others are counted
+
+
+def explain_unusable_runs(downstream: pd.DataFrame, metric: str, curves: Curves) -> pd.Series[str]:
+    """Why each run cannot be compared with any partner; empty for a usable run.
+
+    Args:
+        downstream: the downstream runs, indexed by run id.
+        metric: the metric that is compared.
+        curves: of the runs; empty if they were not loaded.
+    """
+    reasons = pd.Series("", index=downstream.index, dtype=object)
+
+    def exclude(mask: pd.Series[bool], reason: pd.Series[str] | str) -> None:
+        """The first reason of a run is the one that is reported."""
+        new = mask & (reasons == "")
+        reasons[new] = reason if isinstance(reason, str) else reason[new]
+
+    error = downstream.get(ERROR, pd.Series(index=downstream.index, dtype=object))
+    cause = (" (" + error.astype(object) + ")").fillna("")
+    exclude(downstream["status"] != "FINISHED", "not FINISHED: " + downstream["status"] + cause)
+    needed = downstream.reindex(columns=[ARM, CONFIG_KEY, PAIR_KEY, SEED])
+    exclude(needed.isna().any(axis=1), "its arm, config_key, pair_key or seed is missing")
+    finished = downstream[reasons == ""].sort_values("start_time", kind="stable")
+    # A supervised-only run ignores its `pretext` settings, so its pair_key identifies it fully.
+    identity = finished[CONFIG_KEY].where(finished[ARM] != "supervised", finished[PAIR_KEY])
+    latest = finished.index[~(finished[ARM] + identity).duplicated(keep="last")]
+    exclude(
+        ~downstream.index.to_series().isin(latest), "superseded: its config was run again later"
+    )
+
+    value = downstream[f"metrics.{metric}"].astype(float)
+    exclude(value.isna(), f"{metric} is missing or not a number")
+    exclude(value.abs() > 1e300, f"{metric} is infinite")  # MLflow stores inf as the largest float
+    if metric.endswith("_acc"):
+        text = value.map(f"{metric}={{:g}} is not between 0 and 1".format)
+        exclude((value < 0) | (value > 1), text)
+    truncated = _explain_truncated_curves(downstream, metric, curves)
+    exclude(truncated != "", truncated)
+    return reasons
+
+
+def _explain_truncated_curves(
+    downstream: pd.DataFrame, metric: str, curves: Curves
+) -> pd.Series[str]:
+    """Finds metrics that end before the run's others: their last value is not the last epoch's."""
+    reasons = pd.Series("", index=downstream.index, dtype=object)
+    for run_id in downstream.index:
+        own = curves.get(run_id, {})
+        last = max((curve.epochs[-1] for curve in own.values()), default=0)
+        if metric in own and own[metric].epochs[-1] < last:
+            reasons[run_id] = f"{metric} ends at epoch {own[metric].epochs[-1]} of {last}"
+    return reasons
+
+
+def explain_refused_pairs(rotation: pd.DataFrame, partners: pd.DataFrame) -> pd.Series[str]:
+    """The params besides the pretext's in which the arms of each pair differ; empty if none.
+
+    Args:
+        rotation: the rotation run of each pair.
+        partners: the supervised-only run of each pair, in the same order.
+    """
+    params = downstream_params({*rotation.columns, *partners.columns})
+    ours, theirs = params_as_text(rotation, params), params_as_text(partners, params)
+    rows, columns = np.nonzero((ours != theirs).to_numpy())
+    reasons = pd.Series("", index=rotation.index, dtype=object)
+    for row in np.unique(rows):
+        reasons.iloc[row] = "refused, the arms differ in " + _list_differences(
+            ours.iloc[row], theirs.iloc[row], columns[rows == row]
+        )
+    return reasons
+
+
+def explain_missing_partners(
+    unpaired: pd.DataFrame, rotation: pd.DataFrame, supervised: pd.DataFrame
+) -> pd.Series[str]:
+    """For each run without a partner, how the most similar run of the other arm differs.
+
+    Args:
+        unpaired: the runs without a partner, indexed by run id.
+        rotation: all usable rotation runs.
+        supervised: all usable supervised-only runs.
+    """
+    params = downstream_params({*rotation.columns, *supervised.columns})
+    settings = {
+        "rotation": params_as_text(rotation, params),
+        "supervised": params_as_text(supervised, params),
+    }
+    reasons = {}
+    for run_id, arm in zip(unpaired.index, unpaired[ARM], strict=True):
+        other_arm = "supervised" if arm == "rotation" else "rotation"
+        own, candidates = settings[arm].loc[run_id], settings[other_arm]
+        candidates = candidates[candidates[SEED] == own[SEED]]
+        if candidates.empty:
+            reasons[run_id] = f"no partner: no {ARM_NAMES[other_arm]} run with seed {own[SEED]}"
+            continue
+        differs = candidates.to_numpy() != own.to_numpy()
+        nearest = differs.sum(axis=1).argmin()
+        differences = _list_differences(
+            own, candidates.iloc[nearest], np.flatnonzero(differs[nearest])
+        )
+        reasons[run_id] = f"no partner: the nearest {ARM_NAMES[other_arm]} run differs in " + (
+            differences or "the data, the precision or the starting weights, but in no param"
+        )
+    return pd.Series(reasons, dtype=object)
+
+
+def _list_differences(
+    one: pd.Series[str], other: pd.Series[str], positions: NDArray[np.intp]
+) -> str:
+    """``schedule.lr (0.2 against 0.02)`` for each param at the given positions."""
+    listed: list[str] = []
+    seen: set[tuple[str, str, str]] = set()
+    for position in positions:
+        key = str(one.index[position]).removeprefix("params.")
+        values = one.iloc[position], other.iloc[position]
+        group = key.partition(".")[0]
+        # A deep key often only repeats a shallow one, as schedule.optimizer.lr does schedule.lr.
+        if key.count(".") > 1 and (group, *values) in seen:
+            continue
+        seen.add((group, *values))
+        listed.append(f"{key} ({values[0]} against {values[1]})")
+    more = f" and {len(listed) - _MOST_KEYS} more" if len(listed) > _MOST_KEYS else ""
+    return ", ".join(listed[:_MOST_KEYS]) + more

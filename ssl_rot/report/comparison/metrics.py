@@ -1,0 +1,40 @@
+"""What a metric is called, which direction is better, and the unit in which it is shown."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Unit(NamedTuple):
+    """How values of a metric are shown.
+
+    Args:
+        factor: by which the logged value is multiplied.
+        of_difference: the unit of a difference between two such values.
+        suffix: appended to the name of the metric in a heading or on an axis.
+        digits: decimal places in a table.
+    """
+
+    factor: float
+    of_difference: str
+    suffix: str
+    digits: int
+
+
+PERCENT = Unit(100.0, "percentage points", " (%)", 2)
+PLAIN = Unit(1.0, "units", "", 4)
+
+
+def unit_of(metric: str) -> Unit:
+    """Percent for an accuracy; a loss is shown as it was logged."""
+    return PERCENT if metric.endswith("_acc") else PLAIN
+
+
+def is_higher_better(metric: str) -> bool:
+    """True for an accuracy, false for a loss."""
+    return not metric.endswith("_loss")
+
+
+def display_name(metric: str) -> str:
+    """``test accuracy`` for ``test_acc``."""
+    return metric.replace("_acc", " accuracy").replace("_", " ")

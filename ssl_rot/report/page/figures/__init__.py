@@ -1,0 +1,39 @@
+"""The figures of the report, drawn from its tables alone."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from ssl_rot.report.comparison.curves import Curves
+from ssl_rot.report.page.figures.costs import draw_accuracy_against_cost, draw_pretext_gain
+from ssl_rot.report.page.figures.differences import draw_by_labels, draw_by_stage, draw_forest
+from ssl_rot.report.page.figures.learning_curves import draw_learning_curves
+from ssl_rot.report.page.figures.report_figure import ReportFigure
+from ssl_rot.report.page.figures.styles import report_style
+
+__all__ = ["FIGURE_NAMES", "draw_figures"]
+
+FIGURE_NAMES = re.compile(r"forest|labels|stages|curves-\d+|pretext|cost")
+
+
+def draw_figures(cells: pd.DataFrame, pairs: pd.DataFrame, curves: Curves) -> list[ReportFigure]:
+    """Draws every figure for which the tables have data.
+
+    Args:
+        cells: from :func:`ssl_rot.report.compare`, not empty.
+        pairs: from :func:`ssl_rot.report.pair_runs`.
+        curves: from :func:`ssl_rot.report.comparison.curves.split_histories`.
+    """
+    compared = pairs[pairs["left_out"] == ""]
+    with report_style():
+        figures = [
+            draw_forest(cells),
+            draw_by_labels(cells),
+            draw_by_stage(cells),
+            *draw_learning_curves(cells, compared, curves),
+            draw_pretext_gain(cells, compared),
+            draw_accuracy_against_cost(cells),
+        ]
+    return [figure for figure in figures if figure is not None]

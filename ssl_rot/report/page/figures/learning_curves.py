@@ -1,0 +1,90 @@
+"""Loss and accuracy by epoch, with both arms in each panel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy import stats
+
+from ssl_rot.report.comparison.cell_names import find_cell_rows
+from ssl_rot.report.comparison.curves import Curves
+from ssl_rot.report.comparison.metrics import unit_of
+from ssl_rot.report.page.figures.report_figure import ReportFigure, add_arm_legend, axis_label
+from ssl_rot.report.page.figures.styles import ARM_STYLES, Style
+
+MOST_CURVES = 6  # cells that get a figure; more would make the page too long to read
+
+METRICS = ("test_loss", "test_acc", "train_loss", "train_acc")
+
+
+def draw_learning_curves(
+    cells: pd.DataFrame, compared: pd.DataFrame, curves: Curves
+) -> list[ReportFigure]:
+    """Draws loss and accuracy on the test and training images for the first cells."""
+    rows = find_cell_rows(compared, cells)
+    figures = [
+        _draw_cell(name, row + 1, compared[rows == row], curves)
+        for row, name in enumerate(cells["cell"].head(MOST_CURVES))
+    ]
+    return [figure for figure in figures if figure is not None]
+
+
+def _draw_cell(name: str, number: int, pairs: pd.DataFrame, curves: Curves) -> ReportFigure | None:
+    figure = Figure(figsize=(6.6, 5), layout="constrained")
+    grid = figure.subplots(2, 2, sharex=True)
+    for axes, metric in zip(grid.flat, METRICS, strict=True):
+        for arm, style in ARM_STYLES.items():
+            table = _curves_by_seed(pairs, arm, metric, curves)
+            if not table.empty:
+                _draw_mean_and_band(axes, unit_of(metric).factor * table, style)
+        axes.set_ylabel(axis_label(metric))
+        if metric.endswith("_acc"):
+            axes.set_ylim(0, 102)
+        else:
+            axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if not any(axes.lines for axes in grid.flat):
+        return None
+    for axes in grid[1]:
+        axes.set_xlabel("epoch of the downstream task")
+    add_arm_legend(figure, grid[0, 0])
+    seeds = pairs["seed"].nunique()
+    band = "with a 95 % t interval for each arm" if seeds > 1 else "a single seed, so no interval"
+    return ReportFigure(
+        f"curves-{number}",
+        f"Curves: {name}",
+        f"Mean over {seeds} seed{'s' * (seeds > 1)}, {band}. A loss interval is cut off at twice "
+        "the largest loss.",
+        figure,
+    )
+
+
+def _curves_by_seed(pairs: pd.DataFrame, arm: str, metric: str, curves: Curves) -> pd.DataFrame:
+    """A row per epoch and a column per seed; runs with the same seed are averaged."""
+    columns = {}
+    for seed, part in pairs.groupby("seed", sort=False):
+        run_ids = part[f"{arm}_run_id"].unique()
+        found = [curves[i][metric] for i in run_ids if metric in curves.get(i, {})]
+        if found:
+            columns[seed] = pd.concat(
+                [pd.Series(curve.values, index=curve.epochs) for curve in found], axis=1
+            ).mean(axis=1)
+    return pd.DataFrame(columns)
+
+
+def _draw_mean_and_band(axes: Axes, table: pd.DataFrame, style: Style) -> None:
+    count = table.notna().sum(axis=1)
+    mean = table.mean(axis=1)
+    half = stats.t.ppf(0.975, (count - 1).clip(lower=1)) * table.std(axis=1) / np.sqrt(count)
+    axes.plot(
+        table.index, mean, style.line, color=style.color, label=style.label,
+        marker=style.marker, markevery=max(1, len(table) // 8), markersize=5,
+    )  # fmt: skip
+    top = 2 * np.nanmax(table.to_numpy())
+    axes.fill_between(
+        table.index, mean - half, np.minimum(mean + half, top), color=style.color, alpha=0.18,
+        linewidth=0,
+    )  # fmt: skip

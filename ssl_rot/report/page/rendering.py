@@ -1,0 +1,104 @@
+"""Writes the report: the page, its Markdown version, the tables and the figures."""
+
+from __future__ import annotations
+
+import base64
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from ssl_rot.report.comparison.curves import split_histories
+from ssl_rot.report.comparison.metrics import display_name
+from ssl_rot.report.comparison.published import against_published
+from ssl_rot.report.page.figures import FIGURE_NAMES, draw_figures
+from ssl_rot.report.page.figures.report_figure import ReportFigure
+from ssl_rot.report.page.figures.styles import save_figure
+from ssl_rot.report.page.headline import write_headline
+from ssl_rot.report.page.provenance import count_commands, list_versions
+from ssl_rot.report.page.report_tables import (
+    count_values,
+    left_out_table,
+    number_table,
+    pair_table,
+    published_table,
+    verdict_table,
+)
+
+MOST_VERDICTS = 40
+MOST_PAIRS = 500
+
+
+def write_report(
+    runs: pd.DataFrame,
+    histories: pd.DataFrame,
+    pairs: pd.DataFrame,
+    cells: pd.DataFrame,
+    out: Path,
+    *,
+    scope: str,
+    own_command: str,
+) -> Path:
+    """Writes all files of the report.
+
+    Args:
+        runs: from :func:`ssl_rot.report.load_runs`.
+        histories: from :func:`ssl_rot.report.load_histories`.
+        pairs: from :func:`ssl_rot.report.pair_runs`.
+        cells: from :func:`ssl_rot.report.compare`.
+        out: the folder; files of an earlier report in it are replaced.
+        scope: one sentence that says which runs are compared.
+        own_command: the command that produces this report.
+
+    Returns:
+        The page, ``report.html``. In the same folder: ``report.md``, ``runs.csv``, ``pairs.csv``,
+        ``cells.csv``, and ``figures/`` with a PNG and an SVG of each figure.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name, frame in (("runs", runs), ("pairs", pairs), ("cells", cells)):
+        frame.to_csv(out / f"{name}.csv", index=False)
+    for old in (out / "figures").glob("*.*"):
+        if FIGURE_NAMES.fullmatch(old.stem) and old.suffix in (".png", ".svg"):
+            old.unlink()
+    figures = draw_figures(cells, pairs, split_histories(histories)) if len(cells) > 0 else []
+    left_out = left_out_table(pairs, cells)
+    package = files("ssl_rot.report.page")
+    context = {
+        "metric": display_name(pairs["metric"].iloc[0]),
+        "headline": write_headline(cells),
+        "scope": scope,
+        "verdicts": verdict_table(cells).head(MOST_VERDICTS),
+        "figures": [(figure, _save_as_uri(figure, out / "figures")) for figure in figures],
+        "numbers": number_table(cells),
+        "pairs": pair_table(pairs, cells, MOST_PAIRS),
+        "published": published_table(against_published(runs)),
+        "left_out": left_out.head(MOST_PAIRS),
+        "reasons": count_values(row[-1].text for row in left_out.rows),
+        "commands": count_commands(runs),
+        "own_command": own_command,
+        "versions": list_versions(runs),
+        "style": Markup((package / "report.css").read_text()),
+        "script": Markup((package / "report.js").read_text()),
+    }
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["markdown"] = _escape_markdown
+    for name in ("report.html", "report.md"):
+        template = environment.from_string((package / f"{name}.j2").read_text())
+        (out / name).write_text(template.render(context), encoding="utf-8")
+    return out / "report.html"
+
+
+def _save_as_uri(figure: ReportFigure, folder: Path) -> str:
+    """Saves a figure and returns it as a data URI.
+
+    Embedded as an image, an SVG has its own scope: its ids and styles do not clash with others.
+    """
+    _, svg = save_figure(figure.figure, folder, figure.name)
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.read_bytes()).decode()}"
+
+
+def _escape_markdown(text: str) -> Markup:
+    """Escapes HTML and what would end a table's column or a code span."""
+    return Markup(str(escape(text)).replace("|", "&#124;").replace("`", "&#96;"))

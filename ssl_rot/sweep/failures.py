@@ -1,0 +1,94 @@
+"""Why jobs failed, kept as tags of the sweep's run: a job may fail before it has a run of its own.
+
+Nothing heavy is imported at the top: ``ssl_rot.run`` imports this for single runs too.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hydra.conf import HydraConf
+from omegaconf import DictConfig
+
+from ssl_rot.errors import describe_error
+
+if TYPE_CHECKING:
+    from ssl_rot.experiment.context import RunContext
+    from ssl_rot.tracking import StoredRun, Tracker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """A job that failed.
+
+    Args:
+        error: one line.
+        overrides: what was overridden for it.
+        config_key: ``None`` if it failed before its keys were known.
+    """
+
+    error: str
+    overrides: list[str]
+    config_key: str | None
+
+
+def record_failure(
+    config: DictConfig, hydra: HydraConf, context: RunContext | None, error: Exception
+) -> None:
+    """Records with the sweep's run why a job failed.
+
+    Args:
+        config: of the job.
+        hydra: Hydra's own config of the job.
+        context: of the job, if it got that far.
+        error: why it failed.
+    """
+    from ssl_rot.experiment.context import open_tracker
+    from ssl_rot.tracking import Tag
+
+    parent = config.tracking.parent_run_id
+    own = [item for item in hydra.overrides.task if not item.startswith("tracking.parent_run_id=")]
+    tags = {Tag.JOB_OVERRIDES: " ".join(own), Tag.JOB_ERROR: describe_error(error)}
+    if context is not None:
+        tags[Tag.JOB_KEY] = context.keys.config
+    try:
+        tracker = open_tracker(config)
+        for tag, value in tags.items():
+            tracker.runs.tag(parent, f"{tag}.{hydra.job.num}", value)
+    except Exception as failure:  # the user needs to see why the job failed, not this
+        log.warning("The failure could not be recorded in MLflow: %s", failure)
+
+
+def load_failures(parent: StoredRun) -> dict[int, JobFailure]:
+    """The recorded failures, by the number of the job.
+
+    Args:
+        parent: the sweep's run.
+    """
+    from ssl_rot.tracking import Tag
+
+    failures = {}
+    for tag, error in parent.tags.items():
+        name, _, number = tag.rpartition(".")
+        if name == Tag.JOB_ERROR:
+            overrides = parent.tags.get(f"{Tag.JOB_OVERRIDES}.{number}", "").split(" ")
+            key = parent.tags.get(f"{Tag.JOB_KEY}.{number}")
+            failures[int(number)] = JobFailure(error, overrides, key)
+    return failures
+
+
+def forget_failures(tracker: Tracker, parent: StoredRun) -> None:
+    """Removes the recorded failures.
+
+    Args:
+        tracker: of the sweep.
+        parent: the sweep's run.
+    """
+    from ssl_rot.tracking import Tag
+
+    for tag in (Tag.JOB_ERROR, Tag.JOB_KEY, Tag.JOB_OVERRIDES):
+        tracker.runs.remove_tags(parent, f"{tag}.")

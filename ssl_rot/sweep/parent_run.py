@@ -1,0 +1,164 @@
+"""A sweep's own run in MLflow, the parent of its jobs' runs: from the plan to the table of jobs.
+
+The table is built from MLflow, the one place that the jobs of every launcher write to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import sys
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ssl_rot.config.params import flatten
+from ssl_rot.errors import SweepFailed, UserError, as_text
+from ssl_rot.experiment.context import open_tracker
+from ssl_rot.sweep.failures import forget_failures
+from ssl_rot.sweep.job_table import make_job_table, print_job_table, tag_best_run
+from ssl_rot.sweep.plan import Plan, make_plan
+from ssl_rot.sweep.workers import allow_jobs, stop_workers, wait_for_workers
+from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
+
+
+@dataclass(frozen=True)
+class ParentRun:
+    """The run of a sweep, which stays open while its jobs run.
+
+    Args:
+        folder: of the sweep.
+        tracker: of the sweep, and of all its jobs.
+        plan: ``None`` if the sweeper chooses its jobs as it goes.
+        log: what the run records.
+        unfinished: the interrupted or failed sweep that it resumes.
+        stack: ends the run in MLflow when it is closed.
+    """
+
+    folder: Path
+    tracker: Tracker
+    plan: Plan | None
+    log: RunLog
+    unfinished: StoredRun | None
+    stack: ExitStack
+
+    @classmethod
+    def open(cls, config: DictConfig) -> ParentRun:
+        """Plans the sweep, prints the plan, and starts or resumes the run.
+
+        Args:
+            config: of the sweep.
+
+        Raises:
+            UserError: a job has a fault, data is missing, or MLflow does not answer.
+        """
+        folder = Path(config.hydra.sweep.dir).absolute()
+        tracker = open_tracker(config)
+        plan = _make_and_print_plan(config, tracker, folder)
+        overrides = list(config.hydra.overrides.task)
+        grid = _flatten_sweeper(config)
+        # The same command gives the same key, with or without resume=true.
+        command = sorted(item for item in overrides if not item.startswith("resume="))
+        key = hashlib.sha256(f"{command} {grid}".encode()).hexdigest()[:16]
+        unfinished = tracker.resumable("sweep", Tag.CONFIG_KEY, key) if config.resume else None
+        allow_jobs(folder)
+        stack = ExitStack()
+        log = stack.enter_context(
+            tracker.start(
+                "sweep " + " ".join(command)[:100],
+                # A resumed run keeps its folder: its tag says where the lock is that shows the
+                # jobs that the sweep is alive.
+                folder if unfinished is None else Path(unfinished.tags[Tag.FOLDER]),
+                {
+                    Tag.PHASE: "sweep",
+                    Tag.CONFIG_KEY: key,
+                    Tag.COMMAND: shlex.join(["python", "-m", "ssl_rot.run", *sys.argv[1:]]),
+                },
+                {"overrides": " ".join(overrides), **grid},
+                unfinished=unfinished,
+            )
+        )
+        return cls(folder, tracker, plan, log, unfinished, stack)
+
+    def adopt_jobs(self, config: DictConfig) -> None:
+        """Makes the jobs children of this run; jobs that failed before are tried again.
+
+        Args:
+            config: of the sweep; gets an override that every job inherits.
+        """
+        if self.unfinished is not None:
+            forget_failures(self.tracker, self.unfinished)
+        with open_dict(config):
+            config.hydra.overrides.task.append(f"tracking.parent_run_id={self.log.run_id}")
+
+    def close(self, error: BaseException | None = None) -> bool:
+        """Records the table of jobs and ends the run, once no job on this machine is running.
+
+        Args:
+            error: what ended the sweep before all its jobs were done.
+
+        Returns:
+            Whether all jobs finished.
+        """
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if interrupted:
+            stop_workers(self.folder)
+        else:
+            # A launcher that lost one job may stop waiting for the others.
+            wait_for_workers(self.folder)
+        self.tracker.close_dead()
+        table = make_job_table(self.tracker, str(self.log.run_id), self.plan)
+        print_job_table(table)
+        if self.plan is None:
+            tag_best_run(self.tracker, table)
+        self.log.table(table, "jobs")
+        failed = int((table["status"] != "FINISHED").sum())
+        if failed and not interrupted:
+            error = SweepFailed(f"{failed} of {len(table)} jobs did not finish")
+        elif isinstance(error, SystemExit):  # Hydra's, for whatever a launcher raised
+            error = SweepFailed("The launcher or the sweeper failed")
+        self._end(error)
+        return failed == 0
+
+    def abandon(self, error: UserError) -> None:
+        """Ends the run without a table of jobs, as far as MLflow can be reached."""
+        with suppress(UserError):
+            self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        try:
+            with self.stack:
+                if error is not None:
+                    raise error
+        except BaseException as raised:
+            if raised is not error:
+                raise
+
+
+def _make_and_print_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    plan = make_plan(config, hydra.config_loader, tracker, folder)
+    if plan is None:
+        print("The sweeper chooses the jobs as it goes; each is checked when it starts.")
+        return None
+    print(plan.describe(tracker), flush=True)
+    # Hydra would compose every job once more only to check that it can, which takes a tenth of
+    # the time of a sweep of short jobs. The plan has composed them all.
+    setattr(Sweeper, "validate_batch_is_legal", lambda sweeper, batch: None)  # noqa: B010
+    return plan
+
+
+def _flatten_sweeper(config: DictConfig) -> dict[str, str]:
+    """The sweeper's settings as MLflow's params: flat, and without a plus, which MLflow refuses."""
+    settings: dict[str, Any] = OmegaConf.to_container(config.hydra.sweeper, resolve=True)  # type: ignore[assignment]
+    return {
+        "sweeper." + key.replace("+", ""): as_text(value)
+        for key, value in flatten(settings).items()
+        if value is not None
+    }
