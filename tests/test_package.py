@@ -78,7 +78,9 @@ def test_a_run_in_an_empty_directory(run_cli, make_store, all_runs, installed, t
     assert "digits, rotation, seed 0" in done.stdout
     phases = [run.data.tags["ssl_rot.phase"] for run in all_runs(uri)]
     assert sorted(phases) == ["downstream", "pretext"]
-    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlruns", "outputs"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("mlflow.db", ".mlflow.db.locks", "mlruns", "outputs")
+    }
 
 
 def test_the_console_script_finds_its_configs(run_cli, installed):

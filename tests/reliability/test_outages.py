@@ -240,7 +240,7 @@ def test_a_server_that_goes_away_in_a_sweep(
     assert status == 1
     assert output.count("Nothing is lost: all of it is in sweep/0") == 1
     assert "Job 1 failed: The tracking store tracking.uri=http://127.0.0.1" in output
-    assert "The sweep's table could not be made" in output
+    assert "The table of jobs could not be recorded" in output
     assert "Traceback" not in output
     server.start()
     status, output = call_sync("python -m ssl_rot.sync sweep")

@@ -253,7 +253,7 @@ def test_a_full_disk_is_told_and_what_is_finished_stays(
 
     with monkeypatch.context() as patch:
         patch.setattr(files, "write", full)
-        with pytest.raises(StorageError, match=r"No space left on device\. Once it can be"):
+        with pytest.raises(StorageError, match=r"No space left on device\. Once this is fixed"):
             run_job(tmp_path, "+experiment=supervised", "checkpoint.every=1")
     (run,) = all_runs(make_store(tmp_path))
     assert run.info.status == "FAILED"

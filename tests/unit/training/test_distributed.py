@@ -275,7 +275,7 @@ def test_other_launchers_are_refused_under_torchrun(call_main, monkeypatch):
     monkeypatch.setattr(distributed, "_group", None)
     status, output = call_main("--multirun", "hydra/launcher=parallel", "+experiment=rotation")
     assert status == 2
-    assert "hydra/launcher=parallel gives jobs to others" in output
+    assert "hydra/launcher=parallel hands jobs to" in output
 
 
 def test_several_tasks_a_job_are_refused(call_main):
