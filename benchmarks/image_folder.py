@@ -25,7 +25,7 @@ from _common import conclude, in_turns
 from PIL import Image
 
 from ssl_rot.data import image_folder
-from ssl_rot.data.digits import resize
+from ssl_rot.data.images import resize
 
 SIZES = (32, 128)
 CLASSES = 10

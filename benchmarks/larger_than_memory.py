@@ -34,7 +34,7 @@ from _training import batches, classifier, random_images
 from torch import nn
 
 from ssl_rot.data import Batches, Images
-from ssl_rot.data.mapped import MappedFile
+from ssl_rot.data.mapped_file import MappedFile
 from ssl_rot.training.compute import Compute, resolve_compute
 
 SHARE = 4
@@ -152,7 +152,7 @@ def main() -> None:
         cap = Cap(opened.fileno(), mapped, mapped.numel() // SHARE)
         in_memory, from_disk = (
             batches(data, labels, args.batch, compute, train=True)
-            for data in (Images(images), Images.mapped(on_disk))
+            for data in (Images(images), Images.from_file(on_disk))
         )
 
         def capped() -> float:

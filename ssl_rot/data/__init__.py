@@ -4,10 +4,11 @@ from ssl_rot.data.augment import Augment
 from ssl_rot.data.batches import Batches
 from ssl_rot.data.dataset import Dataset, prepare
 from ssl_rot.data.digits import digits
-from ssl_rot.data.folder.image_folder import image_folder
+from ssl_rot.data.folder import image_folder
+from ssl_rot.data.images import Images
+from ssl_rot.data.source import Source, Split
 from ssl_rot.data.statistics import measure
-from ssl_rot.data.torchvision_sets import cifar10, cifar100, stl10, svhn
-from ssl_rot.data.types import Images, Source, Split
+from ssl_rot.data.torchvision_datasets import cifar10, cifar100, stl10, svhn
 
 __all__ = [
     "Augment",

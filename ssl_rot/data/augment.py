@@ -1,4 +1,4 @@
-"""Random crop and flip of a whole batch at once."""
+"""Random cropping and flipping of whole batches."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Augment:
-    """Random crop out of a zero-padded image, and horizontal flip, drawn for each image.
+    """A random crop of the zero-padded image and a random horizontal flip, drawn for each image.
 
     Works on raw pixels, so that the border is black, as in RotNet (Gidaris et al., 2018).
 
     Args:
-        crop_padding: pixels added on each side before the crop; 0 for no crop.
+        crop_padding: pixels added on each side before cropping; 0 for no cropping.
         flip: whether to mirror half of the images. Wrong for digits and letters.
     """
 
@@ -26,31 +26,38 @@ class Augment:
     flip: bool
 
     def __call__(
-        self, images: Tensor, generator: torch.Generator, of: int | None = None, first: int = 0
+        self,
+        images: Tensor,
+        generator: torch.Generator,
+        batch_size: int | None = None,
+        first: int = 0,
     ) -> Tensor:
-        """Augments a batch, or the part of it that one of several processes works on.
+        """Augments a batch, or one process's part of a batch.
+
+        Random numbers are drawn for the whole batch, so that every image is augmented the same way
+        on any number of processes.
 
         Args:
             images: uint8 ``[B, C, H, W]`` on any device.
             generator: on the CPU, so that every device gets the same draws.
-            of: images of the whole batch, for which is drawn; ``None`` when these are all.
-            first: which of them the first of ``images`` is.
+            batch_size: of the whole batch; ``None`` if ``images`` are the whole batch.
+            first: position of the first of ``images`` in the whole batch.
 
         Returns:
-            uint8 ``[B, C, H, W]``; ``images`` itself when there is nothing to do.
+            uint8 ``[B, C, H, W]``; ``images`` itself if there is nothing to do.
         """
         count, _, height, width = images.shape
-        whole, here = count if of is None else of, slice(first, first + count)
+        drawn = count if batch_size is None else batch_size
+        own = slice(first, first + count)
         if self.crop_padding > 0:
             span = 2 * self.crop_padding + 1
-            offsets = torch.randint(span, (2, whole), generator=generator)[:, here].to(
-                images.device
-            )
-            # Every crop of every image is a view; the index then copies one of each.
+            offsets = torch.randint(span, (2, drawn), generator=generator)[:, own]
+            top, left = offsets.to(images.device)
+            # All crops of all images are views; indexing then copies one crop of each image.
             crops = F.pad(images, [self.crop_padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
             batch = torch.arange(count, device=images.device)
-            images = crops[batch, :, offsets[0], offsets[1]]
+            images = crops[batch, :, top, left]
         if self.flip:
-            mirrored = torch.rand(whole, generator=generator)[here].to(images.device) < 0.5
+            mirrored = torch.rand(drawn, generator=generator)[own].to(images.device) < 0.5
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         return images

@@ -1,4 +1,4 @@
-"""Batches as whole tensors on the device: gather, convert, augment, normalise, turn."""
+"""Batches as whole tensors on the device: gather, augment, normalize, rotate."""
 
 from __future__ import annotations
 
@@ -9,40 +9,41 @@ import torch
 from torch import Tensor
 
 from ssl_rot.data.augment import Augment
-from ssl_rot.data.prefetch import gathered
-from ssl_rot.data.types import Images
+from ssl_rot.data.images import Images
+from ssl_rot.data.prefetch import prefetch
 from ssl_rot.errors import ConfigError
 from ssl_rot.seeding import generator
 
-# Of the GPU memory that is free, what images may take for good; the rest is the network's.
 DEVICE_SHARE = 0.5
+"""Share of the free GPU memory that images may occupy; the network needs the remainder."""
 
 
 class Batches:
-    """Cuts a split into batches that are ready for the network.
+    """Divides a split into batches that are ready for the network.
 
-    Order and augmentation depend on ``(seed, stream, epoch)`` and on nothing else: not on the
-    device, nor on what was drawn before. The last batch may be smaller, and no sample is left out.
+    Order and augmentation depend only on ``(seed, stream, epoch)``, not on the device or on earlier
+    draws. The last batch may be smaller; no sample is dropped.
 
     Args:
         images: uint8 ``[N, C, H, W]``.
-        labels: int64 ``[N]``; ``None`` where ``turn`` gives the targets.
-        batch_size: images a batch, before turning.
-        device: where the batches are made.
+        labels: int64 ``[N]``; ``None`` if ``rotate`` returns the targets.
+        batch_size: images per batch, before rotation.
+        device: where the batches are created.
         mean: per channel, of pixels in [0, 1].
         std: likewise.
         augment: ``None`` for evaluation.
-        turn: called with the normalised batch; returns the turned images ``[T*B, C, H, W]`` and
-            their targets ``[T*B]``.
-        seed: the run's.
+        rotate: called with the normalized batch; returns R rotations of each image
+            ``[R*B, C, H, W]`` and their targets ``[R*B]``.
+        seed: of the run.
         stream: what the batches are for, e.g. ``"downstream"``.
-        shuffle: a new order each epoch, for training. A last batch of one image then joins the
-            one before, since BatchNorm cannot train on a single value per channel.
-        part: which part of each batch, from 0, and of how many, as equal as can be: what one of
-            several processes works on. Together they make the batches of one.
+        shuffle: a new order each epoch, for training. A last batch with fewer than two images per
+            process is then merged into the one before, since BatchNorm cannot train on a single
+            value per channel.
+        part: index (from 0) and number of the parts that each batch is divided into, as evenly as
+            possible, one for each process. Together, the parts are the batches of one process.
 
     Raises:
-        ConfigError: a training batch has not two images for each process.
+        ConfigError: a training batch has fewer than two images per process.
     """
 
     def __init__(
@@ -62,11 +63,11 @@ class Batches:
         part: tuple[int, int] = (0, 1),
     ) -> None:
         if labels is None and rotate is None:
-            raise ValueError("without labels, rotate must give the targets")
+            raise ValueError("without labels, rotate must return the targets")
         self.device = torch.device(device)
         if isinstance(images, Tensor):
             images = Images(images)
-        self.images = images[:].to(self.device) if _fits(images, self.device) else images
+        self.images = images[:].to(self.device) if _fits_on_gpu(images, self.device) else images
         self.labels = None if labels is None else labels.to(self.device)
         self.augment, self.rotate = augment, rotate
         self.seed, self.stream, self.shuffle = seed, stream, shuffle
@@ -76,47 +77,47 @@ class Batches:
         self.shift = (-per_channel[0] / per_channel[1]).float().to(self.device)
         self.part, self.parts = part
         sizes = [batch_size] * (len(images) // batch_size)
-        rest = len(images) - sum(sizes)
+        remainder = len(images) - sum(sizes)
         if shuffle and self.parts > 1 and min(batch_size, len(images)) < 2 * self.parts:
             raise ConfigError(
                 [
-                    f"{self.parts} processes need at least {2 * self.parts} images a batch; "
-                    f"schedule.batch_size={batch_size}, of {len(images)} training images"
+                    f"{self.parts} processes need at least {2 * self.parts} images per batch; "
+                    f"schedule.batch_size={batch_size}, with {len(images)} training images"
                 ]
             )
-        if shuffle and 0 < rest < 2 * self.parts and sizes:
-            sizes[-1] += rest
-        elif rest:
-            sizes.append(rest)
+        if shuffle and 0 < remainder < 2 * self.parts and sizes:
+            sizes[-1] += remainder
+        elif remainder:
+            sizes.append(remainder)
         self.sizes = sizes
 
     def __len__(self) -> int:
-        """Steps per epoch."""
+        """Number of batches per epoch."""
         return len(self.sizes)
 
     @property
     def same_every_epoch(self) -> bool:
-        """Whether an image always looks the same: nothing random happens to its pixels."""
+        """Whether no augmentation changes an image from one epoch to the next."""
         return self.augment is None or not (self.augment.crop_padding or self.augment.flip)
 
     def rows(self, epoch: int) -> Iterator[Tensor]:
-        """The images of this part of each batch of an epoch, as int64 row numbers on the CPU."""
+        """The row numbers of this part of each batch of an epoch, int64 on the CPU."""
         order = torch.arange(len(self.images))
         if self.shuffle:
             draws = generator(self.seed, self.stream, "order", epoch)
             order = torch.randperm(len(order), generator=draws)
-        parts = (
-            rows.tensor_split(self.parts)[self.part] for rows in torch.split(order, self.sizes)
-        )
-        return (rows for rows in parts if len(rows))
+        for batch in torch.split(order, self.sizes):
+            rows = batch.tensor_split(self.parts)[self.part]
+            if len(rows):
+                yield rows
 
     @property
     def weights(self) -> list[float]:
-        """By batch: what the mean over this part counts in the mean of the parts' means."""
+        """For each batch: the weight of this part's mean in the mean of all parts' means."""
         return [len(range(self.part, size, self.parts)) * self.parts / size for size in self.sizes]
 
     def whole(self) -> Batches:
-        """The same batches, undivided."""
+        """The same batches, not divided into parts."""
         undivided = copy.copy(self)
         undivided.part, undivided.parts = 0, 1
         return undivided
@@ -125,7 +126,7 @@ class Batches:
         """All batches of one epoch.
 
         Yields:
-            float32 ``[B, C, H, W]`` and int64 ``[B]``, on the device (``T*B`` with ``turn``).
+            float32 ``[B, C, H, W]`` and int64 ``[B]``, on the device (``R*B`` with ``rotate``).
         """
         pairs = zip(self.rows(epoch), self._pixels(epoch), strict=True)
         for step, (rows, pixels) in enumerate(pairs):
@@ -146,12 +147,12 @@ class Batches:
         if isinstance(self.images, Tensor):
             return (self.images[rows.to(self.device)] for rows in self.rows(epoch))
         if self.images.file is not None or self.device.type == "cuda":
-            return gathered(self.images, self.rows(epoch), self.device)
+            return prefetch(self.images, self.rows(epoch), self.device)
         return (self.images[rows].to(self.device) for rows in self.rows(epoch))
 
 
-def _fits(images: Images, device: torch.device) -> bool:
-    """Whether all the images may stay on the device from the start."""
+def _fits_on_gpu(images: Images, device: torch.device) -> bool:
+    """Whether all images can be moved to the GPU at the start."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)

@@ -1,4 +1,4 @@
-"""From a source to what a run trains on: validation split, size, label budget, statistics."""
+"""From a source to the data of a run: validation split, size, label budget, statistics."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ssl_rot.data.augment import Augment
+from ssl_rot.data.images import Images
+from ssl_rot.data.source import Source, Split
 from ssl_rot.data.splits import rank_in_class, stratified_order
 from ssl_rot.data.statistics import measure
-from ssl_rot.data.types import Images, Source, Split
 from ssl_rot.errors import DataError
 from ssl_rot.option_types import (
     ChannelDeviations,
@@ -28,15 +29,15 @@ from ssl_rot.seeding import generator
 
 @dataclass(frozen=True)
 class Dataset:
-    """What one run sees of a data set.
+    """The part of a data set that a run uses.
 
     Args:
-        name: for records and figures.
-        train: the labelled images within the budget.
-        val: a part of the training images; ``None`` when no fraction was asked for.
-        test: selects nothing, is only reported.
-        pretext_images: every training image but the validation ones, labelled or not.
-        classes: names in the order of the labels.
+        name: shown in records and figures.
+        train: the labeled images within the budget.
+        val: part of the training images; ``None`` without a validation split.
+        test: only reported; selects nothing.
+        pretext_images: all training images except those for validation, labeled or not.
+        classes: names, in the order of the labels.
         mean: per channel, of pixels in [0, 1].
         std: likewise.
         augment: for training batches.
@@ -56,7 +57,7 @@ class Dataset:
 
     @property
     def held_out(self) -> dict[str, Split]:
-        """What is evaluated on: the test split and, if there is one, the validation split."""
+        """The splits for evaluation: test and, if there is one, validation."""
         return {"test": self.test} | ({} if self.val is None else {"val": self.val})
 
 
@@ -77,31 +78,31 @@ def prepare(
     unlabelled: Text | None = None,
     skip_bad: bool | None = None,
 ) -> Dataset:
-    """Takes validation split, ``train_size`` and label budget out of a source, in this order.
+    """Applies validation split, ``train_size`` and label budget to a source, in this order.
 
-    Each choice is stratified, and depends on ``seed`` and the source alone: the validation split
-    is the same for every budget, and a smaller budget or size is a part of a larger one.
+    Each choice is stratified and depends only on the source and ``seed``: the validation split is
+    the same for every budget, and a larger budget or size contains every smaller one.
 
     Args:
         name: of the data set.
-        source: all of it.
-        seed: the run's.
-        labels_per_class: how many labelled images of each class; ``None`` for all.
-        val_fraction: of the labelled training images, in [0, 1).
-        train_size: how many training images there are for either phase; ``None`` for all.
-            Unlabelled ones count, as a class of their own.
+        source: the complete data set.
+        seed: of the run.
+        labels_per_class: labeled images per class; ``None`` for all.
+        val_fraction: of the labeled training images, in [0, 1).
+        train_size: training images for both phases; ``None`` for all. Unlabeled images count as a
+            class of their own.
         mean: per channel, of pixels in [0, 1]; ``None`` to measure it on the training images.
         std: likewise.
         augment: for training batches.
-        root: not read here, as the four below: ``source`` takes it from here by interpolation,
-            so that ``dataset.root`` is the key to set.
+        root: for ``source``, like the four below. They are not read here: the config of ``source``
+            interpolates them, so that the key to set is ``dataset.root``.
         image_size: for ``source``.
         test_fraction: for ``source``.
         unlabelled: for ``source``.
         skip_bad: for ``source``.
 
     Raises:
-        DataError: a budget, size or fraction that the data set cannot give.
+        DataError: the data set is too small for a budget, size or fraction.
     """
     labels = source.train.labels
     keep = torch.arange(len(labels))
@@ -109,11 +110,10 @@ def prepare(
     if val_fraction > 0:
         val_rows = _validation_rows(labels, val_fraction, seed)
         val = source.train.select(val_rows)
-        keep = _without(keep, val_rows)
+        keep = keep[~torch.isin(keep, val_rows)]
     if train_size is not None:
-        keep = keep[_sized(labels[keep], train_size, seed)]
-    whole = len(keep) == len(labels)
-    rest = source.train if whole else source.train.select(keep)
+        keep = keep[_rows_of_size(labels[keep], train_size, seed)]
+    train = source.train if len(keep) == len(labels) else source.train.select(keep)
     if mean is None or std is None:
         measured = source.statistics or measure(source.train.images)
         mean = measured[0] if mean is None else mean
@@ -121,10 +121,10 @@ def prepare(
     _check_channels(mean, std, channels=source.train.images.shape[1])
     return Dataset(
         name=name,
-        train=_within_budget(rest, labels_per_class, seed, source.classes),
+        train=_within_budget(train, labels_per_class, seed, source.classes),
         val=val,
         test=source.test,
-        pretext_images=rest.images,
+        pretext_images=train.images,
         classes=source.classes,
         mean=tuple(float(value) for value in mean),
         std=tuple(float(value) for value in std),
@@ -133,27 +133,23 @@ def prepare(
     )
 
 
-def _without(rows: Tensor, taken: Tensor) -> Tensor:
-    return rows[~torch.isin(rows, taken)]
-
-
 def _validation_rows(labels: Tensor, fraction: float, seed: int) -> Tensor:
-    labelled = torch.nonzero(labels >= 0).flatten()
-    count = round(fraction * len(labelled))
-    if not 0 < count < len(labelled):
+    labeled = torch.nonzero(labels >= 0).flatten()
+    count = round(fraction * len(labeled))
+    if not 0 < count < len(labeled):
         raise DataError(
-            f"dataset.val_fraction={fraction}: that is {count} of {len(labelled)} labelled "
-            "training images; it must leave some on both sides."
+            f"dataset.val_fraction={fraction} selects {count} of {len(labeled)} labeled training "
+            "images for validation; training and validation both need at least one."
         )
-    order = stratified_order(labels[labelled], generator(seed, "data", "validation"))
-    return labelled[order[:count]].sort().values
+    order = stratified_order(labels[labeled], generator(seed, "data", "validation"))
+    return labeled[order[:count]].sort().values
 
 
-def _sized(labels: Tensor, size: int, seed: int) -> Tensor:
+def _rows_of_size(labels: Tensor, size: int, seed: int) -> Tensor:
     if not 0 < size <= len(labels):
         raise DataError(
-            f"dataset.train_size={size}: must be between 1 and {len(labels)}, the training images "
-            "that the validation split leaves (null for all)."
+            f"dataset.train_size={size}: must be between 1 and {len(labels)}, the number of "
+            "training images outside the validation split, or null for all."
         )
     order = stratified_order(labels, generator(seed, "data", "train size"))
     return order[:size].sort().values
@@ -168,8 +164,9 @@ def _within_budget(
     if counts[fewest] < needed:
         raise DataError(
             f"dataset.labels_per_class={'null' if per_class is None else per_class}: class "
-            f"{classes[fewest]!r} has {int(counts[fewest])} training images (what val_fraction and "
-            f"train_size left); must be at most that, or null for all."
+            f"{classes[fewest]!r} has {int(counts[fewest])} labeled training images (after "
+            "val_fraction and train_size). Every class needs at least one, and labels_per_class as "
+            "many, unless it is null for all."
         )
     chosen = train.labels >= 0
     if per_class is not None:
@@ -183,5 +180,5 @@ def _check_channels(mean: Sequence[float], std: Sequence[float], channels: int) 
         if len(values) != channels:
             raise DataError(
                 f"dataset.{key}={list(values)}: must have {channels} values, one per channel of "
-                "the images, or be null to be measured."
+                "the images, or be null to be measured on them."
             )

@@ -1,4 +1,4 @@
-"""The next batch out of an array that may be larger than memory, while the device works."""
+"""Gathering the next batches while the device works on the current one."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ssl_rot.data.types import Images
+from ssl_rot.data.images import Images
 
-AHEAD = 2
-"""Batches that may wait: one would do, but for a disk that stutters."""
+BATCHES_AHEAD = 2
+"""One would do, if it were not for disks whose speed varies."""
 
 
-def gathered(images: Images, batches: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
-    """The images of each batch, gathered by one thread while the caller is busy with others.
+def prefetch(images: Images, batches: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """Gathers the images of each batch in a thread, ahead of the caller.
 
     Args:
         images: in memory, or mapped from a file.
         batches: int64 ``[B]`` each, positions in ``images``.
-        device: where they are wanted. To a GPU they go by pinned memory, so that the copy runs
-            beside the computation too.
+        device: where the batches are needed. They reach a GPU through pinned memory, so that
+            copying, too, overlaps with computation.
 
     Yields:
         uint8 ``[B, C, H, W]`` on the device, in the order of ``batches``.
     """
     cuda = device.type == "cuda"
-    waiting: deque[Future[Tensor]] = deque()
-    # Which GPU is the current one is a matter of each thread: pinning makes use of it.
-    enter = partial(torch.cuda.set_device, device) if cuda and device.index is not None else None
-    with ThreadPoolExecutor(1, initializer=enter) as thread:
+    pending: deque[Future[Tensor]] = deque()
+    # Pinning uses the current GPU, which is set for each thread separately.
+    set_gpu = partial(torch.cuda.set_device, device) if cuda and device.index is not None else None
+    with ThreadPoolExecutor(1, initializer=set_gpu) as thread:
         for rows in batches:
-            waiting.append(thread.submit(_gather, images, rows, pin=cuda))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result().to(device, non_blocking=True)
-        while waiting:
-            yield waiting.popleft().result().to(device, non_blocking=True)
+            pending.append(thread.submit(_gather, images, rows, pin=cuda))
+            if len(pending) > BATCHES_AHEAD:
+                yield pending.popleft().result().to(device, non_blocking=True)
+        while pending:
+            yield pending.popleft().result().to(device, non_blocking=True)
 
 
 def _gather(images: Images, rows: Tensor, *, pin: bool) -> Tensor:

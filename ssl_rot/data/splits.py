@@ -1,15 +1,20 @@
-"""Which samples: stratified, nested, and decided by the seed alone."""
+"""Stratified, nested choices of samples, decided by the seed alone."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
+from ssl_rot.seeding import generator as seed_generator
+
 
 def rank_in_class(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Each sample's place in a random order of its own class, int64 ``[N]`` from 0.
+    """Each sample's rank in a random order of its own class, int64 ``[N]`` from 0.
 
-    ``rank < k`` is a random subset of k per class, and contains the one for every smaller k.
+    ``rank < k`` is a random subset of k samples per class, and contains the subset for every
+    smaller k.
     """
     shuffled = torch.randperm(len(labels), generator=generator)
     by_class = shuffled[torch.argsort(labels[shuffled], stable=True)]
@@ -21,21 +26,37 @@ def rank_in_class(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """A random order of all samples of which every prefix has about the classes' proportions.
+    """A random order of all samples, every prefix of which has about the classes' proportions.
 
-    Seats are given as in Sainte-Laguë's method of apportionment, the j-th sample (from 0) of a
-    class with n samples at (j + 1/2) / n. Unlike rounding each class's share, a longer prefix
-    never takes a sample back, so subsets of growing size are nested.
+    Samples are ordered like seats in Sainte-Laguë's method of apportionment: the j-th sample
+    (from 0) of a class with n samples has position (j + 1/2) / n. Unlike with rounded class shares,
+    a longer prefix keeps all samples of a shorter one, so subsets of growing size are nested.
 
     Args:
         labels: int64 ``[N]``.
+        generator: on the CPU.
 
     Returns:
         int64 ``[N]``, a permutation.
     """
     ranks = rank_in_class(labels, generator)
     _, class_of, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
-    seats = (ranks.double() + 0.5) / sizes[class_of]
-    # Classes of equal size tie at every seat: a random order first, so that no class is favoured.
+    positions = (ranks.double() + 0.5) / sizes[class_of]
+    # Classes of equal size tie at every position. Shuffling first favors none of them.
     shuffled = torch.randperm(len(labels), generator=generator)
-    return shuffled[torch.argsort(seats[shuffled], stable=True)]
+    return shuffled[torch.argsort(positions[shuffled], stable=True)]
+
+
+def fixed_split(labels: Tensor, test_fraction: float) -> tuple[Tensor, Tensor]:
+    """A stratified train and test split that is the same for every seed.
+
+    Args:
+        labels: int64 ``[N]``.
+        test_fraction: of all N samples, rounded up.
+
+    Returns:
+        The rows of either split, int64 and ascending.
+    """
+    order = stratified_order(labels, seed_generator(0, "fixed test split"))
+    n_test = math.ceil(test_fraction * len(labels))
+    return order[n_test:].sort().values, order[:n_test].sort().values

@@ -7,7 +7,7 @@ import tarfile
 import pytest
 from torchvision.datasets.utils import extract_archive
 
-from ssl_rot.data.torchvision_sets import _fetch
+from ssl_rot.data.torchvision_datasets import _load_or_download
 from ssl_rot.errors import DataError
 
 
@@ -26,8 +26,8 @@ def test_an_archive_cannot_leave_its_folder(tmp_path, name):
         return []
 
     if name.startswith("/"):  # the leading slash is dropped
-        _fetch(read, root, ["x"])
+        _load_or_download(read, root, ["x"])
     else:
         with pytest.raises(DataError, match="outside"):
-            _fetch(read, root, ["x"])
+            _load_or_download(read, root, ["x"])
     assert not (tmp_path / "outside.txt").exists()

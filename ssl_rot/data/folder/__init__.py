@@ -1,4 +1,4 @@
-"""Image folders: listing, decoding, and the memory-mapped cache of decoded images."""
+"""Image folders: listing, decoding, and the cache of decoded images."""
 
 from ssl_rot.data.folder.image_folder import image_folder
 

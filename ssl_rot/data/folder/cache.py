@@ -1,4 +1,4 @@
-"""Decoded image files in one memory-mapped array, built once."""
+"""The cache of decoded images: one memory-mapped array per folder and size, built once."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ssl_rot.data.folder.decoding import Bad, Chunks
-from ssl_rot.data.mapped import MappedFile
-from ssl_rot.data.types import fingerprint
+from ssl_rot.data.folder.decoding import BadFile, ChunkDecoder
+from ssl_rot.data.mapped_file import MappedFile
+from ssl_rot.data.source import fingerprint
 from ssl_rot.errors import DataError
 
 log = logging.getLogger(__name__)
 
-# Part of the key: raise it when the same files would give other bytes.
 FORMAT = 4
-# Large enough that telling of a chunk costs nothing, small enough for a smooth progress bar.
+"""Part of the key: increase it if the same files would be decoded to different bytes."""
 CHUNK_BYTES = 2**20
+"""Large enough to make communication negligible, small enough for a smooth progress bar."""
 IMAGES = "images.npy"
 SUMS = "sums.npy"
 ABOUT = "about.json"
-PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
 
 def cache_dir() -> Path:
     """``$SSL_ROT_CACHE``, else ``ssl_rot`` in the user's cache directory."""
-    if own := os.environ.get("SSL_ROT_CACHE"):
-        return Path(own).expanduser()
+    if configured := os.environ.get("SSL_ROT_CACHE"):
+        return Path(configured).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "ssl_rot"
 
@@ -54,117 +54,117 @@ class CachedImages:
 
     Args:
         file: uint8 ``[N, 3, image_size, image_size]``.
-        sums: int64 ``[N, 3, 2]``, of every image's channels.
-        bad: the files that gave no image; their rows are black.
+        sums: int64 ``[N, 3, 2]``, as returned by ``channel_sums``.
+        bad: the files that could not be decoded; their images are black.
         pixels: a hash that changes with any pixel.
     """
 
     file: MappedFile
     sums: NDArray[np.int64]
-    bad: list[Bad]
+    bad: list[BadFile]
     pixels: str
 
 
 def cached_images(root: Path, paths: Sequence[str], version: str, image_size: int) -> CachedImages:
-    """The images of these files, decoded now or taken from the cache.
+    """Reads the images of these files from the cache, after decoding them if necessary.
 
-    Two processes that want the same images at once decode them once, and nothing half-written is
-    ever used.
+    If several processes need the same images, only one decodes them. Incomplete caches are never
+    used.
 
     Args:
-        root: what the paths are relative to.
+        root: the folder that the paths are relative to.
         paths: of the files, in the order of the rows.
-        version: changes with the files' content.
+        version: changes when the files' content does.
         image_size: pixels a side.
 
     Raises:
         DataError: the cache cannot be written.
     """
-    # Joined by what no path holds: the text of a tuple of a million paths takes far longer.
+    # Joined by a character that no path contains: much faster than repr of a million paths.
     key = fingerprint(FORMAT, image_size, "\0".join(paths), version)
     folder = cache_dir() / "images" / key
     shape = (len(paths), 3, image_size, image_size)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            found = _load(folder, shape)
-            if found is None:
-                log.info("Decoding %d images of %s into %s", len(paths), root, folder)
+            cached = _load_valid(folder, shape)
+            if cached is None:
+                log.info("Decoding %d images from %s into %s", len(paths), root, folder)
                 _build(folder, [f"{root}/{path}" for path in paths], shape)
-                found = _read(folder)
+                cached = _load(folder)
     except OSError as error:
-        need = np.prod(shape, dtype=np.int64) / 2**20
+        size = np.prod(shape, dtype=np.int64) / 2**20
         raise DataError(
             f"The image cache {folder} cannot be written ({error.strerror or error}). It needs "
-            f"{need:.0f} MiB; set SSL_ROT_CACHE to a directory that has the room."
+            f"{size:.0f} MiB; set SSL_ROT_CACHE to a directory with enough space."
         ) from error
-    return found
+    return cached
 
 
-def _load(folder: Path, shape: tuple[int, ...]) -> CachedImages | None:
-    """What an earlier process left, or ``None`` when it is missing, damaged or to be retried."""
+def _load_valid(folder: Path, shape: tuple[int, ...]) -> CachedImages | None:
+    """Loads a cache; ``None`` if it is missing or damaged, or if reading files is to be retried."""
     try:
-        found = _read(folder)
-    except Exception:  # whatever is wrong with it, it is made anew
+        cached = _load(folder)
+    except Exception:  # whatever is wrong with it, it is rebuilt
         return None
-    images, sums = found.file.tensor, found.sums
-    whole = (
+    images, sums = cached.file.tensor, cached.sums
+    is_complete = (
         (images.shape, images.dtype) == (shape, torch.uint8)
         and sums.shape == (*shape[:2], 2)
         and sums.dtype == np.int64
     )
-    return found if whole and not any(entry.unreadable for entry in found.bad) else None
+    return cached if is_complete and not any(file.unreadable for file in cached.bad) else None
 
 
-def _read(folder: Path) -> CachedImages:
+def _load(folder: Path) -> CachedImages:
     about = json.loads((folder / ABOUT).read_text())
     return CachedImages(
         file=MappedFile(folder / IMAGES),
         sums=np.load(folder / SUMS),
-        bad=[Bad(**entry) for entry in about["bad"]],
+        bad=[BadFile(**file) for file in about["bad"]],
         pixels=str(about["pixels"]),
     )
 
 
 def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> None:
-    """Decodes everything into a directory beside ``folder``, then renames it."""
-    for left in folder.parent.glob(f"{folder.name}.*.partial"):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    # A name of its own, since workers of a killed process may write for some seconds more.
-    unfinished = folder.with_suffix(f".{os.getpid()}.partial")
+    """Decodes all files into a temporary directory, then renames it to ``folder``."""
+    for stale in folder.parent.glob(f"{folder.name}.*.partial"):  # of a process that was killed
+        shutil.rmtree(stale, ignore_errors=True)
+    # Named by process, since workers of a killed process may keep writing for a few seconds.
+    partial_folder = folder.with_suffix(f".{os.getpid()}.partial")
     try:
-        unfinished.mkdir()
-        _decode_all(unfinished, paths, shape)
+        partial_folder.mkdir()
+        _decode_all(partial_folder, paths, shape)
         shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        partial_folder.rename(folder)
     except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(partial_folder, ignore_errors=True)
         raise
 
 
 def _decode_all(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> None:
-    """Writes all that :func:`_read` reads."""
+    """Writes the files that :func:`_load` reads."""
     target = folder / IMAGES
-    length = max(1, min(256, CHUNK_BYTES // int(np.prod(shape[1:]))))
+    chunk_length = max(1, min(256, CHUNK_BYTES // int(np.prod(shape[1:]))))
     with target.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        first = file.tell()
-    chunks = Chunks(paths, shape[-1], length, target, first)
+        offset = file.tell()
+    decoder = ChunkDecoder(paths, shape[-1], chunk_length, target, offset)
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    workers = min(cores, len(chunks)) if len(chunks) > 2 else 0
-    # Processes, since for small images most of the work holds the interpreter's lock. Forked ones
-    # start at once and, unlike spawned ones, from any script; they touch neither torch nor a GPU.
+    workers = min(cores, len(decoder)) if len(decoder) > 2 else 0
+    # Processes, since most of the work on small images holds the interpreter's lock. Forked ones
+    # start immediately and, unlike spawned ones, from any script; they use neither torch nor a GPU.
     context = "fork" if workers and sys.platform == "linux" else None
     loader: DataLoader[Any] = DataLoader(
-        chunks,  # type: ignore[arg-type]  # has the two methods that are used
+        decoder,  # type: ignore[arg-type]  # has the two methods that are used
         batch_size=None,
         num_workers=workers,
         multiprocessing_context=context,
-        worker_init_fn=partial(_die_with, os.getpid()) if context else None,
-        generator=torch.Generator(),  # else it draws from the global stream, in a first start only
+        worker_init_fn=partial(_end_with_parent, os.getpid()) if context else None,
+        generator=torch.Generator(),  # the default one changes the global random state
     )
-    bad: list[Bad] = []
+    bad: list[BadFile] = []
     sums = []
     pixels = hashlib.sha256()
     with tqdm(total=len(paths), desc="decoding", unit="image", disable=None) as progress:
@@ -174,20 +174,20 @@ def _decode_all(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> N
             pixels.update(chunk.pixels)
             sums.append(chunk.sums)
             bad += chunk.bad
-            progress.update(chunk.images)
+            progress.update(chunk.files)
     with target.open("r+b") as file:
         os.fsync(file.fileno())
     np.save(folder / SUMS, np.concatenate(sums))
-    about = {"bad": [asdict(entry) for entry in bad], "pixels": pixels.hexdigest()}
+    about = {"bad": [asdict(bad_file) for bad_file in bad], "pixels": pixels.hexdigest()}
     (folder / ABOUT).write_text(json.dumps(about))
 
 
-def _die_with(parent: int, _: int) -> None:
-    """Has Linux end a worker whose parent is killed.
+def _end_with_parent(parent: int, worker: int) -> None:
+    """Has Linux kill this worker process when its parent ends.
 
-    By torch alone, it would wait for ever if the parent died before the worker first looked for it,
-    or with more in the pipe to it than a pipe holds.
+    With torch alone, it would wait forever if the parent died before the worker first checked for
+    it, or while the pipe between them was full.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it had died already
+    if os.getppid() != parent:  # it has already ended
         os._exit(1)

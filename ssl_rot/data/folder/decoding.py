@@ -1,4 +1,4 @@
-"""Image files of any kind to square RGB arrays."""
+"""Decoding image files of any kind to square RGB arrays."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ssl_rot.data.statistics import channel_sums
 
 
 def decode(path: str, size: int) -> NDArray[np.uint8]:
-    """One image file, upright, cropped square in its centre, then resized.
+    """Decodes one image file, upright, cropped to a square at the center, then resized.
 
-    Grey, palette, transparent (alpha is dropped), CMYK and 16-bit images all become 8-bit RGB.
+    Gray, palette, transparent (alpha is dropped), CMYK and 16-bit images all become 8-bit RGB.
 
     Args:
         path: the file.
@@ -32,21 +32,21 @@ def decode(path: str, size: int) -> NDArray[np.uint8]:
         uint8 ``[3, size, size]``.
 
     Raises:
-        Exception: whatever Pillow raises for this kind of damage.
+        Exception: of almost any type, as Pillow raises it for damaged files.
     """
-    if not os.path.isfile(path):  # opening a pipe or a socket would wait for ever
+    if not os.path.isfile(path):  # opening a pipe or a socket could block forever
         raise FileNotFoundError(errno.ENOENT, "not a file, or a broken link")
     with Image.open(path) as image:
-        # A JPEG can be decoded at 1/2, 1/4 or 1/8; twice the final size loses nothing visible.
+        # JPEGs can be decoded at 1/2, 1/4 or 1/8 size; twice the final size loses nothing visible.
         if min(image.size) >= 4 * size:
             image.draft(None, (2 * size, 2 * size))
-        # A photograph stored on its side would be a wrong label for the rotation task.
+        # A photograph stored sideways would get wrong labels in the rotation task.
         ImageOps.exif_transpose(image, in_place=True)
         rgb = _to_rgb(image)
         if rgb.size != (size, size):
             side = min(rgb.size)
             left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-            # Not resize's own box: its filter would look beyond the box's edges.
+            # Not resize's box argument: its filter reads pixels beyond the box.
             square = rgb.crop((left, top, left + side, top + side))
             rgb = square.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
         return np.asarray(rgb).transpose(2, 0, 1)
@@ -55,68 +55,74 @@ def decode(path: str, size: int) -> NDArray[np.uint8]:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels have no fixed range")
-    if image.mode.startswith("I"):  # Pillow would clip 16 bits to 255, not scale them
-        grey = np.asarray(image).clip(0, 65535) // 257
-        image = Image.fromarray(grey.astype(np.uint8))
+    if image.mode.startswith("I"):  # Pillow would clip 16-bit values to 255, not scale them
+        gray = np.asarray(image).clip(0, 65535) // 257
+        image = Image.fromarray(gray.astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @dataclass(frozen=True)
-class Bad:
-    """Why a file has no image in it."""
+class BadFile:
+    """A file that cannot be decoded, and why.
+
+    Args:
+        row: its position among all files.
+        reason: for the user.
+        unreadable: the system could not read it, which may change without a change to the file.
+    """
 
     row: int
     reason: str
-    unreadable: bool  # the system refused to read it, which may be mended without touching it
+    unreadable: bool
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """What became of some files.
+class DecodedChunk:
+    """The result of decoding a few files.
 
     Args:
-        images: how many there are.
-        bad: those without an image in them.
-        pixels: a hash of what was written.
-        sums: int64 ``[images, 3, 2]``, of every image's channels.
-        error: why it could not be written.
+        files: how many.
+        bad: those that could not be decoded.
+        pixels: a hash of all pixels.
+        sums: int64 ``[files, 3, 2]``, as returned by :func:`channel_sums`.
+        error: why the pixels could not be written, if so.
     """
 
-    images: int
-    bad: list[Bad]
+    files: int
+    bad: list[BadFile]
     pixels: bytes
     sums: NDArray[np.int64]
     error: OSError | None
 
 
 @dataclass(frozen=True)
-class Chunks:
-    """All files of a folder in chunks, decoded by the workers of a ``DataLoader``.
+class ChunkDecoder:
+    """All files of a folder, in chunks that the workers of a ``DataLoader`` decode.
 
-    Workers write the pixels to their place in a file: to hand them over would keep another core
-    busy.
+    Workers write pixels directly to the target file: passing them between processes would keep
+    another core busy.
 
     Args:
         paths: of the files, in the order of the rows.
         size: pixels a side.
-        length: files a chunk.
-        target: a file, for uint8 ``[N, 3, size, size]``.
-        first: the byte of it that the pixels begin with.
+        chunk_length: files per chunk.
+        target: the file to write, uint8 ``[N, 3, size, size]`` after a header.
+        offset: length of the header in bytes.
     """
 
     paths: Sequence[str]
     size: int
-    length: int
+    chunk_length: int
     target: Path
-    first: int
+    offset: int
 
     def __len__(self) -> int:
-        return -(-len(self.paths) // self.length)
+        return -(-len(self.paths) // self.chunk_length)
 
-    def __getitem__(self, chunk: int) -> Chunk:
-        """Decodes and writes one; a bad file's image is black."""
-        first = chunk * self.length
-        paths = self.paths[first : first + self.length]
+    def __getitem__(self, chunk: int) -> DecodedChunk:
+        """Decodes and writes one chunk; a bad file becomes a black image."""
+        first = chunk * self.chunk_length
+        paths = self.paths[first : first + self.chunk_length]
         images = np.zeros((len(paths), 3, self.size, self.size), np.uint8)
         bad = []
         with warnings.catch_warnings():
@@ -125,29 +131,29 @@ class Chunks:
             for i, path in enumerate(paths):
                 try:
                     images[i] = decode(path, self.size)
-                except Exception as error:  # Pillow's readers raise nearly every kind there is
-                    refused = isinstance(error, OSError) and error.errno is not None
-                    bad.append(Bad(first + i, _reason(error, path), refused))
-        begin = self.first + first * images[0].nbytes
-        written = None
+                except Exception as error:  # Pillow raises almost every type
+                    unreadable = isinstance(error, OSError) and error.errno is not None
+                    bad.append(BadFile(first + i, _describe(error, path), unreadable))
+        write_error = None
         try:
-            with self.target.open("r+b") as file:
-                file.seek(begin)
-                file.write(images.data)
-                file.flush()
-                if sys.platform == "linux":
-                    # It then begins to write to the disk at once, and the end has less to wait for.
-                    with suppress(OSError):
-                        os.posix_fadvise(
-                            file.fileno(), begin, images.nbytes, os.POSIX_FADV_DONTNEED
-                        )
-        except OSError as error:  # a DataLoader would keep its text only
-            written = error
+            self._write(images, self.offset + first * images[0].nbytes)
+        except OSError as error:  # returned, since a DataLoader would keep only its text
+            write_error = error
         pixels = hashlib.sha256(images.data).digest()
-        return Chunk(len(paths), bad, pixels, channel_sums(images), written)
+        return DecodedChunk(len(paths), bad, pixels, channel_sums(images), write_error)
+
+    def _write(self, images: NDArray[np.uint8], offset: int) -> None:
+        with self.target.open("r+b") as file:
+            file.seek(offset)
+            file.write(images.data)
+            file.flush()
+            if sys.platform == "linux":
+                # Starts writing to disk now, which shortens the wait at the end.
+                with suppress(OSError):
+                    os.posix_fadvise(file.fileno(), offset, images.nbytes, os.POSIX_FADV_DONTNEED)
 
 
-def _reason(error: Exception, path: str) -> str:
+def _describe(error: Exception, path: str) -> str:
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         return "empty file"
     if isinstance(error, UnidentifiedImageError):

@@ -159,7 +159,7 @@ def test_every_key_of_every_group_is_in_the_table(compose, checkout):
         ("nowhere", "no such folder"),
         ("photograph.jpg", "no such folder"),
         ("empty", "expected empty/train/<class>/<images>"),
-        ("texts", "2 of 2 files give no image"),
+        ("texts", "2 of 2 files cannot be decoded"),
     ],
 )
 def test_a_bad_folder(call_main, monkeypatch, tmp_path, root, said):

@@ -1,4 +1,4 @@
-"""Small data sets whose every image can be recognised."""
+"""Small data sets in which every image can be identified."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssl_rot.data import Augment, Dataset, Images, Source, Split, prepare
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees another's cache, or the user's."""
+    """Gives each test a cache of its own, separate from the user's."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("SSL_ROT_CACHE", str(cache))
     return cache
@@ -23,7 +23,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def numbered() -> Callable[[int], torch.Tensor]:
-    """Images uint8 ``[n, 1, 1, 2]`` that hold their own number in their two pixels."""
+    """Images uint8 ``[n, 1, 1, 2]`` whose two pixels hold the image's number."""
 
     def make(count: int, first: int = 0) -> torch.Tensor:
         number = torch.arange(first, first + count)

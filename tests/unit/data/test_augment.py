@@ -1,4 +1,4 @@
-"""Random crop and flip of whole batches."""
+"""Random cropping and flipping of whole batches."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_every_image_becomes_one_of_its_own_crops(images, padding, flip):
         assert any(torch.equal(after, crop) for crop in every_outcome(before, padding, flip))
 
 
-def test_each_image_of_a_batch_is_drawn_for_itself():
+def test_each_image_of_a_batch_is_augmented_independently():
     same = torch.randint(1, 256, (1, 1, 6, 6), dtype=torch.uint8).expand(400, 1, 6, 6)
     out = Augment(2, True)(same, generator(0))
     kinds = {tuple(image.flatten().tolist()) for image in out}
     assert len(kinds) == 2 * 5 * 5, "400 draws should show all 25 crops, mirrored and not"
 
 
-def test_the_generator_decides(images):
+def test_results_depend_on_the_generator_alone(images):
     augment = Augment(2, True)
     torch.manual_seed(1)
     first = augment(images, generator(7))

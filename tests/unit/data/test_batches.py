@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ssl_rot.data import Augment, Batches, Images
-from ssl_rot.data.mapped import MappedFile
+from ssl_rot.data.mapped_file import MappedFile
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def pixels() -> torch.Tensor:
 
 @pytest.fixture
 def make_batches(pixels):
-    def make(images=pixels, labels="own", **changes) -> Batches:
+    def make(images=pixels, labels="numbered", **changes) -> Batches:
         options = {
             "batch_size": 5,
             "device": "cpu",
@@ -32,8 +32,9 @@ def make_batches(pixels):
             "stream": "downstream",
             "shuffle": True,
         }
-        own = torch.arange(len(images)) if labels == "own" else labels
-        return Batches(images, own, **(options | changes))
+        if isinstance(labels, str):
+            labels = torch.arange(len(images))
+        return Batches(images, labels, **(options | changes))
 
     return make
 
@@ -43,7 +44,7 @@ def everything(batches: Batches, epoch: int = 1) -> tuple[torch.Tensor, torch.Te
     return torch.cat(inputs), torch.cat(targets)
 
 
-def test_pixels_are_normalised_by_channel(make_batches, pixels):
+def test_pixels_are_normalized_by_channel(make_batches, pixels):
     inputs, targets = everything(make_batches(shuffle=False, augment=None))
     mean, std = torch.tensor([[0.5, 0.4, 0.3], [0.2, 0.3, 0.4]])[:, :, None, None]
     assert inputs.dtype == torch.float32
@@ -63,7 +64,7 @@ def test_order_and_augmentation_depend_on_seed_stream_and_epoch_alone(make_batch
     torch.manual_seed(1)
     expected, order = everything(make_batches(), epoch=3)
 
-    # The other arm: a pretext phase went before, global streams are elsewhere, epochs were run.
+    # As in the other arm: after a pretext phase, other global draws, and earlier epochs.
     torch.manual_seed(2)
     list(make_batches(stream="pretext", batch_size=7).epoch(1))
     batches = make_batches()
@@ -101,19 +102,19 @@ def test_sizes_of_batches(make_batches, pixels, count, batch_size, shuffle, size
     assert len(batches) == len(sizes)
 
 
-def test_turning_comes_last_and_gives_the_targets(make_batches, pixels):
-    def turn(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def test_rotation_comes_last_and_returns_the_targets(make_batches, pixels):
+    def rotate(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         index = torch.arange(2).repeat_interleave(len(inputs))
         return torch.cat([inputs, inputs.rot90(2, (2, 3))]), index
 
-    turned = make_batches(labels=None, rotate=turn)
+    rotated = make_batches(labels=None, rotate=rotate)
     plain = make_batches()
-    for (inputs, targets), (straight, _) in zip(turned.epoch(2), plain.epoch(2), strict=True):
-        assert torch.equal(inputs, torch.cat([straight, straight.rot90(2, (2, 3))]))
-        assert targets.tolist() == [0] * len(straight) + [1] * len(straight)
+    for (inputs, targets), (upright, _) in zip(rotated.epoch(2), plain.epoch(2), strict=True):
+        assert torch.equal(inputs, torch.cat([upright, upright.rot90(2, (2, 3))]))
+        assert targets.tolist() == [0] * len(upright) + [1] * len(upright)
 
 
-def test_rows_of_a_larger_array_are_as_good_as_a_copy(make_batches, pixels):
+def test_rows_of_a_larger_array_equal_a_copy(make_batches, pixels):
     rows = torch.tensor([20, 3, 3, 7, 11, 0, 22])
     lazy = everything(make_batches(Images(pixels, rows)))
     copied = everything(make_batches(pixels[rows]))
@@ -122,42 +123,42 @@ def test_rows_of_a_larger_array_are_as_good_as_a_copy(make_batches, pixels):
 
 
 def bytes_read() -> int:
-    """From disks, by this process so far."""
+    """Bytes that this process has read from disks so far."""
     lines = Path("/proc/self/io").read_text().splitlines()
     return int(dict(line.split(": ") for line in lines)["read_bytes"])
 
 
 def on_disk(pixels: torch.Tensor, folder: Path) -> Images:
     np.save(folder / "images.npy", pixels.numpy())
-    return Images.mapped(MappedFile(folder / "images.npy"))
+    return Images.from_file(MappedFile(folder / "images.npy"))
 
 
-def test_a_file_larger_than_memory_gives_the_same_bits(make_batches, pixels, tmp_path):
+def test_a_mapped_file_gives_identical_batches(make_batches, pixels, tmp_path):
     mapped = on_disk(pixels, tmp_path)
-    for count in (23, 5, 1):  # more, as many and fewer batches than wait in line
+    for count in (23, 5, 1):  # more, as many and fewer batches than are prefetched
         expected = everything(make_batches(pixels[:count]), epoch=2)
         found = everything(make_batches(mapped.select(torch.arange(count))), epoch=2)
         assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
-def test_the_next_batch_is_read_while_one_is_worked_on(make_batches, pixels, tmp_path, monkeypatch):
+def test_the_next_batch_is_read_while_one_is_in_use(make_batches, pixels, tmp_path, monkeypatch):
     read = threading.Semaphore(0)
     gather = Images.__getitem__
     monkeypatch.setattr(Images, "__getitem__", lambda *args: (gather(*args), read.release())[0])
     epoch = make_batches(on_disk(pixels, tmp_path), batch_size=8).epoch(1)
     next(epoch)
-    for _ in range(2):  # the first batch and, without being asked for, the second
+    for _ in range(2):  # the first batch and, before it is requested, the second
         assert read.acquire(timeout=10)
 
 
-def test_what_goes_wrong_with_the_file_is_told(make_batches, pixels, tmp_path):
+def test_errors_while_reading_the_file_are_raised(make_batches, pixels, tmp_path):
     batches = make_batches(on_disk(pixels, tmp_path).select(torch.tensor([0, 99])))
     with pytest.raises((IndexError, ValueError), match="out of"):
         everything(batches)
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="cannot empty the page cache")
-def test_no_more_is_read_from_the_disk_than_is_asked_for(make_batches, tmp_path):
+def test_only_requested_images_are_read_from_disk(make_batches, tmp_path):
     count = 4096
     images = on_disk(torch.zeros(count, 3, 64, 64, dtype=torch.uint8), tmp_path)
     with (tmp_path / "images.npy").open("rb") as file:
@@ -168,13 +169,13 @@ def test_no_more_is_read_from_the_disk_than_is_asked_for(make_batches, tmp_path)
     everything(make_batches(images.select(rows), torch.zeros(len(rows)), rotate=None))
     read = bytes_read() - before
     if read == 0:
-        pytest.skip("the folder for temporary files is on no disk")
-    # Read around, it is nearly all 48 MiB. Asked for are 96 KiB; libraries may be read meanwhile.
+        pytest.skip("the folder for temporary files is not on a disk")
+    # 96 KiB are requested; read-ahead would read nearly all 48 MiB. Libraries may add to it.
     assert read < images.base.numel() / 4
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_sees_the_same_batches(make_batches):
+def test_a_gpu_gets_the_same_batches(make_batches):
     for (a, b), (c, d) in zip(
         make_batches().epoch(1), make_batches(device="cuda").epoch(1), strict=True
     ):
@@ -183,6 +184,6 @@ def test_a_gpu_sees_the_same_batches(make_batches):
         assert torch.equal(b, d.cpu())
 
 
-def test_targets_must_come_from_somewhere(make_batches):
-    with pytest.raises(ValueError, match="rotate must give the targets"):
+def test_labels_or_rotate_must_be_given(make_batches):
+    with pytest.raises(ValueError, match="rotate must return the targets"):
         make_batches(labels=None)

@@ -1,4 +1,4 @@
-"""Stratified, nested, and decided by the seed alone."""
+"""Stratified, nested choices, decided by the seed alone."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssl_rot.data.digits import fixed_split
-from ssl_rot.data.splits import rank_in_class, stratified_order
+from ssl_rot.data.splits import fixed_split, rank_in_class, stratified_order
 from ssl_rot.seeding import generator
 
 labels_of = st.lists(st.integers(0, 4), min_size=1, max_size=80).map(torch.tensor)
@@ -54,7 +53,7 @@ def test_which_samples_are_chosen_differs_between_seeds():
     assert len({tuple(order.tolist()) for order in orders}) == 5
 
 
-def test_no_class_is_favoured_by_its_number():
+def test_no_class_is_favored_by_its_number():
     labels = torch.arange(100) // 10  # as folders are listed, class by class
     first = {int(labels[stratified_order(labels, generator(seed))[0]]) for seed in range(100)}
     assert first == set(range(10))

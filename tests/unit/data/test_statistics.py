@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,3 +22,14 @@ def test_a_low_contrast_channel_keeps_its_own_deviation():
     assert std[1] == pytest.approx(float(expected[1]), rel=1e-9)
     assert std[1] > 0.5 / 255
     assert std[2] == pytest.approx(float(expected[2]), rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(1500, 3, 4, 5), (2, 3, 500, 500)])
+def test_statistics_are_computed_over_all_pixels(shape):
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+    pixels[:, 2] = 255
+    mean, std = measure(Images(pixels))
+    expected = pixels.numpy().transpose(1, 0, 2, 3).reshape(3, -1) / 255
+    np.testing.assert_allclose(mean, expected.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(std[:2], expected.std(axis=1)[:2], rtol=1e-9)
+    assert std[2] > 0, "a constant channel must not cause a division by zero"

@@ -229,7 +229,7 @@ def test_a_last_batch_too_small_for_all_processes_is_merged_with_the_previous_on
 
 @pytest.mark.parametrize(("count", "batch_size"), [(5, 10), (37, 4)])
 def test_too_few_images_for_the_processes_are_refused(count, batch_size):
-    with pytest.raises(ConfigError, match="3 processes need at least 6 images a batch"):
+    with pytest.raises(ConfigError, match="3 processes need at least 6 images per batch"):
         of_part(0, 3, count, batch_size=batch_size)
 
 

@@ -1,4 +1,4 @@
-"""The cache of decoded images: built once, whole or not at all."""
+"""The cache of decoded images: built once, completely or not at all."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def contents(root: Path, size: int = 8) -> torch.Tensor:
     return image_folder(root, size).train.images[:]
 
 
-def builds(caplog: pytest.LogCaptureFixture, root: Path, size: int = 8) -> bool:
-    """Whether loading the folder decoded it."""
+def decodes(caplog: pytest.LogCaptureFixture, root: Path, size: int = 8) -> bool:
+    """Whether loading the folder decodes it."""
     caplog.clear()
     with caplog.at_level(logging.INFO):
         image_folder(root, size)
@@ -46,7 +46,7 @@ def builds(caplog: pytest.LogCaptureFixture, root: Path, size: int = 8) -> bool:
 
 @pytest.fixture
 def many(tmp_path: Path, write_images) -> Path:
-    """Enough images for several chunks, and so for worker processes."""
+    """A folder with enough images for several chunks, and hence for worker processes."""
     for name in ("cat", "dog"):
         write_images(tmp_path / "many" / "train" / name, 400)
         write_images(tmp_path / "many" / "test" / name, 10)
@@ -54,11 +54,11 @@ def many(tmp_path: Path, write_images) -> Path:
 
 
 def test_a_second_start_decodes_nothing(two_trees, caplog):
-    assert builds(caplog, two_trees)
-    assert not builds(caplog, two_trees)
+    assert decodes(caplog, two_trees)
+    assert not decodes(caplog, two_trees)
 
 
-def test_images_stay_on_the_disk_and_cannot_be_changed_there(two_trees, own_cache):
+def test_changing_loaded_images_does_not_change_the_cache(two_trees, own_cache):
     first = image_folder(two_trees, 8)
     expected = first.train.images[:].clone()
     first.train.images.base.zero_()
@@ -102,11 +102,11 @@ def grow(root: Path) -> None:
 def test_a_changed_folder_is_decoded_again(two_trees, caplog, change):
     image_folder(two_trees, 8)
     change(two_trees)
-    assert builds(caplog, two_trees)
+    assert decodes(caplog, two_trees)
 
 
-def test_files_that_only_their_names_tell_apart_are_decoded_again_when_renamed(two_trees):
-    """Of one size and one time, as an archive of bitmaps may leave them."""
+def test_files_that_differ_only_in_name_are_decoded_again_after_renaming(two_trees):
+    """Such as bitmaps from an archive, of the same size and modification time."""
     cats = two_trees / "train" / "cat"
     for path in cats.iterdir():
         Image.open(path).save(path.with_suffix(".bmp"))
@@ -120,26 +120,26 @@ def test_files_that_only_their_names_tell_apart_are_decoded_again_when_renamed(t
 
 def test_each_size_has_its_own_cache(two_trees, caplog):
     image_folder(two_trees, 8)
-    assert builds(caplog, two_trees, size=9)
-    assert not builds(caplog, two_trees, size=8)
+    assert decodes(caplog, two_trees, size=9)
+    assert not decodes(caplog, two_trees, size=8)
 
 
 def test_a_cache_of_another_version_is_not_used(two_trees, caplog, monkeypatch):
     image_folder(two_trees, 8)
     monkeypatch.setattr(cache, "FORMAT", cache.FORMAT + 1)
-    assert builds(caplog, two_trees)
+    assert decodes(caplog, two_trees)
 
 
 @pytest.mark.parametrize("file", ["images.npy", "sums.npy", "about.json"])
 @pytest.mark.parametrize("size", [0, 100, -1])
-def test_a_cache_that_was_cut_short_is_rebuilt(two_trees, own_cache, caplog, file, size):
+def test_a_truncated_cache_is_rebuilt(two_trees, own_cache, caplog, file, size):
     expected = contents(two_trees).clone()
     [path] = own_cache.rglob(file)
     whole = path.stat().st_size
     os.truncate(path, min(size, whole - 1) if size >= 0 else whole - 1)
-    assert builds(caplog, two_trees)
+    assert decodes(caplog, two_trees)
     assert torch.equal(contents(two_trees), expected)
-    assert not builds(caplog, two_trees)
+    assert not decodes(caplog, two_trees)
 
 
 @pytest.mark.parametrize("file", ["images.npy", "sums.npy"])
@@ -147,7 +147,7 @@ def test_a_cache_with_a_damaged_header_is_rebuilt(two_trees, own_cache, caplog, 
     expected = contents(two_trees).clone()
     [path] = own_cache.rglob(file)
     path.write_bytes(path.read_bytes().replace(b"}", b"(", 1))
-    assert builds(caplog, two_trees)
+    assert decodes(caplog, two_trees)
     assert torch.equal(contents(two_trees), expected)
 
 
@@ -157,17 +157,17 @@ def test_a_cache_of_another_shape_is_rebuilt(two_trees, own_cache, caplog, file,
     expected = contents(two_trees).clone()
     [path] = own_cache.rglob(file)
     np.save(path, change(np.load(path)))
-    assert builds(caplog, two_trees)
+    assert decodes(caplog, two_trees)
     assert torch.equal(contents(two_trees), expected)
 
 
-def test_decoding_leaves_the_global_random_stream_alone(many):
+def test_decoding_does_not_change_the_global_random_state(many):
     before = torch.get_rng_state()
     image_folder(many, 8)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_workers_give_what_one_process_gives(many, monkeypatch):
+def test_workers_decode_to_the_same_pixels_as_one_process(many, monkeypatch):
     parallel = contents(many).clone()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert torch.equal(parallel, contents(many))
@@ -199,9 +199,9 @@ def test_two_processes_at_once_build_it_once(many, monkeypatch):
     assert total_a == total_b == int(contents(many).long().sum())
 
 
-def test_a_process_killed_while_building_leaves_nothing_that_is_used(many, own_cache, monkeypatch):
+def test_what_a_process_killed_while_decoding_leaves_is_not_used(many, own_cache, monkeypatch):
     def build() -> None:
-        tqdm.set_lock(threading.RLock())  # killed with the lock of all processes, it would keep it
+        tqdm.set_lock(threading.RLock())  # the shared one would stay locked if killed with it
         contents(many)
 
     monkeypatch.setattr(decoding, "decode", slow_decode)
@@ -220,9 +220,9 @@ def test_a_process_killed_while_building_leaves_nothing_that_is_used(many, own_c
 
 @pytest.mark.parametrize("moment", ["start", "decode"])
 def test_workers_end_with_a_process_that_is_killed(many, tmp_path, moment):
-    """Also where torch alone would not see it soon: before a worker looks for it, or at work."""
+    """Even if torch would notice late: before a worker first checks, or while it decodes."""
     busy = tmp_path / "busy"
-    ended, open_in_all = os.pipe()
+    ended, held_open = os.pipe()  # ended is readable once no process holds the other end
 
     def work(*_: object) -> None:
         busy.touch()
@@ -238,20 +238,20 @@ def test_workers_end_with_a_process_that_is_killed(many, tmp_path, moment):
 
     child = fork.Process(target=build)
     child.start()
-    os.close(open_in_all)
+    os.close(held_open)
     while not busy.exists():
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL)
     child.join()
-    assert select.select([ended], [], [], 10)[0], "a worker goes on"
+    assert select.select([ended], [], [], 10)[0], "a worker is still running"
     os.close(ended)
 
 
-def test_a_full_disk_leaves_no_half_cache(many, own_cache):
+def test_a_full_disk_leaves_no_partial_cache(many, own_cache):
     own_cache.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(own_cache)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a small disk")
+        pytest.skip("only root can mount a small disk")
     try:
         with pytest.raises(DataError, match=r"cannot be written \(No space left.*SSL_ROT_CACHE"):
             image_folder(many, 8)
@@ -261,7 +261,7 @@ def test_a_full_disk_leaves_no_half_cache(many, own_cache):
     assert contents(many).shape == (800, 3, 8, 8)
 
 
-def test_a_file_that_may_not_grow_leaves_no_half_cache(many, own_cache):
+def test_a_limit_on_file_size_leaves_no_partial_cache(many, own_cache):
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # no file may grow larger
     try:
@@ -273,20 +273,20 @@ def test_a_file_that_may_not_grow_leaves_no_half_cache(many, own_cache):
     assert contents(many).shape == (800, 3, 8, 8)
 
 
-def test_a_cache_that_cannot_be_made_is_one_message(two_trees, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_created_is_reported(two_trees, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SSL_ROT_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match=f"{tmp_path}/file.*cannot be written.*set SSL_ROT_CACHE"):
         image_folder(two_trees, 8)
 
 
-def test_an_unreadable_file_is_tried_again(two_trees, monkeypatch):
-    def refused(path: str, size: int):
+def test_unreadable_files_are_retried(two_trees, monkeypatch):
+    def refuse(path: str, size: int):
         raise PermissionError(13, "Permission denied")
 
     expected = contents(two_trees).clone()
     touch(two_trees)
-    monkeypatch.setattr(decoding, "decode", refused)
+    monkeypatch.setattr(decoding, "decode", refuse)
     with pytest.raises(DataError, match=r"14 of 14 files(.|\n)*Permission denied"):
         image_folder(two_trees, 8)
     monkeypatch.setattr(decoding, "decode", original_decode)
@@ -302,7 +302,7 @@ def test_an_unreadable_file_is_tried_again(two_trees, monkeypatch):
         ({}, "/home/me/.cache/ssl_rot"),
     ],
 )
-def test_where_the_cache_lies(monkeypatch, environment, expected):
+def test_the_cache_directory(monkeypatch, environment, expected):
     monkeypatch.setenv("HOME", "/home/me")
     for name in ("SSL_ROT_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)

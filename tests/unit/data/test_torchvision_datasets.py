@@ -1,4 +1,4 @@
-"""The embedded digits, torchvision's sets from files in their true format, and every YAML."""
+"""torchvision's data sets from files in their published format, and the options in conf/dataset."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-import sklearn.datasets
 import torch
 import torchvision.datasets as tv
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 import ssl_rot.data as data
-from ssl_rot.data.digits import resize
 from ssl_rot.errors import DataError
 
 CONF = Path(__file__).parents[3] / "conf"
@@ -41,28 +39,29 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request.urlopen", refuse)
 
 
-# --- files as they are published, with few images, and torchvision told their checksums
+# --- small files in the published formats; torchvision's checksums are replaced by theirs
 
 
-def write_cifar(root: Path, kind: type, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple]:
-    """Returns images and labels of the two splits."""
-    base = root / kind.base_folder
+def write_cifar(root: Path, dataset: type, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple]:
+    """Returns the images and labels of both splits."""
+    base = root / dataset.base_folder
     base.mkdir(parents=True)
-    label_key = "fine_labels" if kind is tv.CIFAR100 else "labels"
+    label_key = "fine_labels" if dataset is tv.CIFAR100 else "labels"
     written = {}
-    for split, files in (("train", kind.train_list), ("test", kind.test_list)):
-        images, labels, sums = [], [], []
+    for split, files in (("train", dataset.train_list), ("test", dataset.test_list)):
+        images, labels, checksums = [], [], []
         for name, _ in files:
-            part, own = pixels(12, 32), RNG.permutation(np.arange(12) % 10).tolist()
-            (base / name).write_bytes(pickle.dumps({"data": part.reshape(12, -1), label_key: own}))
+            part, part_labels = pixels(12, 32), RNG.permutation(np.arange(12) % 10).tolist()
+            content = {"data": part.reshape(12, -1), label_key: part_labels}
+            (base / name).write_bytes(pickle.dumps(content))
             images.append(part)
-            labels += own
-            sums.append([name, md5(base / name)])
-        monkeypatch.setattr(kind, f"{split}_list", sums)
+            labels += part_labels
+            checksums.append([name, md5(base / name)])
+        monkeypatch.setattr(dataset, f"{split}_list", checksums)
         written[split] = np.concatenate(images), labels
-    meta = base / kind.meta["filename"]
-    meta.write_bytes(pickle.dumps({kind.meta["key"]: [f"kind {i}" for i in range(10)]}))
-    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5(meta)})
+    meta = base / dataset.meta["filename"]
+    meta.write_bytes(pickle.dumps({dataset.meta["key"]: [f"class {i}" for i in range(10)]}))
+    monkeypatch.setattr(dataset, "meta", {**dataset.meta, "md5": md5(meta)})
     return written
 
 
@@ -73,7 +72,7 @@ def write_svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple]:
         images = pixels(count, 32)
         labels = np.arange(count) % 10
         path = root / f"{split}_32x32.mat"
-        # Published as [row, column, channel, image], with the digit 0 under the label 10.
+        # Published as [row, column, channel, image], with label 10 for the digit 0.
         scipy.io.savemat(
             path,
             {"X": images.transpose(2, 3, 1, 0), "y": np.where(labels == 0, 10, labels)[:, None]},
@@ -97,8 +96,8 @@ def write_stl10(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple]
             (labels + 1).tofile(base / f"{split}_y.bin")
         written[split] = images, labels.tolist()
     for name in ("train_list", "test_list"):
-        sums = [[file, md5(base / file)] for file, _ in getattr(tv.STL10, name)]
-        monkeypatch.setattr(tv.STL10, name, sums)
+        checksums = [[file, md5(base / file)] for file, _ in getattr(tv.STL10, name)]
+        monkeypatch.setattr(tv.STL10, name, checksums)
     return written
 
 
@@ -110,29 +109,29 @@ WRITERS = {
 }
 
 
-def same(split: data.Split, written: tuple) -> bool:
+def is_same(split: data.Split, written: tuple) -> bool:
     return torch.equal(split.images[:], torch.from_numpy(written[0])) and (
         split.labels.tolist() == written[1]
     )
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_torchvision_sets_load_from_their_files(name, tmp_path, monkeypatch):
+def test_data_sets_load_from_their_files(name, tmp_path, monkeypatch):
     written = WRITERS[name](tmp_path / "data", monkeypatch)
     size = 96 if name == "stl10" else 32
     source = getattr(data, name)(tmp_path / "data", size)
     if name == "stl10":
         images = np.concatenate([written["train"][0], written["unlabeled"][0]])
         written["train"] = images, written["train"][1] + [-1] * 5
-    assert same(source.train, written["train"])
-    assert same(source.test, written["test"])
+    assert is_same(source.train, written["train"])
+    assert is_same(source.test, written["test"])
     assert len(source.classes) == 10
     assert source.train.images[:].is_contiguous()
     assert source.train.labels.dtype == source.test.labels.dtype == torch.int64
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_without_files_and_network_it_says_what_to_put_where(name, tmp_path):
+def test_without_files_and_network_the_error_names_the_files_to_provide(name, tmp_path):
     files = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
     files |= {"svhn": "train_32x32.mat and .*test_32x32.mat", "stl10": "stl10_binary.tar.gz"}
     root = tmp_path / "nowhere"
@@ -140,17 +139,17 @@ def test_without_files_and_network_it_says_what_to_put_where(name, tmp_path):
         getattr(data, name)(root, 32)
 
 
-def test_the_published_archive_is_enough(tmp_path, monkeypatch):
+def test_the_published_archive_is_sufficient(tmp_path, monkeypatch):
     written = write_cifar(tmp_path / "made", tv.CIFAR10, monkeypatch)
     root = tmp_path / "data"
     root.mkdir()
     with tarfile.open(root / tv.CIFAR10.filename, "w:gz") as archive:
         archive.add(tmp_path / "made" / tv.CIFAR10.base_folder, tv.CIFAR10.base_folder)
     monkeypatch.setattr(tv.CIFAR10, "tgz_md5", md5(root / tv.CIFAR10.filename))
-    assert same(data.cifar10(root, 32).train, written["train"])
+    assert is_same(data.cifar10(root, 32).train, written["train"])
 
 
-def test_a_damaged_file_is_not_read(tmp_path, monkeypatch):
+def test_a_damaged_file_is_rejected(tmp_path, monkeypatch):
     write_svhn(tmp_path / "data", monkeypatch)
     with (tmp_path / "data" / "test_32x32.mat").open("r+b") as file:
         file.seek(200)
@@ -159,63 +158,13 @@ def test_a_damaged_file_is_not_read(tmp_path, monkeypatch):
         data.svhn(tmp_path / "data", 32)
 
 
-def test_the_fingerprint_does_not_depend_on_the_place(tmp_path, monkeypatch):
+def test_the_fingerprint_does_not_depend_on_the_location(tmp_path, monkeypatch):
     write_svhn(tmp_path / "a", monkeypatch)
     (tmp_path / "a").rename(tmp_path / "b")
     b = data.svhn(tmp_path / "b", 32).fingerprint
     (tmp_path / "b").rename(tmp_path / "c")
     assert data.svhn(tmp_path / "c", 32).fingerprint == b
     assert data.svhn(tmp_path / "c", 16).fingerprint != b
-
-
-# --- digits
-
-
-def test_digits_have_a_fixed_stratified_split():
-    source = data.digits(image_size=16)
-    assert source.train.images.shape == (1437, 1, 16, 16)
-    assert source.test.images.shape == (360, 1, 16, 16)
-    share = (
-        source.test.labels.bincount()
-        / torch.cat([source.train.labels, source.test.labels]).bincount()
-    )
-    assert (share - 0.2).abs().max() < 0.01
-    again = data.digits(image_size=16)
-    assert torch.equal(again.test.images[:], source.test.images[:])
-    assert again.fingerprint == source.fingerprint != data.digits(image_size=8).fingerprint
-
-
-def test_digits_are_scikit_learns():
-    bunch = sklearn.datasets.load_digits()
-    source = data.digits(image_size=8)
-    images = torch.cat([source.train.images[:], source.test.images[:]]).flatten(1)
-    labels = torch.cat([source.train.labels, source.test.labels])
-    ours = sorted(
-        (pixels.tolist(), label) for pixels, label in zip(images, labels.tolist(), strict=True)
-    )
-    grey = np.rint(bunch.data * 255 / 16).astype(int)
-    assert ours == sorted(zip(grey.tolist(), bunch.target.tolist(), strict=True))
-
-
-def test_digits_use_the_full_range_of_pixels():
-    source = data.digits(image_size=8)
-    assert source.train.images.base.unique().tolist() == [round(v * 255 / 16) for v in range(17)]
-
-
-# --- resize
-
-
-@pytest.mark.parametrize("size", [4, 8, 16])
-def test_resizing_keeps_a_flat_image_flat(size):
-    flat = torch.full((3, 3, 8, 8), 200, dtype=torch.uint8)
-    assert torch.equal(resize(flat, size), torch.full((3, 3, size, size), 200, dtype=torch.uint8))
-
-
-def test_resizing_in_chunks_is_resizing():
-    images = torch.from_numpy(pixels(7, 8))
-    assert torch.equal(resize(images, 5, chunk=2), resize(images, 5, chunk=100))
-    halved = images.float().unfold(2, 2, 2).unfold(3, 2, 2).mean((-2, -1))
-    assert (resize(images, 4).float() - halved).abs().mean() < 20, "antialiased, about the mean"
 
 
 # --- conf/dataset
@@ -228,7 +177,7 @@ def load(option: str, *overrides: str):
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_options_build_what_they_name(name, tmp_path, monkeypatch):
+def test_options_load_the_data_set_they_are_named_after(name, tmp_path, monkeypatch):
     WRITERS[name](tmp_path / "data", monkeypatch)
     dataset = load(name, f"dataset.root={tmp_path / 'data'}", "dataset.labels_per_class=null")
     assert dataset.name == name
@@ -236,18 +185,18 @@ def test_options_build_what_they_name(name, tmp_path, monkeypatch):
     assert dataset.augment.flip == (name != "svhn")
 
 
-def test_the_digits_option_has_five_labels_a_class():
+def test_the_digits_option_has_five_labels_per_class():
     dataset = load("digits")
     assert dataset.train.labels.bincount().tolist() == [5] * 10
     assert len(dataset.pretext_images) == 1437
     assert dataset.augment == data.Augment(crop_padding=0, flip=False)
 
 
-def test_the_image_folder_option_takes_its_keys_from_the_top(two_trees):
+def test_the_image_folder_option_passes_its_keys_to_the_source(two_trees):
     dataset = load("image_folder", f"dataset.root={two_trees}", "dataset.image_size=6")
     assert dataset.train.images.shape == (10, 3, 6, 6)
 
 
-def test_every_option_is_known_here():
-    known = {*WRITERS, "digits", "image_folder"}
-    assert {path.stem for path in (CONF / "dataset").glob("*.yaml")} == known
+def test_every_option_is_tested():
+    tested = {*WRITERS, "digits", "image_folder"}
+    assert {path.stem for path in (CONF / "dataset").glob("*.yaml")} == tested

@@ -1,0 +1,68 @@
+"""Images as rows of one array, and resizing them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_rot.data.mapped_file import MappedFile
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some rows of an array of images; nothing is copied until they are indexed.
+
+    The label budget, the validation split and the pretext task all use the same array, which may
+    be a memory map larger than memory. So a subset is a list of row numbers, not a copy.
+
+    Args:
+        base: uint8 ``[M, C, H, W]``.
+        rows: int64 ``[N]``, the rows of ``base`` that belong to the subset, in order; ``None`` for
+            all of them.
+        file: the file that ``base`` is mapped from, if any; reading it may have to wait for a disk.
+    """
+
+    base: Tensor
+    rows: Tensor | None = None
+    file: MappedFile | None = None
+
+    @classmethod
+    def from_file(cls, file: MappedFile) -> Images:
+        """All images in a file."""
+        return cls(file.tensor, file=file)
+
+    def __len__(self) -> int:
+        return len(self.base) if self.rows is None else len(self.rows)
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        """uint8 ``[n, C, H, W]``: the images at these positions."""
+        return self.base[index if self.rows is None else self.rows[index]]
+
+    def will_need(self, index: Tensor) -> None:
+        """Announces which images are indexed next, so that they are read from disk together."""
+        if self.file is not None:
+            self.file.will_need(index if self.rows is None else self.rows[index])
+
+    @property
+    def shape(self) -> torch.Size:
+        """``(N, C, H, W)``."""
+        return torch.Size((len(self), *self.base.shape[1:]))
+
+    def select(self, index: Tensor) -> Images:
+        """The images at ``index`` (int64 ``[n]``), as rows of the same array."""
+        return replace(self, rows=index if self.rows is None else self.rows[index])
+
+
+def resize(images: Tensor, size: int, chunk: int = 1024) -> Tensor:
+    """Resizes uint8 ``[N, C, H, W]`` to ``size`` pixels a side (bilinear, antialiased)."""
+    if images.shape[-2:] == (size, size):
+        return images
+    out = images.new_empty((*images.shape[:2], size, size))
+    for start in range(0, len(images), chunk):  # all images at once, as floats, take 4x the memory
+        part = images[start : start + chunk].float()
+        resized = F.interpolate(part, size=(size, size), mode="bilinear", antialias=True)
+        out[start : start + chunk] = resized.round_().clamp_(0, 255)
+    return out

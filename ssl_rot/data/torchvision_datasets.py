@@ -1,0 +1,137 @@
+"""CIFAR, SVHN and STL-10, read by torchvision's own classes."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import ArrayLike
+
+from ssl_rot.data.images import Images, resize
+from ssl_rot.data.source import Source, Split, fingerprint
+from ssl_rot.errors import DataError
+from ssl_rot.option_types import Folder, ImageSize
+
+# torchvision is imported where it is used: it takes a second, and the digits do not need it.
+
+
+def cifar10(root: Folder, image_size: ImageSize) -> Source:
+    """CIFAR-10: 50,000 training and 10,000 test photographs, 32x32 (Krizhevsky, 2009).
+
+    Args:
+        root: the directory that holds the files, or that they are downloaded to.
+        image_size: pixels a side; the images are resized once, when they are loaded.
+
+    Raises:
+        DataError: the files are missing and cannot be downloaded.
+    """
+    from torchvision.datasets import CIFAR10
+
+    return _load_cifar(CIFAR10, root, image_size)
+
+
+def cifar100(root: Folder, image_size: ImageSize) -> Source:
+    """CIFAR-100: like :func:`cifar10`, with 100 classes."""
+    from torchvision.datasets import CIFAR100
+
+    return _load_cifar(CIFAR100, root, image_size)
+
+
+def svhn(root: Folder, image_size: ImageSize) -> Source:
+    """SVHN: 73,257 training and 26,032 test digits, 32x32 (Netzer et al., 2011).
+
+    Arguments and errors are those of :func:`cifar10`.
+    """
+    from torchvision.datasets import SVHN
+
+    splits = [SVHN.split_list[split] for split in ("train", "test")]
+    train, test = _load_or_download(
+        lambda folder, download: [SVHN(folder, s, download=download) for s in ("train", "test")],
+        root,
+        urls=[url for url, _, _ in splits],
+    )
+    return Source(
+        train=_make_split(train.data, train.labels, image_size),
+        test=_make_split(test.data, test.labels, image_size),
+        classes=tuple("0123456789"),
+        fingerprint=fingerprint("SVHN", splits, image_size),
+    )
+
+
+def stl10(root: Folder, image_size: ImageSize) -> Source:
+    """STL-10: 5,000 training and 8,000 test photographs, 96x96 (Coates et al., 2011).
+
+    The 100,000 unlabeled ones follow the labeled training images, with label -1. Arguments and
+    errors are those of :func:`cifar10`.
+    """
+    from torchvision.datasets import STL10
+
+    train, test = _load_or_download(
+        lambda folder, download: [
+            STL10(folder, split, download=download) for split in ("train+unlabeled", "test")
+        ],
+        root,
+        urls=[STL10.url],
+    )
+    names = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
+    return Source(
+        train=_make_split(train.data, train.labels, image_size),
+        test=_make_split(test.data, test.labels, image_size),
+        classes=names,
+        fingerprint=fingerprint("STL10", STL10.train_list, STL10.test_list, image_size),
+    )
+
+
+def _load_cifar(dataset: Any, root: str | Path, image_size: int) -> Source:
+    train, test = _load_or_download(
+        lambda folder, download: [
+            dataset(folder, train, download=download) for train in (True, False)
+        ],
+        root,
+        urls=[dataset.url],
+    )
+    return Source(
+        train=_make_split(train.data.transpose(0, 3, 1, 2), train.targets, image_size),
+        test=_make_split(test.data.transpose(0, 3, 1, 2), test.targets, image_size),
+        classes=tuple(train.classes),
+        fingerprint=fingerprint(
+            dataset.__name__, dataset.train_list, dataset.test_list, image_size
+        ),
+    )
+
+
+def _make_split(images: np.ndarray[Any, np.dtype[np.uint8]], labels: ArrayLike, size: int) -> Split:
+    pixels = torch.from_numpy(np.ascontiguousarray(images))
+    return Split(Images(resize(pixels, size)), torch.from_numpy(np.asarray(labels, np.int64)))
+
+
+def _load_or_download(
+    load: Callable[[Path, bool], Sequence[Any]], root: str | Path, urls: Sequence[str]
+) -> Sequence[Any]:
+    """Loads the training and test split, downloading only missing or damaged files.
+
+    torchvision verifies the files' checksums, so the data are those that were published.
+    """
+    folder = Path(root).expanduser()
+    try:
+        return load(folder, False)
+    except (OSError, RuntimeError):  # missing or damaged
+        pass
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # No archive may write outside its folder: Python's own default from 3.14 on.
+        tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+        with FileLock(folder / ".download.lock"):  # jobs of a sweep may start together
+            return load(folder, True)
+    except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
+        raise DataError(
+            f"dataset.root={root}: the data set was not found and could not be downloaded "
+            f"({error}). Put {' and '.join(urls)} into {folder.absolute()}, not unpacked, or set "
+            "dataset.root to the directory that holds them."
+        ) from error

@@ -1,0 +1,70 @@
+"""The layout of image folders."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ssl_rot.data import image_folder
+from ssl_rot.errors import DataError
+
+
+@pytest.mark.parametrize("name", ["test", "train", "nowhere", "../more", "train/cat"])
+def test_unlabeled_images_cannot_be_test_images(two_trees, name):
+    with pytest.raises(DataError, match=rf"dataset.unlabelled={name} must be the name of a folder"):
+        image_folder(two_trees, 8, unlabelled=name)
+
+
+def test_subfolders_and_links_belong_to_the_class_and_hidden_files_do_not(two_trees, write_images):
+    write_images(two_trees / "train" / "cat" / "deeper" / "still", 3)
+    write_images(two_trees.parent / "elsewhere", 2)
+    (two_trees / "train" / "cat" / "linked").symlink_to(two_trees.parent / "elsewhere")
+    (two_trees / "train" / "cat" / ".DS_Store").write_bytes(b"not an image")
+    (two_trees / "train" / ".cache").mkdir()
+    (two_trees / "train" / "README.txt").write_text("about these pictures")
+    assert image_folder(two_trees, 8).train.labels.tolist() == [0] * 10 + [1] * 5
+
+
+def no_root(root: Path) -> None:
+    shutil.rmtree(root)
+
+
+def no_classes(root: Path) -> None:
+    shutil.rmtree(root / "train" / "cat")
+    shutil.rmtree(root / "train" / "dog")
+
+
+def one_class(root: Path) -> None:
+    shutil.rmtree(root / "train" / "cat")
+
+
+def empty_class(root: Path) -> None:
+    (root / "train" / "emu").mkdir()
+
+
+def class_without_training_images(root: Path) -> None:
+    (root / "train" / "dog").rename(root / "train" / "fox")
+
+
+def no_test(root: Path) -> None:
+    shutil.rmtree(root / "test")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "options", "message"),
+    [
+        (no_root, {}, "no such folder; expected .*/train/<class>/<images> and "),
+        (no_classes, {}, "no class folders in .*train; expected one folder of images per class"),
+        (one_class, {}, "the only class folder in .*train is 'dog'; need at least two"),
+        (empty_class, {}, "class folder train/emu is empty; it must hold images"),
+        (class_without_training_images, {}, r"class 'dog' is in test but not in train.*cat.*fox"),
+        (no_test, {}, r"expected .*or .*/<class>/<images> and dataset.test_fraction"),
+        (lambda root: None, {"test_fraction": 0.2}, "has train and test folders.*must be null"),
+    ],
+)
+def test_a_wrong_layout_is_rejected(two_trees, break_it, options, message):
+    break_it(two_trees)
+    with pytest.raises(DataError, match=f"^dataset.root={two_trees}: {message}"):
+        image_folder(two_trees, 8, **options)
