@@ -36,8 +36,7 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     """One run: pretext → transfer → downstream.
 
     Args:
-        cfg: the composed config.
-        choices: the chosen option of each group.
+        choices: the chosen option of each config group.
         folder: where the run writes.
 
     Returns:

@@ -82,10 +82,7 @@ def open_run_context(
     """Loads the data and computes the keys.
 
     Args:
-        config: valid and resolved.
-        choices: the chosen option of each group.
-        folder: where the run writes.
-        tracker: of ``config["tracking"]``.
+        choices: the chosen option of each config group.
 
     Raises:
         UserError: data or weights are missing, or do not match the config.
