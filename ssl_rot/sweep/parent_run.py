@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -84,7 +83,7 @@ class ParentRun:
         if self.unfinished is not None:
             forget_failures(self.tracker, self.unfinished)
         with open_dict(config):
-            # Every job inherits it.
+            # Hydra composes every job with these overrides.
             config.hydra.overrides.task.append(f"tracking.parent_run_id={self.log.run_id}")
 
     def close(self, error: BaseException | None = None) -> bool:
@@ -123,7 +122,7 @@ class ParentRun:
 
 
 def _make_and_print_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
-    plan = make_plan(config, GlobalHydra.instance().config_loader(), tracker, folder)
+    plan = make_plan(config, tracker, folder)
     if plan is None:
         print("The sweeper chooses the jobs as it goes; each is checked when it starts.")
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
@@ -69,9 +69,7 @@ class Plan:
         return f"{jobs}.\n{backbones}."
 
 
-def make_plan(
-    config: DictConfig, loader: ConfigLoader, tracker: Tracker, folder: Path
-) -> Plan | None:
+def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
     """Composes and validates every job, loads its data, and computes its keys.
 
     Returns:
@@ -80,6 +78,7 @@ def make_plan(
     Raises:
         ConfigError: all faults together, with the jobs they affect.
     """
+    loader = GlobalHydra.instance().config_loader()
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     arguments = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)

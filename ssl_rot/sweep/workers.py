@@ -66,10 +66,9 @@ def _read_slots() -> int | None:
     if value == "cores":
         return os.cpu_count() or 1
     if not value.isdecimal() or int(value) < 1:
-        allowed = "it must be a whole number of at least 1, or cores"
-        raise ConfigError(
-            [f"{SLOTS_VARIABLE}={value} in the environment is not allowed; {allowed}"]
-        )
+        allowed = "a whole number of at least 1, or cores"
+        fault = f"{SLOTS_VARIABLE}={value} in the environment is not allowed; it must be {allowed}"
+        raise ConfigError([fault])
     return int(value)
 
 
