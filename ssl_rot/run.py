@@ -36,8 +36,7 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     """One run: pretext → transfer → downstream.
 
     Args:
-        cfg: the composed config.
-        choices: the chosen option of each group.
+        choices: the chosen option of each config group.
         folder: where the run writes.
 
     Returns:
@@ -65,7 +64,6 @@ def _prepare(cfg: DictConfig, choices: dict[str, str], folder: Path) -> RunConte
 def _execute(context: RunContext) -> float:
     from ssl_rot.experiment import pipeline
     from ssl_rot.experiment.resume import check_resumable
-    from ssl_rot.experiment.summary import print_summary
 
     tracker, in_sweep = context.tracker, context.sweep_run_id is not None
     may_be_finished = in_sweep or context.resume
@@ -77,7 +75,7 @@ def _execute(context: RunContext) -> float:
         if last is None:
             pretrained = pipeline.run_pretext(context)
             downstream = pipeline.run_downstream(context, pretrained)
-            print_summary(context, pretrained, downstream)
+            pipeline.print_summary(context, pretrained, downstream)
             last = downstream.history[-1]
     tracker.flush()
     return last.get("val_acc", last["test_acc"])

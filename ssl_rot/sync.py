@@ -13,13 +13,10 @@ from ssl_rot.errors import EXIT_STATUS, TrackingError, UserError
 
 
 def sync(folders: Iterable[Path]) -> None:
-    """Sends MLflow what it misses of the runs in the folders and their subfolders.
+    """Sends MLflow what it misses of the runs in output folders, of runs or of sweeps.
 
     Nothing is sent twice, however often this is called. A run whose process is gone ends KILLED; a
     run that is still active is skipped.
-
-    Args:
-        folders: output folders of ``ssl_rot.run``, of runs or of sweeps.
 
     Raises:
         UserError: a folder holds no run, a run's files are damaged, or MLflow does not answer.

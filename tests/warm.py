@@ -35,7 +35,7 @@ IMPORTS = (
     *("mlflow.store.tracking.sqlalchemy_workspace_store", "mlflow.store.tracking.file_store"),
     *("sqlalchemy.dialects.sqlite", "git", "torch._dynamo", "torch.distributed.run"),
     *("hydra._internal.core_plugins.basic_launcher", "ssl_rot.config.validation"),
-    *("ssl_rot.experiment.pipeline", "ssl_rot.experiment.resume", "ssl_rot.experiment.summary"),
+    *("ssl_rot.experiment.pipeline", "ssl_rot.experiment.resume"),
     *("ssl_rot.data", "ssl_rot.freeze", "ssl_rot.losses", "ssl_rot.models", "ssl_rot.pretext"),
     *("ssl_rot.schedules", "ssl_rot.sweep.callback", "ssl_rot.report"),
 )

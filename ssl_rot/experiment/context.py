@@ -24,11 +24,7 @@ from ssl_rot.training.compute import Compute, resolve_compute
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """What a process needs to train.
-
-    Args:
-        config: valid and resolved.
-    """
+    """What a process needs to train; the config is valid and resolved."""
 
     config: dict[str, Any]
     compute: Compute
@@ -46,7 +42,6 @@ class RunContext(TrainingContext):
 
     Args:
         params: the config as MLflow takes it, flat, with the chosen option of each group.
-        folder: where the run writes.
         initial_weights: the file that ``model.weights`` resolved to.
     """
 
@@ -87,10 +82,7 @@ def open_run_context(
     """Loads the data and computes the keys.
 
     Args:
-        config: valid and resolved.
-        choices: the chosen option of each group.
-        folder: where the run writes.
-        tracker: of ``config["tracking"]``.
+        choices: the chosen option of each config group.
 
     Raises:
         UserError: data or weights are missing, or do not match the config.
@@ -116,10 +108,7 @@ def open_run_context(
 
 
 def load_training_context(config: dict[str, Any]) -> TrainingContext:
-    """Loads the data, and resolves device and precision.
-
-    Args:
-        config: valid and resolved.
+    """Loads the data, and resolves the device and precision of a valid config.
 
     Raises:
         UserError: data is missing, or does not match the config.
@@ -130,16 +119,11 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
         compiled=config["compile"],
         sync_batchnorm=config["sync_batchnorm"],
     )
-    data = _load_dataset(config["dataset"], config["seed"])
-    return TrainingContext(config, compute, data, build(config["pretext"]))
-
-
-def _load_dataset(node: Mapping[str, Any], seed: int) -> Dataset:
-    source = _load_source(json.dumps(node["source"]))
-    arguments = {key: value for key, value in node.items() if key != "source"}
+    node = dict(config["dataset"])
+    source = _load_source(json.dumps(node.pop("source")))
     # A partial: Hydra would take a Source among the arguments for a config.
-    dataset: Dataset = build(arguments | {"_partial_": True})(source=source, seed=seed)
-    return dataset
+    data: Dataset = build(node | {"_partial_": True})(source=source, seed=config["seed"])
+    return TrainingContext(config, compute, data, build(config["pretext"]))
 
 
 @lru_cache(maxsize=2)

@@ -1,4 +1,7 @@
-"""The figures of a run: what the network saw, how it learned, and what it confuses."""
+"""The figures of a run: what the network saw, how it learned, and what it confuses.
+
+Each function writes a PNG file and returns its path.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,6 @@ def draw_rotated_batch(
     mean: Sequence[float],
     std: Sequence[float],
     path: Path,
-    columns: int = 8,
 ) -> Path:
     """A pretext batch as the network sees it: one row per rotation, labeled with its target.
 
@@ -52,14 +54,9 @@ def draw_rotated_batch(
             the first three; one or two in gray, by the first.
         targets: int64 ``[B]``, the index of the rotation.
         angles: degrees, by index.
-        mean: of each channel, to undo the normalization; of pixels in [0, 1].
-        std: likewise.
-        path: of the PNG file.
-        columns: images per row.
-
-    Returns:
-        ``path``.
+        mean: of each channel, of pixels in [0, 1]; undoes the normalization, as does ``std``.
     """
+    columns = 8
     shape = (1, -1, 1, 1)
     pixels = inputs.float().cpu() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
     pixels = pixels[:, : 3 if pixels.shape[1] >= 3 else 1].clamp(0, 1)
@@ -68,38 +65,26 @@ def draw_rotated_batch(
             for column, image in enumerate(pixels[targets.cpu() == row][:columns]):
                 axes = figure.add_subplot(len(angles), columns, row * columns + column + 1)
                 axes.imshow(image.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1)
-                axes.set_xticks([])
-                axes.set_yticks([])
+                axes.set(xticks=[], yticks=[])
                 if column == 0:
                     axes.set_ylabel(f"{row}: {angle}°", rotation=0, ha="right", va="center")
     return path
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], title: str, path: Path) -> Path:
-    """Loss and accuracy per epoch, one line per split.
-
-    Args:
-        history: the metrics of each epoch.
-        title: of the figure.
-        path: of the PNG file.
-
-    Returns:
-        ``path``.
-    """
+    """Loss and accuracy per epoch, one line per split."""
     epochs = range(1, len(history) + 1)
     with _saved_figure(path, figsize=(9, 3.4), layout="constrained") as figure:
-        for axes, quantity, label in zip(
-            figure.subplots(1, 2), ("loss", "acc"), ("loss", "accuracy"), strict=True
-        ):
+        loss, accuracy = figure.subplots(1, 2)
+        for axes, quantity, label in ((loss, "loss", "loss"), (accuracy, "acc", "accuracy")):
             for split, (color, dash) in _STYLES.items():
                 name = f"{split}_{quantity}"
                 if name in history[0]:
                     values = [metrics[name] for metrics in history]
                     marker = "o" if len(history) == 1 else ""  # a line of one point is invisible
                     axes.plot(epochs, values, dash, color=color, label=split, marker=marker)
-            axes.set_xlabel("epoch")
+            axes.set(xlabel="epoch", ylabel=label)
             axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.set_ylabel(label)
             axes.grid(alpha=0.3)
             axes.legend()
         figure.suptitle(title)
@@ -115,11 +100,6 @@ def draw_confusion_matrix(
         predictions: int64 ``[N]``, the index of the predicted class.
         targets: int64 ``[N]``, the index of the true class.
         classes: their names, by index.
-        title: of the figure.
-        path: of the PNG file.
-
-    Returns:
-        ``path``.
     """
     size = len(classes)
     pairs = torch.bincount(targets * size + predictions, minlength=size * size)
@@ -133,9 +113,7 @@ def draw_confusion_matrix(
         names = [classes[i] for i in ticks]
         axes.set_xticks(ticks, names, rotation=90)
         axes.set_yticks(ticks, names)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        axes.set_title(title)
+        axes.set(xlabel="predicted", ylabel="true", title=title)
         for row, column in zip(*np.nonzero(counts), strict=True) if size <= 20 else ():
             color = "w" if share[row, column] > 0.5 else "k"
             text = f"{100 * share[row, column]:.0f}"

@@ -18,13 +18,7 @@ from ssl_rot.training.signals import SIGNALS
 
 @dataclass(frozen=True)
 class Assignment:
-    """A phase to train.
-
-    Args:
-        config: of the run, valid and resolved.
-        phase: one of :data:`PHASES`.
-        state: from the checkpoint of an interrupted phase, to continue from.
-    """
+    """One of :data:`PHASES`, to be trained from the ``state`` of a checkpoint if there is one."""
 
     config: dict[str, Any]
     phase: str

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_rot.building import build
 from ssl_rot.data import Batches, Images
 from ssl_rot.experiment.context import TrainingContext
-from ssl_rot.freeze import FreezeNothing
+from ssl_rot.freeze import FreezeNothing, FreezePolicy
 from ssl_rot.models import Backbone, Classifier, build_backbone, build_head, linear_head
 from ssl_rot.schedules import Schedule
 from ssl_rot.seeding import seeded
@@ -22,36 +21,17 @@ from ssl_rot.training.phase import Phase
 
 
 def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
-    """The backbone under a head that predicts the rotation.
-
-    Args:
-        context: of the run.
-        weights: of the backbone to start from.
-    """
-    data, pretext = context.data, context.pretext
+    """The backbone, starting from ``weights``, under a head that predicts the rotation."""
+    pretext = context.pretext
     backbone = _backbone(context, weights)
     with seeded(context.seed, "pretext", "head"):
         model = Classifier(backbone, linear_head(backbone.out_channels, len(pretext.angles)))
-    batches = partial(_batches, context, "pretext", pretext.schedule, rotate=pretext.rotate)
-    return Phase(
-        name="pretext",
-        model=model,
-        train=batches(data.pretext_images, None, train=True),
-        evaluations={name: batches(split.images, None) for name, split in data.held_out.items()},
-        loss_fn=pretext.loss,
-        schedule=pretext.schedule,
-        freeze=FreezeNothing(),
-        seed=context.seed,
-    )
+    train = (context.data.pretext_images, None)
+    return _phase(context, "pretext", model, train, pretext.loss, pretext.schedule, FreezeNothing())
 
 
 def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
-    """The backbone, or the part of it that ``model.cut`` keeps, under a new head.
-
-    Args:
-        context: of the run.
-        weights: of the backbone to start from.
-    """
+    """The backbone, starting from ``weights``, or what ``model.cut`` keeps of it; a new head."""
     config, data = context.config, context.data
     backbone = _backbone(context, weights)
     if config["model"].get("cut") is not None:
@@ -62,20 +42,10 @@ def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
         num_classes=len(data.classes),
         seed=context.seed,
     )
-    schedule: Schedule = build(config["schedule"])
-    batches = partial(_batches, context, "downstream", schedule)
-    return Phase(
-        name="downstream",
-        model=Classifier(backbone, head),
-        train=batches(data.train.images, data.train.labels, train=True),
-        evaluations={
-            name: batches(split.images, split.labels) for name, split in data.held_out.items()
-        },
-        loss_fn=build(config["loss"]),
-        schedule=schedule,
-        freeze=build(config["freeze"]),
-        seed=context.seed,
-    )
+    model = Classifier(backbone, head)
+    train = (data.train.images, data.train.labels)
+    loss, schedule, freeze = (build(config[key]) for key in ("loss", "schedule", "freeze"))
+    return _phase(context, "downstream", model, train, loss, schedule, freeze)
 
 
 PHASES = {"pretext": pretext_phase, "downstream": downstream_phase}
@@ -91,29 +61,41 @@ def _backbone(context: TrainingContext, weights: Path | None) -> Backbone:
     )
 
 
-def _batches(
+def _phase(
     context: TrainingContext,
-    stream: str,
+    name: str,
+    model: Classifier,
+    train: tuple[Images, Tensor | None],
+    loss_fn: nn.Module,
     schedule: Schedule,
-    images: Images,
-    labels: Tensor | None,
-    *,
-    train: bool = False,
-    rotate: Any = None,
-) -> Batches:
-    group = context.compute.group
-    return Batches(
-        images,
-        labels,
-        # Evaluation keeps no activations for a backward pass, so that larger batches fit.
-        batch_size=schedule.batch_size if train else max(schedule.batch_size, 256),
+    freeze: FreezePolicy,
+) -> Phase:
+    """A phase whose targets are the labels; without labels for training, the rotations."""
+    data, group = context.data, context.compute.group
+    images, labels = train
+    batches = partial(
+        Batches,
         device=context.compute.device,
-        mean=context.data.mean,
-        std=context.data.std,
-        augment=context.data.augment if train else None,
-        rotate=rotate,
+        mean=data.mean,
+        std=data.std,
+        rotate=context.pretext.rotate if labels is None else None,
         seed=context.seed,
-        stream=stream,
-        shuffle=train,
+        stream=name,
         part=(group.rank, group.size),
+    )
+    size = schedule.batch_size
+    # Evaluation keeps no activations for a backward pass, so that larger batches fit.
+    evaluation = partial(batches, batch_size=max(size, 256), augment=None, shuffle=False)
+    return Phase(
+        name,
+        model,
+        train=batches(images, labels, batch_size=size, augment=data.augment, shuffle=True),
+        evaluations={
+            split_name: evaluation(split.images, None if labels is None else split.labels)
+            for split_name, split in data.held_out.items()
+        },
+        loss_fn=loss_fn,
+        schedule=schedule,
+        freeze=freeze,
+        seed=context.seed,
     )

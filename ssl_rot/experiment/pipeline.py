@@ -13,7 +13,6 @@ from ssl_rot.experiment import figures
 from ssl_rot.experiment.context import RunContext
 from ssl_rot.experiment.phases import downstream_phase, pretext_phase
 from ssl_rot.experiment.recording import PhaseResult, claim_folder, record_phase
-from ssl_rot.experiment.summary import print_summary
 from ssl_rot.tracking import HISTORY, WEIGHTS, History, StoredRun, Tag
 from ssl_rot.training.evaluation import predict
 from ssl_rot.training.phase import EpochMetrics
@@ -109,11 +108,7 @@ def _pretrain(context: RunContext, key: str) -> PhaseResult:
 def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> PhaseResult:
     """Puts a new head on the backbone and trains on the labelled images."""
     keys = context.keys
-    tags = {
-        Tag.CONFIG_KEY: keys.config,
-        Tag.PAIR_KEY: keys.pair,
-        Tag.CONTENT_KEY: keys.content,
-    }
+    tags = {Tag.CONFIG_KEY: keys.config, Tag.PAIR_KEY: keys.pair, Tag.CONTENT_KEY: keys.content}
     if pretrained is not None:
         tags[Tag.PRETEXT_KEY] = str(keys.pretext)
         tags[Tag.PRETEXT_RUN_ID] = str(pretrained.run_id)
@@ -130,3 +125,28 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
             figures.draw_confusion_matrix(predictions, targets, data.classes, title, path)
 
         return recorder.train(phase, "confusion_matrix.png", draw)
+
+
+def print_summary(
+    context: RunContext, pretrained: PhaseResult | None, downstream: PhaseResult
+) -> None:
+    """Prints the accuracy and cost of a finished run, and where its results are."""
+    images = seconds = 0.0
+    lines = []
+    for name, result in (("pretext", pretrained), ("downstream", downstream)):
+        if result is None:
+            continue
+        last = result.history[-1]
+        spent = sum(metrics["epoch_seconds"] for metrics in result.history)
+        images, seconds = images + last["images_processed"], seconds + spent
+        lines.append(
+            f"  {name:<11} test accuracy {last['test_acc']:.4f}  "
+            f"{last['images_processed']:>11,.0f} images {spent:>8.1f} s"
+            + (f"  (reused from run {result.run_id})" if result.reused else "")
+        )
+    lines.append(f"  {'total':<33}{images:>11,.0f} images {seconds:>8.1f} s")
+    run_id = downstream.run_id or "(not sent yet)"
+    record = f'mlflow ui, experiment "{context.tracker.store.experiment_name}", run {run_id}'
+    lines += [f"  weights     {downstream.weights}", f"  record      {record}"]
+    head = f"\n{context.data.name}, {context.arm}, seed {context.seed}"
+    print("\n".join([head, *lines]), flush=True)

@@ -31,14 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """A finished phase.
-
-    Args:
-        run_id: of its MLflow run; ``None`` if MLflow has not answered since it began.
-        weights: the file.
-        history: the metrics of each epoch.
-        reused: taken from an earlier run.
-    """
+    """A finished phase; ``run_id`` is ``None`` if MLflow has not answered since it began."""
 
     run_id: str | None
     weights: Path
@@ -59,10 +52,7 @@ class PhaseRecorder:
     def train(self, phase: Phase, figure: str, draw: Callable[[Path], object]) -> PhaseResult:
         """Trains, and leaves metrics, weights and figures in MLflow and in the run's folder.
 
-        Args:
-            phase: to train.
-            figure: the file name of the phase's own figure.
-            draw: draws that figure into a file, after training.
+        Once the phase is trained, ``draw`` draws its own figure, whose file name is ``figure``.
         """
         config, compute = self.context.config, self.context.compute
         interrupts = Interrupts()
@@ -114,10 +104,7 @@ class PhaseRecorder:
 def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Iterator[PhaseRecorder]:
     """Opens the MLflow run of a phase, or with ``resume=true`` the one that was interrupted.
 
-    Args:
-        context: of the run.
-        phase: its name.
-        tags: the keys of the MLflow run, ``config_key`` among them.
+    The ``tags`` are the keys that it can be found by, ``config_key`` among them.
     """
     config, tracker = context.config, context.tracker
     unfinished = (

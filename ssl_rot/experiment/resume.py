@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 
 from ssl_rot.config.run_keys import WITHOUT_EFFECT
 from ssl_rot.errors import ResumeError
 from ssl_rot.experiment.context import RunContext
-from ssl_rot.tracking import RECORD, RunRecord, Tag
+from ssl_rot.tracking import RECORD, RunRecord, StoredRun, Tag
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +25,19 @@ def check_resumable(context: RunContext) -> None:
     Raises:
         ResumeError: names the keys that differ.
     """
+
+    def distance(run: RunRecord | StoredRun) -> int:
+        return len(_list_differences(run.params, context))
+
     keys = {context.keys.config, context.keys.pretext}
-    records = [record for record in _load_records(context.folder) if record.status != "FINISHED"]
-    interrupted = {record.tags[Tag.CONFIG_KEY]: record for record in records}
+    records = (RunRecord.load(path.parent) for path in sorted(context.folder.glob(f"*/{RECORD}")))
+    interrupted = {
+        record.tags[Tag.CONFIG_KEY]: record
+        for record in records
+        if record is not None and record.status != "FINISHED"
+    }
     if interrupted and keys.isdisjoint(interrupted):
-        nearest = min(
-            interrupted.values(), key=lambda record: len(_list_differences(record.params, context))
-        )
+        nearest = min(interrupted.values(), key=distance)
         raise ResumeError(
             f"resume=true: the interrupted run in {nearest.folder} has another config. What "
             f"differs:\n{_describe_differences(nearest.params, context)}\nTo resume it, set the "
@@ -42,7 +47,7 @@ def check_resumable(context: RunContext) -> None:
         return
     runs = context.tracker.runs.interrupted(socket.gethostname())
     if runs:
-        run = min(runs, key=lambda run: len(_list_differences(run.params, context)))
+        run = min(runs, key=distance)
         log.warning(
             "resume=true: no run has this config, so a new one starts. The most similar "
             "interrupted run, %s in %s, differs in:\n%s",
@@ -50,11 +55,6 @@ def check_resumable(context: RunContext) -> None:
             run.tags[Tag.FOLDER],
             _describe_differences(run.params, context),
         )
-
-
-def _load_records(folder: Path) -> list[RunRecord]:
-    found = [RunRecord.load(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))]
-    return [record for record in found if record is not None]
 
 
 def _has_runs(context: RunContext) -> bool:

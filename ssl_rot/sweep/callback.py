@@ -55,17 +55,15 @@ class Sweep(Callback):
         run = _take_open_run()
         assert run is not None
         try:
-            all_finished = run.close()
+            if run.close():
+                return
         except UserError as error:
             log.error("The table of jobs could not be recorded: %s", error)
             log.error("Once MLflow answers, run: python -m ssl_rot.sync %s", run.folder)
             run.abandon(error)
-            sys.exit(1)
         except Exception as error:  # Hydra would turn it into a warning and exit with 0
             log.exception("The table of jobs could not be recorded: %s", error)
-            sys.exit(1)
-        if not all_finished:
-            sys.exit(1)
+        sys.exit(1)
 
 
 def stop_open_sweep() -> None:

@@ -23,13 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class JobFailure:
-    """A job that failed.
-
-    Args:
-        error: one line.
-        overrides: what was overridden for it.
-        config_key: ``None`` if it failed before its keys were known.
-    """
+    """Why a job failed, in one line; ``config_key`` is ``None`` if it was not known by then."""
 
     error: str
     overrides: list[str]
@@ -39,14 +33,7 @@ class JobFailure:
 def record_failure(
     config: DictConfig, hydra: HydraConf, context: RunContext | None, error: Exception
 ) -> None:
-    """Records with the sweep's run why a job failed.
-
-    Args:
-        config: of the job.
-        hydra: Hydra's own config of the job.
-        context: of the job, if it got that far.
-        error: why it failed.
-    """
+    """Records with the sweep's run why a job failed; ``context`` is ``None`` before it is open."""
     from ssl_rot.experiment.context import open_tracker
     from ssl_rot.tracking import Tag
 
@@ -64,11 +51,7 @@ def record_failure(
 
 
 def load_failures(parent: StoredRun) -> dict[int, JobFailure]:
-    """The recorded failures, by the number of the job.
-
-    Args:
-        parent: the sweep's run.
-    """
+    """The failures recorded with a sweep's run, by the number of the job."""
     from ssl_rot.tracking import Tag
 
     failures = {}
@@ -82,12 +65,7 @@ def load_failures(parent: StoredRun) -> dict[int, JobFailure]:
 
 
 def forget_failures(tracker: Tracker, parent: StoredRun) -> None:
-    """Removes the recorded failures.
-
-    Args:
-        tracker: of the sweep.
-        parent: the sweep's run.
-    """
+    """Removes the failures recorded with a sweep's run."""
     from ssl_rot.tracking import Tag
 
     for tag in (Tag.JOB_ERROR, Tag.JOB_KEY, Tag.JOB_OVERRIDES):

@@ -19,13 +19,7 @@ Row = dict[str, Any]
 
 
 def make_job_table(tracker: Tracker, parent_run_id: str, plan: Plan | None) -> pd.DataFrame:
-    """One row per job.
-
-    Args:
-        tracker: of the sweep.
-        parent_run_id: of the sweep's run.
-        plan: of the sweep. Without one, the rows are the downstream runs that exist and the jobs
-            that failed before they had one.
+    """One row per job; without a plan, per downstream run and per job that failed without one.
 
     Returns:
         Columns ``job`` (its number), ``overrides`` (those that not all jobs have), ``status``
@@ -35,11 +29,10 @@ def make_job_table(tracker: Tracker, parent_run_id: str, plan: Plan | None) -> p
     parent = tracker.runs.get(parent_run_id)
     children = tracker.runs.children(parent_run_id)
     failures = load_failures(parent)
-    if plan is None:
-        given = parent.params["overrides"].split(" ")
-        rows = _list_unplanned_jobs(children, failures, given)
-    else:
+    if plan is not None:
         rows = _list_planned_jobs(plan, tracker, children, failures)
+    else:
+        rows = _list_unplanned_jobs(children, failures, parent.params["overrides"].split(" "))
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -65,11 +58,15 @@ def _find_outcome(
     if run is not None:
         return _describe_run(run)
     if failure is not None:
-        return {"status": "FAILED", "error": failure.error}
+        return _describe_failure(failure)
     pretext = by_key.get(str(job.keys.pretext))
     if pretext is not None and pretext.status != "FINISHED":
         return _describe_run(pretext)
     return {"status": "MISSING", "error": "it had not started: no run in MLflow"}
+
+
+def _describe_failure(failure: JobFailure) -> Row:
+    return {"status": "FAILED", "error": failure.error}
 
 
 def _describe_run(run: StoredRun) -> Row:
@@ -85,25 +82,14 @@ def _describe_run(run: StoredRun) -> Row:
 def _list_unplanned_jobs(
     children: list[StoredRun], failures: dict[int, JobFailure], given: list[str]
 ) -> list[Row]:
-    """The jobs that a sweeper chose: those that failed before they had a run, and the runs.
-
-    Args:
-        children: of the sweep's run.
-        failures: of jobs, with or without a run.
-        given: the overrides of the command line, which all jobs have.
-    """
+    """The jobs that a sweeper chose; ``given`` are the command line's overrides, which all have."""
     runs = [run for run in children if run.tags[Tag.PHASE] == "downstream"]
     with_run = {run.tags[Tag.CONFIG_KEY] for run in runs}
-    rows: list[Row] = [
-        {
-            "job": number,
-            "overrides": " ".join(item for item in failure.overrides if item not in given),
-            "status": "FAILED",
-            "error": failure.error,
-        }
-        for number, failure in failures.items()
-        if failure.config_key not in with_run
-    ]
+    rows: list[Row] = []
+    for number, failure in failures.items():
+        if failure.config_key not in with_run:
+            own = " ".join(item for item in failure.overrides if item not in given)
+            rows.append({"job": number, "overrides": own, **_describe_failure(failure)})
     # Jobs start in order, so the runs have the remaining numbers, in order.
     taken = {row["job"] for row in rows}
     free = (number for number in count() if number not in taken)

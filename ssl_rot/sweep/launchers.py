@@ -19,37 +19,23 @@ def is_basic(node: DictConfig) -> bool:
 def check_launcher_and_sweeper(config: DictConfig) -> None:
     """Refuses a launcher or sweeper that is not installed or would train a job more than once.
 
-    Args:
-        config: of the sweep.
-
     Raises:
         ConfigError: names the option and what to do about it.
     """
-    faults = [*_find_missing_plugins(config), *_find_repeated_training(config)]
-    if faults:
-        raise ConfigError(faults)
-
-
-def _find_missing_plugins(config: DictConfig) -> list[str]:
     faults = []
+    options = config.hydra.runtime.choices
     for kind in ("launcher", "sweeper"):
         package = ".".join(config.hydra[kind]._target_.split(".")[:2])
         if importlib.util.find_spec(package) is None:
             name = package.rpartition(".")[2].replace("_", "-")
-            option = config.hydra.runtime.choices[f"hydra/{kind}"]
+            option = options[f"hydra/{kind}"]
             faults.append(f"hydra/{kind}={option} is not installed; run: pip install {name}")
-    return faults
-
-
-def _find_repeated_training(config: DictConfig) -> list[str]:
-    faults = []
     launcher = config.hydra.launcher
     if "TORCHELASTIC_RUN_ID" in os.environ and not is_basic(launcher):
-        option = config.hydra.runtime.choices["hydra/launcher"]
         faults.append(
-            "under torchrun all processes work on one job at a time, but "
-            f"hydra/launcher={option} hands jobs to other processes; leave out the launcher, or "
-            "start without torchrun"
+            "under torchrun all processes work on one job at a time, but hydra/launcher="
+            f"{options['hydra/launcher']} hands jobs to other processes; leave out the launcher, "
+            "or start without torchrun"
         )
     if launcher.get("nodes", 1) * launcher.get("tasks_per_node", 1) != 1:
         faults.append(
@@ -57,4 +43,5 @@ def _find_repeated_training(config: DictConfig) -> list[str]:
             "job. For several GPUs per job, use torchrun in a batch script of your own, without "
             "a launcher"
         )
-    return faults
+    if faults:
+        raise ConfigError(faults)

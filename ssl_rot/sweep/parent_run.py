@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -32,10 +31,7 @@ class ParentRun:
     """The run of a sweep, which stays open while its jobs run.
 
     Args:
-        folder: of the sweep.
-        tracker: of the sweep, and of all its jobs.
         plan: ``None`` if the sweeper chooses its jobs as it goes.
-        log: what the run records.
         unfinished: the interrupted or failed sweep that it resumes.
         stack: ends the run in MLflow when it is closed.
     """
@@ -50,9 +46,6 @@ class ParentRun:
     @classmethod
     def open(cls, config: DictConfig) -> ParentRun:
         """Plans the sweep, prints the plan, and starts or resumes the run.
-
-        Args:
-            config: of the sweep.
 
         Raises:
             UserError: a job has a fault, data is missing, or MLflow does not answer.
@@ -86,24 +79,17 @@ class ParentRun:
         return cls(folder, tracker, plan, log, unfinished, stack)
 
     def adopt_jobs(self, config: DictConfig) -> None:
-        """Makes the jobs children of this run; jobs that failed before are tried again.
-
-        Args:
-            config: of the sweep; gets an override that every job inherits.
-        """
+        """Makes the jobs children of this run; jobs that failed before are tried again."""
         if self.unfinished is not None:
             forget_failures(self.tracker, self.unfinished)
         with open_dict(config):
+            # Hydra composes every job with these overrides.
             config.hydra.overrides.task.append(f"tracking.parent_run_id={self.log.run_id}")
 
     def close(self, error: BaseException | None = None) -> bool:
         """Records the table of jobs and ends the run, once no job on this machine is running.
 
-        Args:
-            error: what ended the sweep before all its jobs were done.
-
-        Returns:
-            Whether all jobs finished.
+        Returns whether all jobs finished; if not, ``error`` is what ended the sweep early.
         """
         interrupted = isinstance(error, KeyboardInterrupt)
         if interrupted:
@@ -131,19 +117,12 @@ class ParentRun:
             self._end(error)
 
     def _end(self, error: BaseException | None) -> None:
-        try:
-            with self.stack:
-                if error is not None:
-                    raise error
-        except BaseException as raised:
-            if raised is not error:
-                raise
+        details = (None, None, None) if error is None else (type(error), error, error.__traceback__)
+        self.stack.__exit__(*details)
 
 
 def _make_and_print_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    plan = make_plan(config, hydra.config_loader, tracker, folder)
+    plan = make_plan(config, tracker, folder)
     if plan is None:
         print("The sweeper chooses the jobs as it goes; each is checked when it starts.")
         return None

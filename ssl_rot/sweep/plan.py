@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
@@ -24,12 +24,9 @@ from ssl_rot.tracking import Tag, Tracker
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A job of a sweep.
+    """A job of a sweep, by Hydra's number; ``keys`` identify its runs.
 
     Args:
-        number: Hydra's.
-        overrides: what is overridden for it.
-        keys: identify its runs.
         reuses_pretext: whether it takes pretext weights that exist already.
         is_finished: whether it need not run again.
     """
@@ -48,11 +45,7 @@ class Plan:
     jobs: tuple[PlannedJob, ...]
 
     def describe(self, tracker: Tracker) -> str:
-        """Two lines: how many jobs, and how many pre-trainings they need.
-
-        Args:
-            tracker: of the sweep, to look up which pretext weights exist already.
-        """
+        """Two lines: how many jobs, and how many pre-trainings they need beside those stored."""
         distinct = {job.keys.config: job for job in self.jobs}
         to_train = [job for job in distinct.values() if not job.is_finished]
         jobs = f"Sweep of {len(self.jobs)} jobs"
@@ -76,16 +69,8 @@ class Plan:
         return f"{jobs}.\n{backbones}."
 
 
-def make_plan(
-    config: DictConfig, loader: ConfigLoader, tracker: Tracker, folder: Path
-) -> Plan | None:
+def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
     """Composes and validates every job, loads its data, and computes its keys.
-
-    Args:
-        config: of the sweep.
-        loader: of the running Hydra.
-        tracker: of the sweep.
-        folder: of the sweep.
 
     Returns:
         ``None`` if the sweeper chooses its jobs as it goes.
@@ -93,6 +78,7 @@ def make_plan(
     Raises:
         ConfigError: all faults together, with the jobs they affect.
     """
+    loader = GlobalHydra.instance().config_loader()
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     arguments = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
@@ -105,45 +91,31 @@ def make_plan(
     faults: dict[str, list[int]] = defaultdict(list)
     for number, job_overrides in enumerate(jobs):
         try:
-            context = _open_job(config, loader, job_overrides, tracker, folder)
+            job = loader.load_sweep_config(config, job_overrides)
+            context = _open_job(job, config.tracking, tracker, folder)
         except UserError as error:
             for fault in error.faults if isinstance(error, ConfigError) else [str(error)]:
                 faults[fault].append(number)
             continue
-        key = context.keys.config
-        if key not in finished:
-            found = context.resume and tracker.runs.find("downstream", Tag.CONFIG_KEY, key)
-            finished[key] = bool(found)
+        keys, reuses = context.keys, context.pretext.reuse
+        if keys.config not in finished:
+            found = context.resume and tracker.runs.find("downstream", Tag.CONFIG_KEY, keys.config)
+            finished[keys.config] = bool(found)
         planned.append(
-            PlannedJob(
-                number,
-                overrides=tuple(job_overrides),
-                keys=context.keys,
-                reuses_pretext=context.pretext.reuse,
-                is_finished=finished[key],
-            )
+            PlannedJob(number, tuple(job_overrides), keys, reuses, finished[keys.config])
         )
     if faults:
-        raise ConfigError(
-            [f"{fault}  [{_list_jobs(at, len(jobs))}]" for fault, at in faults.items()]
-        )
+        raise ConfigError([f"{text}  [{_list_jobs(at, len(jobs))}]" for text, at in faults.items()])
     return Plan(tuple(planned))
 
 
-def _open_job(
-    config: DictConfig,
-    loader: ConfigLoader,
-    overrides: Sequence[str],
-    tracker: Tracker,
-    folder: Path,
-) -> RunContext:
-    job_config = loader.load_sweep_config(config, list(overrides))
-    choices: dict[str, Any] = OmegaConf.to_container(job_config.hydra.runtime.choices)  # type: ignore[assignment]
-    OmegaConf.set_struct(job_config, False)
-    del job_config["hydra"]
-    if job_config.tracking != config.tracking:
+def _open_job(job: DictConfig, tracking: Any, tracker: Tracker, folder: Path) -> RunContext:
+    choices: dict[str, Any] = OmegaConf.to_container(job.hydra.runtime.choices)  # type: ignore[assignment]
+    OmegaConf.set_struct(job, False)
+    del job["hydra"]
+    if job.tracking != tracking:
         raise ConfigError(["tracking.* cannot be swept: it must be the same for all jobs"])
-    return open_run_context(validate(job_config), choices, folder, tracker)
+    return open_run_context(validate(job), choices, folder, tracker)
 
 
 def _check_search(config: DictConfig, overrides: Sequence[Override]) -> None:

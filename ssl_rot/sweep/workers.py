@@ -43,10 +43,7 @@ def ignore_signals() -> None:
 
 @contextmanager
 def register_worker(sweep: Path) -> Iterator[None]:
-    """Registers this process as a worker of the sweep, and waits for a free slot.
-
-    Args:
-        sweep: the sweep's folder.
+    """Registers this process as a worker of the sweep in that folder, and waits for a free slot.
 
     Raises:
         KeyboardInterrupt: the sweep has been stopped.
@@ -69,12 +66,9 @@ def _read_slots() -> int | None:
     if value == "cores":
         return os.cpu_count() or 1
     if not value.isdecimal() or int(value) < 1:
-        raise ConfigError(
-            [
-                f"{SLOTS_VARIABLE}={value} in the environment is not allowed; it must be "
-                "a whole number of at least 1, or cores"
-            ]
-        )
+        allowed = "a whole number of at least 1, or cores"
+        fault = f"{SLOTS_VARIABLE}={value} in the environment is not allowed; it must be {allowed}"
+        raise ConfigError([fault])
     return int(value)
 
 
