@@ -22,7 +22,7 @@ from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
-from ssl_rot.sweep.launchers import is_basic
+from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.sweep.workers import register_worker
 from ssl_rot.training.signals import Interrupts
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from ssl_rot.errors import EXIT_STATUS, UserError
 from ssl_rot.sweep import workers
-from ssl_rot.sweep.launchers import check_launcher_and_sweeper
+from ssl_rot.sweep.plugin_checks import check_launcher_and_sweeper
 
 if TYPE_CHECKING:
     from ssl_rot.sweep.parent_run import ParentRun

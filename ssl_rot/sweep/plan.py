@@ -18,7 +18,7 @@ from ssl_rot.config.run_keys import RunKeys
 from ssl_rot.config.validation import validate
 from ssl_rot.errors import ConfigError, UserError
 from ssl_rot.experiment.context import RunContext, open_run_context
-from ssl_rot.sweep.launchers import is_basic
+from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.tracking import Tag, Tracker
 
 
