@@ -38,7 +38,6 @@ def lease(
     """Holds ``name`` against every other process that uses the same tracking store.
 
     Args:
-        client: of the store.
         experiment_id: of the experiment in which the claim is created.
         name: of the lock, in all experiments of the store.
         tags: additional tags of the claim.

@@ -14,10 +14,9 @@ import pandas as pd
 from mlflow.entities import Metric, Param
 
 from ssl_rot import files
-from ssl_rot.errors import TrackingError, describe_error
-from ssl_rot.tracking.errors import store_errors
-from ssl_rot.tracking.history import History
-from ssl_rot.tracking.names import Tag
+from ssl_rot.errors import TrackingError, describe_error, store_errors
+from ssl_rot.tracking.history import History, now
+from ssl_rot.tracking.names import RECORD, Tag
 from ssl_rot.tracking.run_record import RunRecord
 from ssl_rot.tracking.store import Store
 
@@ -38,11 +37,6 @@ class RunLog:
 
     Nothing is recorded twice. MLflow is first asked what it has of a run that another process
     started, and an epoch keeps its original timestamp, so that the store recognizes duplicates.
-
-    Args:
-        store: the tracking store.
-        record: of the run.
-        history: of its epochs.
     """
 
     def __init__(self, store: Store, record: RunRecord, history: History) -> None:
@@ -67,9 +61,7 @@ class RunLog:
     def artifacts(self, paths: Iterable[Path], folder: str | None = None) -> None:
         """Logs files of the run's folder, which are sent with the next epoch or at the end.
 
-        Args:
-            paths: of the files.
-            folder: the artifact folder to put them in; ``None`` is the top one.
+        They are put in an artifact ``folder``; ``None`` is the top one.
         """
         names = (str(path.relative_to(self.record.folder)) for path in paths)
         self.record.artifacts |= dict.fromkeys(names, folder)
@@ -85,9 +77,9 @@ class RunLog:
         """Ends the run. What MLflow does not accept now can be sent later."""
         record = self.record
         if record.run_id is None and error is not None and not self.history.rows:
-            record.discard()
+            (record.folder / RECORD).unlink(missing_ok=True)  # nothing happened in this run
             return
-        record.status, record.end_time = status, _now()
+        record.status, record.end_time = status, now()
         record.error = None if error is None else describe_error(error)
         try:
             record.save()
@@ -109,7 +101,7 @@ class RunLog:
         record = self.record
         if record.status is None:
             record.status, record.error = "KILLED", PROCESS_GONE
-            record.end_time = max(self.history.times.values(), default=_now())
+            record.end_time = max(self.history.times.values(), default=now())
         record.save()
         self.send()
 
@@ -231,8 +223,3 @@ def unsent_error(runs: Iterable[RunLog], error: TrackingError) -> TrackingError:
 
 def _chunks(items: list[_T], size: int) -> Iterator[list[_T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _now() -> int:
-    """Milliseconds since 1970, as in MLflow."""
-    return int(time.time() * 1000)

@@ -22,8 +22,7 @@ class Features:
     the same numbers either way.
 
     Args:
-        batches: of images, in the same order as the features.
-        features: of the whole split, ``[N, C', H', W']``.
+        features: of the whole split, ``[N, C', H', W']``, in the order of ``batches.images``.
         labels: int64 ``[N]``.
     """
 

@@ -31,12 +31,7 @@ def profiled(folder: Path | None, device: torch.device) -> Iterator[Callable[[],
     with their time on the CPU and, if there is one, on the GPU. A GPU computes asynchronously, so
     with one the parts show where the CPU waits, not what the GPU computes.
 
-    Args:
-        folder: for the two files; ``None`` turns profiling off.
-        device: of the network.
-
-    Yields:
-        A function to call after each training step.
+    Without a folder, nothing is profiled. Yields a function to call after each training step.
     """
     if folder is None:
         yield lambda: None

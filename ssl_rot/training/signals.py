@@ -39,13 +39,10 @@ class Interrupts:
     Args:
         before_exit: called before a first signal takes effect outside of training; a second SIGINT
             interrupts it.
-
-    Attributes:
-        pending: the first signal received, if any.
     """
 
     def __init__(self, before_exit: Callable[[], None] = lambda: None) -> None:
-        self.pending: int | None = None
+        self.pending: int | None = None  # the first signal received
         self._before_exit = before_exit
         self._training = False
 
