@@ -17,7 +17,7 @@ from ssl_rot.tracking.store import Store
 class StoredRun:
     """A run in the tracking store.
 
-    The start is in milliseconds since 1970; of each metric there is the latest value.
+    ``start_time`` is in milliseconds since 1970; ``metrics`` has the latest value of each.
     """
 
     run_id: str
@@ -31,18 +31,15 @@ class StoredRun:
 class StoredRuns:
     """The runs of a store's experiment.
 
-    Every method raises :class:`ssl_rot.errors.TrackingError` if the store does not answer.
+    Every method raises :class:`ssl_rot.errors.TrackingError` if the store does not answer, or does
+    not have the run or artifact.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def get(self, run_id: str) -> StoredRun:
-        """A run by its id.
-
-        Raises:
-            TrackingError: the store does not answer, or has no such run.
-        """
+        """A run by its id."""
         with store_errors(f"Run {run_id} is not in {self._store.uri}"):
             return _stored(self._store.client.get_run(run_id))
 
@@ -95,11 +92,7 @@ class StoredRuns:
                     self._store.client.delete_tag(run.run_id, key)
 
     def artifact(self, run_id: str, name: str, folder: Path) -> Path:
-        """Downloads an artifact of a run into ``folder``.
-
-        Raises:
-            TrackingError: there is no such run, or it has no such artifact.
-        """
+        """Downloads an artifact of a run into ``folder``."""
         with store_errors(f"Run {run_id} in {self._store.uri} has no artifact {name}"):
             folder.mkdir(parents=True, exist_ok=True)
             return Path(self._store.client.download_artifacts(run_id, name, str(folder)))

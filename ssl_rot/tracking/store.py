@@ -90,19 +90,16 @@ class Store:
         """
         lock = self._local_lock(name)
         try:
-            lock.acquire(timeout=1)
+            held = lock.acquire(timeout=1)
         except Timeout:
             log.info("Waiting for another process: %s", name)
-            lock.acquire()
-        try:
-            with ExitStack() as stack:
-                if everywhere and not self.uri.startswith("sqlite:"):
-                    with store_errors(f"The lock {name} cannot be acquired in {self.uri}"):
-                        host = {Tag.HOST: _lock_host()}
-                        stack.enter_context(lease(self.client, self.experiment_id, name, tags=host))
-                yield
-        finally:
-            lock.release()
+            held = lock.acquire()
+        with held, ExitStack() as stack:
+            if everywhere and not self.uri.startswith("sqlite:"):
+                with store_errors(f"The lock {name} cannot be acquired in {self.uri}"):
+                    host = {Tag.HOST: _lock_host()}
+                    stack.enter_context(lease(self.client, self.experiment_id, name, tags=host))
+            yield
 
     def release_stale_lease(self, name: str, run_id: str, host: str | None) -> None:
         """Withdraws a lease of this machine whose holder is dead, so holds no local lock either.
@@ -135,11 +132,7 @@ def _lock_folder() -> Path:
 
 
 def _private_folder() -> Path:
-    """The folder for locks, this user's alone: in a shared one others could hold or replace them.
-
-    Raises:
-        TrackingError: somebody else made it, or can write to it.
-    """
+    """This user's own folder for locks: in a shared one, others could hold or replace them."""
     folder = _lock_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()

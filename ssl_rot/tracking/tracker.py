@@ -134,10 +134,8 @@ class Tracker:
 
         Only runs of this machine, which may have been renamed since, can be resumed.
         """
-        for run in self.runs.unfinished(phase, tag, key):
-            if _is_here(run) and not _is_alive(run):
-                return run
-        return None
+        runs = self.runs.unfinished(phase, tag, key)
+        return next((run for run in runs if _is_here(run) and not _is_alive(run)), None)
 
     def close_dead(self) -> None:
         """Ends the runs that a crash of this machine or a SIGKILL left RUNNING.
@@ -174,10 +172,9 @@ class Tracker:
             TrackingError: its metrics file is damaged.
         """
         try:
-            history = History(record.folder / HISTORY)
+            return RunLog(self.store, record, History(record.folder / HISTORY))
         except ValueError as error:
             raise TrackingError(str(error)) from error
-        return RunLog(self.store, record, history)
 
 
 def _read_history(path: Path) -> History:

@@ -123,14 +123,13 @@ class Group:
             if not self.receive():
                 raise PhaseStopped
         else:
+            has_ended = False
             try:
                 yield
-            except BaseException:
+                has_ended = True
+            finally:
                 self.in_phase = False
-                self.send(False)
-                raise
-            self.in_phase = False
-            self.send(True)
+                self.send(has_ended)
             self.in_phase = True
 
 

@@ -28,15 +28,11 @@ class Features:
 
     def __init__(self, batches: Batches, features: Tensor, labels: Tensor) -> None:
         self.batches, self.features, self.labels = batches, features, labels
+        self.weights = batches.weights
 
     def __len__(self) -> int:
         """Steps per epoch."""
         return len(self.batches)
-
-    @property
-    def weights(self) -> list[float]:
-        """The weight of each batch, see :attr:`Batches.weights`."""
-        return self.batches.weights
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All batches of one epoch: features ``[B, C', H', W']`` and int64 ``[B]``."""

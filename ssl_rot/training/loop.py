@@ -75,20 +75,17 @@ def fit(
 
 
 class _EpochPlan(NamedTuple):
-    """What every epoch trains: the whole model on images, or only the head on stored features."""
-
     network: nn.Module
     train: Batches | Features
     evaluations: Mapping[str, Batches | Features]
 
 
 def _plan_epochs(phase: Phase, compute: Compute) -> _EpochPlan:
-    """The head and its features if the backbone stays frozen; else the model and its batches."""
+    """The head on stored features if the backbone stays frozen; else the whole model on images."""
     model, features = phase.model, {}
     if phase.frozen(phase.schedule.epochs) == frozenset(model.backbone.stage_names):
         for name, batches in {"train": phase.train, **phase.evaluations}.items():
-            precomputed = precompute(batches, model.backbone, compute)
-            if precomputed is None:
+            if (precomputed := precompute(batches, model.backbone, compute)) is None:
                 break
             features[name] = precomputed
         else:

@@ -11,11 +11,7 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 
-SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-    if hasattr(signal, name)
-)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """The signals that ask a run to stop. Under submitit, SLURM sends SIGUSR2 before the time limit.
 submitit's own handler would requeue the job and end it without a checkpoint, so it is replaced."""
 
