@@ -6,7 +6,8 @@ how to fix it. Anything else is a bug in this package and keeps its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 EXIT_STATUS = 2
@@ -31,17 +32,13 @@ class UserError(Exception):
 
 
 class ConfigError(UserError):
-    """Faults in a config, all of them at once.
-
-    Args:
-        faults: one line each: the key, its value, and what is allowed.
-    """
+    """All faults of a config, one line each: the key, its value, and what is allowed."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = list(faults)
         count = "a fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        head = f"The config has {count}; nothing was trained:"
-        super().__init__("\n".join([head, *(f"  - {fault}" for fault in self.faults)]))
+        lines = "".join(f"\n  - {fault}" for fault in self.faults)
+        super().__init__(f"The config has {count}; nothing was trained:{lines}")
 
 
 class DataError(UserError):
@@ -56,13 +53,24 @@ class TrackingError(UserError):
     """The tracking store cannot be reached, or does not contain what was requested."""
 
 
-class StorageError(UserError):
-    """A file could not be written.
+@contextmanager
+def store_errors(what: str, hint: str = "") -> Iterator[None]:
+    """Turns whatever a store raises inside the block into a :class:`TrackingError`.
 
     Args:
-        path: of the file.
-        error: from the operating system.
+        what: the operation that failed, as the start of the message.
+        hint: the end of the message.
     """
+    try:
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:  # each kind of store raises its own errors
+        raise TrackingError(f"{what}: {describe_error(error)}{hint}") from error
+
+
+class StorageError(UserError):
+    """The operating system could not write a file."""
 
     def __init__(self, path: object, error: OSError) -> None:
         super().__init__(
@@ -76,15 +84,7 @@ class ResumeError(UserError):
 
 
 class NonFiniteLoss(UserError):
-    """The loss became NaN or infinite.
-
-    Args:
-        phase: ``pretext`` or ``downstream``.
-        epoch: from 1.
-        step: within the epoch, from 1.
-        lr: the learning rate of that step.
-        lr_key: the config key that sets it.
-    """
+    """The loss became NaN or infinite in a step of an epoch, both counted from 1."""
 
     def __init__(self, phase: str, epoch: int, step: int, lr: float, lr_key: str) -> None:
         super().__init__(
@@ -97,9 +97,9 @@ class CompileFailed(UserError):
     """``compile=true`` does not work here; quotes torch's compiler."""
 
     def __init__(self, error: Exception) -> None:
-        lines = str(error).splitlines()
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         super().__init__(
-            f"compile=true does not work here: {lines[0] if lines else type(error).__name__}\n"
+            f"compile=true does not work here: {reason}\n"
             "torch.compile needs a C++ compiler (on a GPU also Triton) and a network that it can "
             "trace; compile=false trains the same network without it."
         )

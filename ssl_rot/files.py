@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ssl_rot.errors import StorageError
@@ -30,7 +31,6 @@ def write(path: Path, content: bytes) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        try:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        finally:
-            raise StorageError(path, error) from error
+        raise StorageError(path, error) from error

@@ -32,13 +32,12 @@ def seeded(seed: int, *names: str | int) -> Iterator[None]:
     For code that takes no generator, such as dropout and torch's initializers. Covers the CPU and
     the accelerator in use; a process that has not used CUDA does not initialize it here.
     """
-    value = derive(seed, *names)
     kind, devices = _accelerator_in_use()
     with torch.random.fork_rng(devices, device_type=kind):
         # Not torch.manual_seed, which seeds every GPU, and queues that for one not used yet.
-        torch.default_generator.manual_seed(value)
+        torch.default_generator.manual_seed(derive(seed, *names))
         if devices:
-            torch.get_device_module(kind).manual_seed(value)
+            torch.get_device_module(kind).manual_seed(derive(seed, *names))
         yield
 
 

@@ -46,19 +46,19 @@ class History:
         """
         if epoch in self.rows:
             return
-        row, now = dict(metrics), int(time.time() * 1000)
+        row, ended = dict(metrics), now()
+        line = _csv(epoch, ended, *row.values())
         if not self.rows:
-            head = _csv([["epoch", "timestamp", *row]])
-            files.write(self.path, head + _csv([[epoch, now, *row.values()]]))
+            files.write(self.path, _csv("epoch", "timestamp", *row) + line)
         else:
             try:
                 with self.path.open("ab") as file:
-                    file.write(_csv([[epoch, now, *row.values()]]))
+                    file.write(line)
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
                 raise StorageError(self.path, error) from error
-        self.rows[epoch], self.times[epoch] = row, now
+        self.rows[epoch], self.times[epoch] = row, ended
 
     def _read(self, content: bytes) -> None:
         complete = content[: content.rfind(b"\n") + 1]
@@ -73,7 +73,12 @@ class History:
             files.write(self.path, complete)
 
 
-def _csv(rows: list[list[object]]) -> bytes:
+def now() -> int:
+    """Milliseconds since 1970, as in MLflow."""
+    return int(time.time() * 1000)
+
+
+def _csv(*values: object) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerow(values)
     return text.getvalue().encode()

@@ -38,7 +38,6 @@ def lease(
     """Holds ``name`` against every other process that uses the same tracking store.
 
     Args:
-        client: of the store.
         experiment_id: of the experiment in which the claim is created.
         name: of the lock, in all experiments of the store.
         tags: additional tags of the claim.
@@ -61,6 +60,7 @@ def lease(
 def _acquire(
     client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str], patience: float
 ) -> str:
+    own = {LOCK: name, _BEAT: "0", **tags}
     waited = False
     while True:
         for other in _holders(client, name):
@@ -68,7 +68,6 @@ def _acquire(
                 log.info("Waiting for another machine: %s", name)
                 waited = True
             _wait(client, other, name, patience)
-        own = {LOCK: name, _BEAT: "0", **tags}
         run_id: str = client.create_run(experiment_id, tags=own, run_name=name).info.run_id
         if all(other.info.run_id == run_id for other in _holders(client, name)):
             return run_id
@@ -78,10 +77,8 @@ def _acquire(
 
 def _holders(client: MlflowClient, name: str) -> list[Run]:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs: list[Run] = client.search_runs(
-        experiments, f"attributes.status = 'RUNNING' and tags.`{LOCK}` = '{name}'"
-    )
-    return runs
+    claims = f"attributes.status = 'RUNNING' and tags.`{LOCK}` = '{name}'"
+    return list(client.search_runs(experiments, claims))
 
 
 def _wait(client: MlflowClient, other: Run, name: str, patience: float) -> None:

@@ -24,9 +24,6 @@ class Tag:
     BEST = "ssl_rot.best"  # true: the best trial of an optimizing sweeper
 
 
-WEIGHTS = "weights.safetensors"
-"""The artifact with the weights of a run's network."""
-HISTORY = "history.csv"
-"""The artifact with a run's metrics, one row per epoch."""
-RECORD = "run.json"
-"""The file in a run's folder with everything else that MLflow needs, see :class:`RunRecord`."""
+WEIGHTS = "weights.safetensors"  # the artifact with the weights of a run's network
+HISTORY = "history.csv"  # the artifact with a run's metrics, one row per epoch
+RECORD = "run.json"  # in a run's folder: everything else that MLflow needs, see RunRecord

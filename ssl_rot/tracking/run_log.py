@@ -14,10 +14,9 @@ import pandas as pd
 from mlflow.entities import Metric, Param
 
 from ssl_rot import files
-from ssl_rot.errors import TrackingError, describe_error
-from ssl_rot.tracking.errors import store_errors
-from ssl_rot.tracking.history import History
-from ssl_rot.tracking.names import Tag
+from ssl_rot.errors import TrackingError, describe_error, store_errors
+from ssl_rot.tracking.history import History, now
+from ssl_rot.tracking.names import RECORD, Tag
 from ssl_rot.tracking.run_record import RunRecord
 from ssl_rot.tracking.store import Store
 
@@ -38,11 +37,6 @@ class RunLog:
 
     Nothing is recorded twice. MLflow is first asked what it has of a run that another process
     started, and an epoch keeps its original timestamp, so that the store recognizes duplicates.
-
-    Args:
-        store: the tracking store.
-        record: of the run.
-        history: of its epochs.
     """
 
     def __init__(self, store: Store, record: RunRecord, history: History) -> None:
@@ -67,9 +61,7 @@ class RunLog:
     def artifacts(self, paths: Iterable[Path], folder: str | None = None) -> None:
         """Logs files of the run's folder, which are sent with the next epoch or at the end.
 
-        Args:
-            paths: of the files.
-            folder: the artifact folder to put them in; ``None`` is the top one.
+        They go to the artifact ``folder``; ``None`` is the top one.
         """
         names = (str(path.relative_to(self.record.folder)) for path in paths)
         self.record.artifacts |= dict.fromkeys(names, folder)
@@ -85,9 +77,9 @@ class RunLog:
         """Ends the run. What MLflow does not accept now can be sent later."""
         record = self.record
         if record.run_id is None and error is not None and not self.history.rows:
-            record.discard()
+            (record.folder / RECORD).unlink(missing_ok=True)  # nothing happened in this run
             return
-        record.status, record.end_time = status, _now()
+        record.status, record.end_time = status, now()
         record.error = None if error is None else describe_error(error)
         try:
             record.save()
@@ -109,7 +101,7 @@ class RunLog:
         record = self.record
         if record.status is None:
             record.status, record.error = "KILLED", PROCESS_GONE
-            record.end_time = max(self.history.times.values(), default=_now())
+            record.end_time = max(self.history.times.values(), default=now())
         record.save()
         self.send()
 
@@ -141,7 +133,9 @@ class RunLog:
         with store_errors(f"The run in {record.folder} is not complete in MLflow"):
             run_id = record.run_id if record.run_id is not None else self._create()
             if self._sent_epochs is None:
-                self._sent_params, self._sent_epochs = self._read_sent(run_id)
+                self._sent_params = set(self._client.get_run(run_id).data.params)
+                points = self._client.get_metric_history(run_id, f"{record.prefix}train_loss")
+                self._sent_epochs = {point.step for point in points}
             self._send_params(run_id)
             self._send_epochs(run_id, self._sent_epochs)
             self._send_artifacts(run_id)
@@ -192,31 +186,17 @@ class RunLog:
     def _create(self) -> str:
         """Creates the MLflow run, unless an earlier call did and its response was lost."""
         record = self.record
+        experiment, start = self._store.experiment_id, record.start_time
         # The tags are compared here: a filter cannot quote every folder's name.
-        created = [
-            run
-            for run in self._client.search_runs(
-                [self._store.experiment_id], f"attributes.start_time = {record.start_time}"
-            )
-            if all(run.data.tags.get(tag) == record.tags[tag] for tag in (Tag.FOLDER, Tag.HOST))
-        ]
-        if created:
-            run_id = str(created[0].info.run_id)
-        else:
-            run = self._client.create_run(
-                self._store.experiment_id, record.start_time, record.tags, record.name
-            )
-            run_id = str(run.info.run_id)
+        place = {tag: record.tags[tag] for tag in (Tag.FOLDER, Tag.HOST)}
+        runs = self._client.search_runs([experiment], f"attributes.start_time = {start}")
+        run = next((run for run in runs if place.items() <= run.data.tags.items()), None)
+        if run is None:
+            run = self._client.create_run(experiment, start, record.tags, record.name)
             self._sent_epochs = set()
-        record.run_id = run_id
+        record.run_id = run_id = str(run.info.run_id)
         record.save()
         return run_id
-
-    def _read_sent(self, run_id: str) -> tuple[set[str], set[int]]:
-        """The params and the epochs that MLflow already has."""
-        params = set(self._client.get_run(run_id).data.params)
-        points = self._client.get_metric_history(run_id, f"{self.record.prefix}train_loss")
-        return params, {point.step for point in points}
 
 
 def unsent_error(runs: Iterable[RunLog], error: TrackingError) -> TrackingError:
@@ -231,8 +211,3 @@ def unsent_error(runs: Iterable[RunLog], error: TrackingError) -> TrackingError:
 
 def _chunks(items: list[_T], size: int) -> Iterator[list[_T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _now() -> int:
-    """Milliseconds since 1970, as in MLflow."""
-    return int(time.time() * 1000)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ssl_rot import files
 from ssl_rot.errors import TrackingError
@@ -16,20 +15,18 @@ from ssl_rot.tracking.names import RECORD
 class RunRecord:
     """``run.json`` in a run's folder. Together with ``history.csv`` it describes the whole run.
 
+    Times are in milliseconds since 1970, as in MLflow.
+
     Args:
         folder: where the file is; not stored in it, since the folder may be moved.
         uri: of the tracking store.
         experiment: the name of the experiment there.
-        name: of the run.
-        start_time: milliseconds since 1970, as in MLflow.
-        tags: of the MLflow run.
-        params: of the MLflow run, flat.
+        params: flat.
         prefix: of every metric's name.
         run_id: of the MLflow run; ``None`` until it exists.
         artifacts: files in the folder, each with its artifact folder (``None``: the top one).
         status: MLflow's name for how the run ended; ``None`` until then.
         error: why the run did not finish.
-        end_time: like ``start_time``.
         sent: whether MLflow has everything.
     """
 
@@ -58,10 +55,6 @@ class RunRecord:
         del values["folder"]
         files.write(self.folder / RECORD, json.dumps(values, indent=1).encode())
 
-    def discard(self) -> None:
-        """Deletes the record, of a run in which nothing happened."""
-        (self.folder / RECORD).unlink(missing_ok=True)
-
     @classmethod
     def load(cls, folder: Path) -> RunRecord | None:
         """The record in ``folder``, if there is one.
@@ -71,11 +64,9 @@ class RunRecord:
         """
         path = folder / RECORD
         try:
-            values: dict[str, Any] = json.loads(path.read_bytes())
-            return cls(folder, **values)
+            return cls(folder, **json.loads(path.read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError) as error:
-            raise TrackingError(
-                f"{path} is damaged, or not the record of a run: {error}"
-            ) from error
+            message = f"{path} is damaged, or not the record of a run: {error}"
+            raise TrackingError(message) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from ssl_rot.tracking.errors import store_errors
+from ssl_rot.errors import store_errors
 from ssl_rot.tracking.names import Tag
 from ssl_rot.tracking.store import Store
 
@@ -17,10 +17,7 @@ from ssl_rot.tracking.store import Store
 class StoredRun:
     """A run in the tracking store.
 
-    Args:
-        status: MLflow's name for it.
-        start_time: milliseconds since 1970.
-        metrics: the latest value of each.
+    ``start_time`` is in milliseconds since 1970; ``metrics`` has the latest value of each.
     """
 
     run_id: str
@@ -34,36 +31,24 @@ class StoredRun:
 class StoredRuns:
     """The runs of a store's experiment.
 
-    Every method raises :class:`ssl_rot.errors.TrackingError` if the store does not answer.
+    Every method raises :class:`ssl_rot.errors.TrackingError` if the store does not answer, or does
+    not have the run or artifact.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def get(self, run_id: str) -> StoredRun:
-        """A run by its id.
-
-        Raises:
-            TrackingError: the store does not answer, or has no such run.
-        """
+        """A run by its id."""
         with store_errors(f"Run {run_id} is not in {self._store.uri}"):
             return _stored(self._store.client.get_run(run_id))
 
     def find(
-        self,
-        phase: str,
-        tag: str,
-        key: str,
-        parent: str | None = None,
-        *,
-        everywhere: bool = False,
+        self, phase: str, tag: str, key: str, parent: str | None = None, everywhere: bool = False
     ) -> StoredRun | None:
         """The latest FINISHED run of a phase whose ``tag`` is ``key``.
 
         Args:
-            phase: of the run.
-            tag: the name of the tag.
-            key: its value.
             parent: search only the children of this run.
             everywhere: search all experiments of the store, not only this one.
         """
@@ -87,22 +72,17 @@ class StoredRuns:
 
     def running(self) -> list[StoredRun]:
         """All RUNNING runs."""
-        return self._all("attributes.status = 'RUNNING'")
+        return self._search(["attributes.status = 'RUNNING'"])
 
     def children(self, parent: str) -> list[StoredRun]:
         """All children of ``parent``, earliest first."""
-        found = self._all(f"tags.`{Tag.PARENT_RUN_ID}` = '{parent}'")
+        found = self._search([f"tags.`{Tag.PARENT_RUN_ID}` = '{parent}'"])
         return sorted(found, key=lambda run: run.start_time)
 
     def tag(self, run_id: str, key: str, value: str) -> None:
         """Sets a tag of a run."""
         with store_errors(f"A tag of run {run_id} cannot be set in {self._store.uri}"):
             self._store.client.set_tag(run_id, key, value)
-
-    def tags(self, run_id: str, prefix: str) -> dict[str, str]:
-        """The tags of a run that start with ``prefix``, with the prefix removed."""
-        tags = self.get(run_id).tags
-        return {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
 
     def remove_tags(self, run: StoredRun, prefix: str) -> None:
         """Removes the tags of ``run`` that start with ``prefix``."""
@@ -112,43 +92,30 @@ class StoredRuns:
                     self._store.client.delete_tag(run.run_id, key)
 
     def artifact(self, run_id: str, name: str, folder: Path) -> Path:
-        """Downloads an artifact of a run into ``folder``.
-
-        Raises:
-            TrackingError: there is no such run, or it has no such artifact.
-        """
+        """Downloads an artifact of a run into ``folder``."""
         with store_errors(f"Run {run_id} in {self._store.uri} has no artifact {name}"):
             folder.mkdir(parents=True, exist_ok=True)
             return Path(self._store.client.download_artifacts(run_id, name, str(folder)))
 
     def _search(
-        self, conditions: Sequence[str], *, limit: int, everywhere: bool = False
+        self, conditions: Sequence[str], *, limit: int | None = None, everywhere: bool = False
     ) -> list[StoredRun]:
-        store = self._store
-        with store_errors(f"The runs of {store.uri} cannot be listed"):
-            experiments = [store.experiment_id]
-            if everywhere:
-                experiments = [e.experiment_id for e in store.client.search_experiments()]
-            found = store.client.search_runs(
-                experiments,
-                " and ".join(conditions),
-                max_results=limit,
-                order_by=["attributes.start_time DESC"],
-            )
-        return [_stored(run) for run in found]
-
-    def _all(self, condition: str) -> list[StoredRun]:
+        """The latest ``limit`` runs, or all of them, latest first."""
+        client, experiments = self._store.client, [self._store.experiment_id]
+        query, order = " and ".join(conditions), ["attributes.start_time DESC"]
         runs: list[StoredRun] = []
         token = None
-        while True:
-            with store_errors(f"The runs of {self._store.uri} cannot be listed"):
-                page = self._store.client.search_runs(
-                    [self._store.experiment_id], condition, page_token=token
+        with store_errors(f"The runs of {self._store.uri} cannot be listed"):
+            if everywhere:
+                experiments = [e.experiment_id for e in client.search_experiments()]
+            while True:
+                page = client.search_runs(
+                    experiments, query, max_results=limit or 1000, order_by=order, page_token=token
                 )
-            runs += [_stored(run) for run in page]
-            token = page.token
-            if not token:
-                return runs
+                runs += [_stored(run) for run in page]
+                token = page.token
+                if limit is not None or not token:
+                    return runs
 
 
 def _key_conditions(phase: str, tag: str, key: str) -> list[str]:

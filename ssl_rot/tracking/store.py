@@ -9,7 +9,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from pathlib import Path
 
 import mlflow
@@ -17,9 +17,8 @@ from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from ssl_rot.errors import TrackingError, describe_error
+from ssl_rot.errors import TrackingError, store_errors
 from ssl_rot.tracking.database import absolute_uri, create_database, database_path
-from ssl_rot.tracking.errors import store_errors
 from ssl_rot.tracking.lease import lease, withdraw
 from ssl_rot.tracking.names import Tag
 
@@ -55,19 +54,12 @@ class Store:
             self._open()
 
     def _open(self) -> None:
-        try:
-            # If several processes create a database at once, all but one fail.
-            with self.lock("store"):
-                create_database(self.uri)
-                self.client = MlflowClient(tracking_uri=self.uri)
-                self.experiment_id = self._open_experiment()
-        except TrackingError:
-            raise
-        except Exception as error:  # each kind of store raises its own errors
-            raise TrackingError(
-                f"The tracking store tracking.uri={self.uri} cannot be used: "
-                f"{describe_error(error)}\n{_hint(self.uri)}"
-            ) from error
+        what = f"The tracking store tracking.uri={self.uri} cannot be used"
+        # If several processes create a database at once, all but one fail.
+        with store_errors(what, f"\n{_hint(self.uri)}"), self.lock("store"):
+            create_database(self.uri)
+            self.client = MlflowClient(tracking_uri=self.uri)
+            self.experiment_id = self._open_experiment()
 
     def _open_experiment(self) -> str:
         name = self.experiment_name
@@ -94,40 +86,29 @@ class Store:
         The operating system releases it when its holder dies.
 
         Args:
-            name: of the lock.
             everywhere: also against processes on other machines, if the store is not a file.
         """
         lock = self._local_lock(name)
         try:
-            lock.acquire(timeout=1)
+            held = lock.acquire(timeout=1)
         except Timeout:
             log.info("Waiting for another process: %s", name)
-            lock.acquire()
-        try:
-            with ExitStack() as stack:
-                if everywhere and not self.uri.startswith("sqlite:"):
-                    with store_errors(f"The lock {name} cannot be acquired in {self.uri}"):
-                        host = {Tag.HOST: _lock_host()}
-                        stack.enter_context(lease(self.client, self.experiment_id, name, tags=host))
-                yield
-        finally:
-            lock.release()
+            held = lock.acquire()
+        with held, ExitStack() as stack:
+            if everywhere and not self.uri.startswith("sqlite:"):
+                with store_errors(f"The lock {name} cannot be acquired in {self.uri}"):
+                    host = {Tag.HOST: _lock_host()}
+                    stack.enter_context(lease(self.client, self.experiment_id, name, tags=host))
+            yield
 
     def release_stale_lease(self, name: str, run_id: str, host: str | None) -> None:
         """Withdraws a lease of this machine whose holder is dead, so holds no local lock either.
 
-        Args:
-            name: of the lock.
-            run_id: of the run that claims it.
-            host: the host tag of that run.
+        A run with the tag ``host`` claims it.
         """
-        if host != _lock_host():
-            return
-        try:
-            with self._local_lock(name).acquire(timeout=0):
+        if host == _lock_host():
+            with suppress(Timeout), self._local_lock(name).acquire(timeout=0):
                 withdraw(self.client, run_id)
-        except Timeout:
-            pass
 
     def _local_lock(self, name: str) -> FileLock:
         database = database_path(self.uri)
@@ -151,11 +132,7 @@ def _lock_folder() -> Path:
 
 
 def _private_folder() -> Path:
-    """The folder for locks, this user's alone: in a shared one others could hold or replace them.
-
-    Raises:
-        TrackingError: somebody else made it, or can write to it.
-    """
+    """This user's own folder for locks: in a shared one, others could hold or replace them."""
     folder = _lock_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()

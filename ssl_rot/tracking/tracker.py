@@ -12,10 +12,9 @@ from pathlib import Path
 
 from mlflow.tracking.context.registry import resolve_tags
 
-from ssl_rot.errors import TrackingError, UserError
-from ssl_rot.tracking.errors import store_errors
+from ssl_rot.errors import TrackingError, UserError, store_errors
 from ssl_rot.tracking.heartbeat import heartbeat, is_alive
-from ssl_rot.tracking.history import History
+from ssl_rot.tracking.history import History, now
 from ssl_rot.tracking.lease import LOCK
 from ssl_rot.tracking.names import HISTORY, Tag
 from ssl_rot.tracking.run_log import PROCESS_GONE, RunLog, unsent_error
@@ -30,12 +29,7 @@ PATIENCE = 30.0
 
 
 class Tracker:
-    """Writes the runs of an experiment. Takes the arguments of :class:`Store`, raises its errors.
-
-    Attributes:
-        store: the tracking store, and its locks.
-        runs: the runs in it.
-    """
+    """Writes the runs of an experiment. Takes the arguments of :class:`Store`; same errors."""
 
     def __init__(
         self, experiment_name: str, uri: str | None = None, directory: Path | None = None
@@ -62,10 +56,8 @@ class Tracker:
         yet. Later runs are kept on the disk, see :meth:`flush`.
 
         Args:
-            name: shown in MLflow.
             folder: the run's own; a lock in it tells others that the run is alive.
             tags: in addition to those of every run.
-            params: flat.
             prefix: of every metric's name.
             parent: run id of the sweep.
             unfinished: a run to resume, instead of starting a new one.
@@ -81,7 +73,7 @@ class Tracker:
             uri=self.store.uri,
             experiment=self.store.experiment_name,
             name=name,
-            start_time=int(time.time() * 1000),
+            start_time=now(),
             tags=resolve_tags(own),
             params=dict(params),
             prefix=prefix,
@@ -142,10 +134,8 @@ class Tracker:
 
         Only runs of this machine, which may have been renamed since, can be resumed.
         """
-        for run in self.runs.unfinished(phase, tag, key):
-            if _is_here(run) and not _is_alive(run):
-                return run
-        return None
+        runs = self.runs.unfinished(phase, tag, key)
+        return next((run for run in runs if _is_here(run) and not _is_alive(run)), None)
 
     def close_dead(self) -> None:
         """Ends the runs that a crash of this machine or a SIGKILL left RUNNING.
@@ -182,10 +172,9 @@ class Tracker:
             TrackingError: its metrics file is damaged.
         """
         try:
-            history = History(record.folder / HISTORY)
+            return RunLog(self.store, record, History(record.folder / HISTORY))
         except ValueError as error:
             raise TrackingError(str(error)) from error
-        return RunLog(self.store, record, history)
 
 
 def _read_history(path: Path) -> History:

@@ -18,7 +18,6 @@ from ssl_rot.training.signals import Interrupts
 log = logging.getLogger(__name__)
 
 _MAGIC = b"ssl_rot checkpoint 1\n"
-_DIGEST = hashlib.sha256().digest_size
 
 
 class Checkpoints:
@@ -27,7 +26,7 @@ class Checkpoints:
     Args:
         folder: created with the first checkpoint.
         every: epochs between two checkpoints.
-        keep: how many of the latest to keep; ``None`` keeps all.
+        keep: how many of the latest to keep; ``None``: all.
         interrupts: a pending signal causes a checkpoint, then ends the phase.
     """
 
@@ -39,9 +38,7 @@ class Checkpoints:
     def save(self, epoch: int, snapshot: Callable[[], dict[str, Any]]) -> None:
         """Writes a checkpoint if one is due, and ends the phase if a signal is pending.
 
-        Args:
-            epoch: the one that has just ended, from 1.
-            snapshot: returns the state to save, with the metrics of each epoch as ``history``.
+        The epoch (from 1) has just ended; the state has the metrics of each epoch as ``history``.
 
         Raises:
             Interrupted: a signal was received during the epoch, which is saved.
@@ -76,11 +73,7 @@ class Checkpoints:
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Writes ``state`` atomically: a reader finds the new state under ``path``, or the old.
-
-    Raises:
-        StorageError: the disk is full, or cannot be written.
-    """
+    """Writes a state like :func:`ssl_rot.files.write`, with a hash that proves it complete."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getvalue()
@@ -94,15 +87,13 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: the file is truncated or altered, or is not such a checkpoint.
     """
     content = path.read_bytes()
-    start = len(_MAGIC) + _DIGEST
+    start = len(_MAGIC) + hashlib.sha256().digest_size
     digest, payload = content[len(_MAGIC) : start], content[start:]
     if not content.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
         raise ValueError(f"{path} is truncated, altered, or not an ssl_rot checkpoint")
-    # A matching hash proves that the file is complete, not who wrote it: run no pickled code.
-    try:
-        state: dict[str, Any] = torch.load(
-            io.BytesIO(payload), map_location="cpu", weights_only=True
-        )
+    state: dict[str, Any]
+    try:  # the hash does not prove who wrote the file: run no pickled code
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise ValueError(f"{path} contains objects that no ssl_rot checkpoint has") from error
     return state

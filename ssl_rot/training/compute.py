@@ -18,7 +18,6 @@ class Compute:
     """The hardware and the arithmetic of a run.
 
     Args:
-        device: of the network and its batches.
         precision: ``fp32`` or ``bf16``.
         compiled: whether the network is compiled with ``torch.compile``.
         group: the processes that share each batch.
@@ -35,8 +34,9 @@ class Compute:
     def arithmetic(self) -> str:
         """Describes what changes a result by more than a different machine would; part of keys."""
         text = f"{self.precision} compiled" if self.compiled else self.precision
-        is_split = not self.group.is_single and not self.sync_batchnorm
-        return f"{text}, BatchNorm in {self.group.size} parts" if is_split else text
+        if self.group.is_single or self.sync_batchnorm:
+            return text
+        return f"{text}, BatchNorm in {self.group.size} parts"
 
     @property
     def layout(self) -> torch.memory_format:
@@ -83,17 +83,11 @@ class Compute:
 def resolve_compute(
     device: str, precision: str, *, compiled: bool = False, sync_batchnorm: bool = False
 ) -> Compute:
-    """Resolves ``auto`` for this machine, and joins the processes that torchrun started.
+    """Resolves a device or precision of ``auto``, and joins the processes that torchrun started.
 
     On CUDA it asks for cuDNN's deterministic kernels, which makes repeated runs differ less, but
     not bit-identical: that would also take ``torch.use_deterministic_algorithms``, which slows
     training down and which some operators do not support.
-
-    Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        precision: ``auto``, ``fp32`` or ``bf16``.
-        compiled: as in :class:`Compute`.
-        sync_batchnorm: as in :class:`Compute`.
 
     Raises:
         ConfigError: ``sync_batchnorm`` on a device for which torch does not support it.

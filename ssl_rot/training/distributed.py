@@ -35,9 +35,7 @@ class Group:
     """The processes that train one network. In a group of one, every method does nothing.
 
     Args:
-        rank: of this process, from 0.
-        size: the number of processes.
-        local_rank: of this process among those on its machine.
+        local_rank: the rank of this process among those on its machine.
         control: torch's process group for messages from the first process.
         in_phase: whether the others are training, and so not waiting for a message.
     """
@@ -68,8 +66,7 @@ class Group:
         """Overwrites parameters and buffers with those of the first process."""
         if self.is_single:
             return
-        tensors = [*module.buffers()] if buffers_only else [*module.state_dict().values()]
-        for tensor in tensors:
+        for tensor in module.buffers() if buffers_only else module.state_dict().values():
             dist.broadcast(tensor.detach(), 0)
 
     def wrap(self, network: nn.Module) -> nn.Module:
@@ -126,14 +123,13 @@ class Group:
             if not self.receive():
                 raise PhaseStopped
         else:
+            has_ended = False
             try:
                 yield
-            except BaseException:
+                has_ended = True
+            finally:
                 self.in_phase = False
-                self.send(False)
-                raise
-            self.in_phase = False
-            self.send(True)
+                self.send(has_ended)
             self.in_phase = True
 
 

@@ -22,22 +22,17 @@ class Features:
     the same numbers either way.
 
     Args:
-        batches: of images, in the same order as the features.
-        features: of the whole split, ``[N, C', H', W']``.
+        features: of the whole split, ``[N, C', H', W']``, in the order of ``batches.images``.
         labels: int64 ``[N]``.
     """
 
     def __init__(self, batches: Batches, features: Tensor, labels: Tensor) -> None:
         self.batches, self.features, self.labels = batches, features, labels
+        self.weights = batches.weights
 
     def __len__(self) -> int:
         """Steps per epoch."""
         return len(self.batches)
-
-    @property
-    def weights(self) -> list[float]:
-        """The weight of each batch, see :attr:`Batches.weights`."""
-        return self.batches.weights
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All batches of one epoch: features ``[B, C', H', W']`` and int64 ``[B]``."""

@@ -15,9 +15,8 @@ from ssl_rot.errors import NonFiniteLoss
 from ssl_rot.freeze import set_train_mode, trainable_parameters
 from ssl_rot.seeding import seeded
 from ssl_rot.training.compute import Compute
-from ssl_rot.training.evaluation import evaluate, progress
+from ssl_rot.training.evaluation import Meter, evaluate, progress
 from ssl_rot.training.features import Features, precompute
-from ssl_rot.training.meter import Meter
 from ssl_rot.training.phase import EpochMetrics, Phase
 
 CHECK_EVERY = 50
@@ -39,8 +38,6 @@ def fit(
     """Trains the model of a phase in place.
 
     Args:
-        phase: the model, the data and the schedule.
-        compute: the device and precision.
         log: called with the epoch (from 1) and its metrics as soon as the epoch ends.
         state: from the checkpoint of an interrupted phase; training continues after its epoch.
         save: called after each epoch with a function that returns the state at that point.
@@ -78,20 +75,17 @@ def fit(
 
 
 class _EpochPlan(NamedTuple):
-    """What every epoch trains: the whole model on images, or only the head on stored features."""
-
     network: nn.Module
     train: Batches | Features
     evaluations: Mapping[str, Batches | Features]
 
 
 def _plan_epochs(phase: Phase, compute: Compute) -> _EpochPlan:
-    """The head and its features if the backbone stays frozen; else the model and its batches."""
+    """The head on stored features if the backbone stays frozen; else the whole model on images."""
     model, features = phase.model, {}
     if phase.frozen(phase.schedule.epochs) == frozenset(model.backbone.stage_names):
         for name, batches in {"train": phase.train, **phase.evaluations}.items():
-            precomputed = precompute(batches, model.backbone, compute)
-            if precomputed is None:
+            if (precomputed := precompute(batches, model.backbone, compute)) is None:
                 break
             features[name] = precomputed
         else:
@@ -157,12 +151,10 @@ class _Training:
                 raise NonFiniteLoss(phase.name, epoch, len(plan.train), lr, phase.lr_key)
             metrics |= {f"{name}_loss": loss, f"{name}_acc": accuracy}
         before = self.history[-1]["images_processed"] if self.history else 0.0
-        metrics |= {
-            "lr": lr,
-            "epoch_seconds": time.perf_counter() - started,
-            "images_per_second": samples / train_seconds,
-            "images_processed": before + samples,
-        }
+        metrics["lr"] = lr
+        metrics["epoch_seconds"] = time.perf_counter() - started
+        metrics["images_per_second"] = samples / train_seconds
+        metrics["images_processed"] = before + samples
         self.history.append(metrics)
         return metrics
 
@@ -194,8 +186,8 @@ class _Training:
         return meter
 
     def _check_finite(self, epoch: int, meter: Meter, rates: list[float]) -> None:
-        unchecked = len(rates) - ((len(rates) - 1) % CHECK_EVERY + 1)
-        bad = meter.first_non_finite(self.compute.group, unchecked)
+        checked = (len(rates) - 1) // CHECK_EVERY * CHECK_EVERY
+        bad = meter.first_non_finite(self.compute.group, checked)
         if bad is not None:
             raise NonFiniteLoss(self.phase.name, epoch, bad + 1, rates[bad], self.phase.lr_key)
 

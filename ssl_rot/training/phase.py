@@ -22,12 +22,8 @@ class Phase:
 
     Args:
         name: ``pretext`` or ``downstream``.
-        model: trained in place.
-        train: training batches, shuffled.
         evaluations: splits to evaluate after every epoch, by prefix (``test``, ``val``).
         loss_fn: of logits ``[B, K]`` and targets ``[B]``; the mean over the batch.
-        schedule: optimizer, learning rate, epochs, early stop.
-        freeze: which stages are frozen, epoch by epoch.
         seed: with ``name`` and the epoch it determines everything random.
     """
 

@@ -16,8 +16,6 @@ log = logging.getLogger(__name__)
 TRACE, TABLE = "trace.json.gz", "table.txt"
 SKIPPED, TRACED = 5, 5
 """Steps. The first ones are slower: they choose kernels and fill caches."""
-ROWS = 25
-"""Operators in the table."""
 PARTS = ("forward", "backward", "optimizer")
 """The parts of a step that :mod:`ssl_rot.training.loop` marks."""
 
@@ -31,12 +29,7 @@ def profiled(folder: Path | None, device: torch.device) -> Iterator[Callable[[],
     with their time on the CPU and, if there is one, on the GPU. A GPU computes asynchronously, so
     with one the parts show where the CPU waits, not what the GPU computes.
 
-    Args:
-        folder: for the two files; ``None`` turns profiling off.
-        device: of the network.
-
-    Yields:
-        A function to call after each training step.
+    Without a folder, nothing is profiled. Yields a function to call after each training step.
     """
     if folder is None:
         yield lambda: None
@@ -64,7 +57,7 @@ def _write(folder: Path, device: torch.device, profiler: profile) -> None:
     parts = {name: milliseconds.get(name, 0.0) for name in PARTS}
     parts = {"batch and other": step - sum(parts.values()), **parts, "step": step}
     lines = [f"{name:<20}{ms:>10.2f} ms{ms / step:>8.1%}" for name, ms in parts.items()]
-    lines += ["", averages.table(sort_by=f"self_{processor}_time_total", row_limit=ROWS)]
+    lines += ["", averages.table(sort_by=f"self_{processor}_time_total", row_limit=25)]
     table = "\n".join(lines)
     (folder / TABLE).write_text(table + "\n")
     print(f"\nProfile of a training step (mean of {TRACED}), in {folder}:\n{table}", flush=True)

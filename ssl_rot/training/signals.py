@@ -11,11 +11,7 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 
-SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-    if hasattr(signal, name)
-)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """The signals that ask a run to stop. Under submitit, SLURM sends SIGUSR2 before the time limit.
 submitit's own handler would requeue the job and end it without a checkpoint, so it is replaced."""
 
@@ -39,13 +35,10 @@ class Interrupts:
     Args:
         before_exit: called before a first signal takes effect outside of training; a second SIGINT
             interrupts it.
-
-    Attributes:
-        pending: the first signal received, if any.
     """
 
     def __init__(self, before_exit: Callable[[], None] = lambda: None) -> None:
-        self.pending: int | None = None
+        self.pending: int | None = None  # the first signal received
         self._before_exit = before_exit
         self._training = False
 

@@ -22,9 +22,9 @@ import numpy.typing as npt
 import pandas as pd
 from mlflow import MlflowClient
 
+from ssl_rot.errors import store_errors
 from ssl_rot.report.load.store import open_store
 from ssl_rot.tracking import HISTORY, Tag
-from ssl_rot.tracking.errors import store_errors
 
 CURVES = ("train_loss", "train_acc", "test_loss", "test_acc")
 COSTS = ("images_processed", "epoch_seconds")
