@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from ssl_rot.report.comparison.cell_names import find_cell_rows
 from ssl_rot.report.comparison.metrics import display_name, is_higher_better, unit_of
 from ssl_rot.report.page.figures.report_figure import (
+    ARM_STYLES,
+    GROUP_COLORS,
+    GROUP_MARKERS,
     ReportFigure,
+    Style,
     add_legend_below,
     axis_label,
     shorten,
 )
-from ssl_rot.report.page.figures.styles import ARM_STYLES, GROUP_COLORS, GROUP_MARKERS, Style
 
 MOST_NAMED = 8  # cells; more markers could not be told apart
 

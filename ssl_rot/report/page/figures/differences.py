@@ -17,12 +17,13 @@ from ssl_rot.report.comparison.cell_names import format_settings, natural_sort_k
 from ssl_rot.report.comparison.columns import LABELS
 from ssl_rot.report.comparison.metrics import display_name, unit_of
 from ssl_rot.report.page.figures.report_figure import (
+    ARM_STYLES,
+    VERDICT_STYLES,
     ReportFigure,
     add_arm_legend,
     axis_label,
     shorten,
 )
-from ssl_rot.report.page.figures.styles import ARM_STYLES, VERDICT_STYLES
 
 # With more a figure cannot be read; its caption says how much is only in the tables.
 MOST_PANELS = 6
@@ -88,14 +89,9 @@ def draw_by_stage(cells: pd.DataFrame) -> ReportFigure | None:
 def _draw_against(
     cells: pd.DataFrame, key: str, name: str, title: str, sort_key: Callable[[str], Any]
 ) -> ReportFigure | None:
-    """Draws both arms and their difference against one setting.
+    """Draws both arms and their difference against one setting, whose x axis has the title.
 
-    Args:
-        cells: from :func:`ssl_rot.report.compare`.
-        key: of the setting. Each combination of the other settings has a panel of its own.
-        name: of the figure's files.
-        title: of the x axis.
-        sort_key: puts the values of the setting in order.
+    Each combination of the other settings has a panel of its own.
     """
     keys = setting_columns(cells)
     if key not in keys or cells[key].nunique() < 2:
