@@ -18,6 +18,8 @@ _TRAINING_LENGTH = (
     "params.schedule.scheduler.T_max",
 )
 
+_EQUAL_IMAGES = ("equal_images", "equal_images_difference", "equal_images_run_id")
+
 # A run is at its end once it has processed this share of its images. Two runs rarely process the
 # same number exactly, because both stop after a whole epoch.
 _END = 0.98
@@ -38,20 +40,19 @@ def pair_costs(
     """
     rows = []
     runs_by_length = _group_by_length(supervised, curves)
+    runs = runs.reindex(columns=["status", PRETEXT_RUN_ID])
+    dependents = runs.loc[runs["status"] == "FINISHED", PRETEXT_RUN_ID].value_counts()
     pretext_ids = pairs.get(PRETEXT_RUN_ID, pd.Series(index=pairs.index, dtype=object))
-    dependents = _count_dependents(runs)
     # The key is the partner's: custom code in the pretext is part of the rotation run's content
     # key, but concerns only that arm.
     for run_id, partner_id, pretext_id, key in zip(
         pairs["run_id"], partners["run_id"], pretext_ids, _length_keys(partners), strict=True
     ):
-        rotation, partner, pretext = (
-            curves.get(run, {}) for run in (run_id, partner_id, pretext_id)
-        )
+        ids = (run_id, partner_id, pretext_id)
+        rotation, partner, pretext = (curves.get(run, {}) for run in ids)
         pretext_images = last_value(pretext, "pretext/images_processed")
-        equal_images, equal_images_difference, equal_images_run_id = _compare_at_equal_images(
-            rotation, pretext_images, runs_by_length.get(key, {}), metric
-        )
+        candidates = runs_by_length.get(key, {})
+        equal = _compare_at_equal_images(rotation, pretext_images, candidates, metric)
         rows.append(
             {
                 "epochs_to_match": _epochs_to_match(rotation, partner, metric),
@@ -65,18 +66,10 @@ def pair_costs(
                 "rotation_seconds": total(rotation, "epoch_seconds"),
                 "supervised_images": last_value(partner, "images_processed"),
                 "supervised_seconds": total(partner, "epoch_seconds"),
-                "equal_images": equal_images,
-                "equal_images_difference": equal_images_difference,
-                "equal_images_run_id": equal_images_run_id,
+                **dict(zip(_EQUAL_IMAGES, equal, strict=True)),
             }
         )
     return pd.DataFrame(rows, index=pairs.index)
-
-
-def _count_dependents(runs: pd.DataFrame) -> pd.Series[int]:
-    """How many finished runs started from each pretext run."""
-    finished = runs[runs["status"] == "FINISHED"]
-    return finished.get(PRETEXT_RUN_ID, pd.Series(dtype=object)).value_counts()
 
 
 def _epochs_to_match(rotation: RunCurves, partner: RunCurves, metric: str) -> float:

@@ -39,7 +39,7 @@ def verdict_table(cells: pd.DataFrame) -> Table:
                lambda row: TableCell(format_difference(row), row["difference"])),
         text_column("basis", "what the verdict is based on", "basis"),
     ]  # fmt: skip
-    return Table.from_frame(_number_rows(cells), columns)
+    return Table.from_frame(cells.assign(number=range(1, len(cells) + 1)), columns)
 
 
 def number_table(cells: pd.DataFrame) -> Table:
@@ -88,7 +88,7 @@ def number_table(cells: pd.DataFrame) -> Table:
                         f"supervised_{cost}", f"rotation_{cost}")
           for cost in ("images", "seconds")),
     ]  # fmt: skip
-    return Table.from_frame(_number_rows(cells), columns)
+    return Table.from_frame(cells.assign(number=range(1, len(cells) + 1)), columns)
 
 
 def pair_table(pairs: pd.DataFrame, cells: pd.DataFrame, most: int) -> Table:
@@ -151,10 +151,6 @@ def count_values(values: Iterable[object]) -> list[tuple[str, int]]:
     """The different values and how often each occurs, the most frequent first."""
     counts = pd.Series([str(value) for value in values], dtype=object).value_counts()
     return [(str(value), int(count)) for value, count in counts.items()]
-
-
-def _number_rows(cells: pd.DataFrame) -> pd.DataFrame:
-    return cells.assign(number=range(1, len(cells) + 1))
 
 
 def _identify_run(row: Row, arm: str) -> str:

@@ -56,11 +56,8 @@ class Table:
         headings = [column.heading for column in self.columns]
         lines = [headings, *([cell.text for cell in row] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        padded = (
-            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
-            for line in lines
-        )
-        return "\n".join(line.rstrip() for line in padded)
+        line = "  ".join(f"{{:{width}}}" for width in widths)
+        return "\n".join(line.format(*texts).rstrip() for texts in lines)
 
 
 MISSING = TableCell("—", float("-inf"))
