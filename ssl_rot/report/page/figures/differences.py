@@ -156,27 +156,25 @@ def _stage_sort_key(stage: str) -> tuple[bool, int, str]:
     return stage == "null", int(digits) if digits.isdecimal() else 0, stage
 
 
-def _draw_arms(
-    axes: Axes, positions: NDArray[np.int64], cells: pd.DataFrame, factor: float
-) -> None:
+def _draw_arms(axes: Axes, xs: NDArray[np.int64], cells: pd.DataFrame, factor: float) -> None:
     for arm, shift in (("supervised", -0.06), ("rotation", 0.06)):
         style = ARM_STYLES[arm]
         mean, sd = (factor * cells[f"{arm}_{which}"].to_numpy(float) for which in ("mean", "sd"))
         n = cells["n"].to_numpy(float)
         half = stats.t.ppf(0.975, np.maximum(n - 1, 1)) * sd / np.sqrt(n)
         axes.errorbar(
-            positions + shift, mean, np.nan_to_num(half), label=style.label, capsize=3,
+            xs + shift, mean, np.nan_to_num(half), label=style.label, capsize=3,
             color=style.color, linestyle=style.line, marker=style.marker,
         )  # fmt: skip
 
 
 def _draw_differences(
-    axes: Axes, positions: NDArray[np.int64], cells: pd.DataFrame, factor: float
+    axes: Axes, xs: NDArray[np.int64], cells: pd.DataFrame, factor: float
 ) -> None:
     axes.axhline(0, color="black", linewidth=1)
     means, intervals = _differences(cells, factor)
     halves = np.nan_to_num(intervals[:, 1] - means)
-    for x, mean, half, verdict in zip(positions, means, halves, cells["verdict"], strict=True):
+    for x, mean, half, verdict in zip(xs, means, halves, cells["verdict"], strict=True):
         style = VERDICT_STYLES[verdict]
         axes.errorbar(
             x, mean, half, capsize=3, markersize=4, color=style.color, marker=style.marker
