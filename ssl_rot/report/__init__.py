@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ssl_rot.report.comparison.cell_statistics import compare
     from ssl_rot.report.comparison.pairing import pair_runs
-    from ssl_rot.report.load import load_histories, load_runs
+    from ssl_rot.report.load.histories import load_histories
+    from ssl_rot.report.load.runs import load_runs
 
 __all__ = ["compare", "load_histories", "load_runs", "pair_runs"]
 
 _MODULES = {
     "compare": "comparison.cell_statistics",
-    "load_histories": "load",
-    "load_runs": "load",
+    "load_histories": "load.histories",
+    "load_runs": "load.runs",
     "pair_runs": "comparison.pairing",
 }
 

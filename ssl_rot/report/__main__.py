@@ -15,39 +15,20 @@ from ssl_rot.errors import EXIT_STATUS, ConfigError, UserError
 
 
 def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Path:
-    """Writes the report and prints a short version of it.
+    """Writes the report of ``conf/report.yaml``, prints a short version, and returns its page.
 
-    Args:
-        cfg: the config, see ``conf/report.yaml``.
-        own_command: the command that the page names as its origin.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        UserError: an error that the user can fix.
+    The page names ``own_command`` as its origin.
     """
     # MLflow, pandas and scipy take seconds to import, and --help needs none of them.
     from ssl_rot.report.comparison.cell_statistics import compare
     from ssl_rot.report.comparison.pairing import check_metric, pair_runs
     from ssl_rot.report.comparison.published import against_published
-    from ssl_rot.report.load import (
-        COSTS,
-        CURVES,
-        find_sweep,
-        load_histories,
-        load_runs,
-        publish,
-        without_password,
-    )
+    from ssl_rot.report.load.histories import COSTS, CURVES, load_histories
+    from ssl_rot.report.load.runs import find_sweep, load_runs
+    from ssl_rot.report.load.store import publish, without_password
+    from ssl_rot.report.page import report_tables as tables
     from ssl_rot.report.page.headline import write_headline
     from ssl_rot.report.page.rendering import write_report
-    from ssl_rot.report.page.report_tables import (
-        count_values,
-        left_out_table,
-        published_table,
-        verdict_table,
-    )
 
     by = _parse_keys(cfg.by)
     runs = load_runs(cfg.experiment_name, where=cfg.where, since=cfg.since, uri=cfg.tracking.uri)
@@ -71,14 +52,14 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
 
     print(f"{write_headline(cells)}\n{scope}\n")
     if len(cells) > 0:
-        print(verdict_table(cells).to_text())
-    published = published_table(against_published(runs))
+        print(tables.verdict_table(cells).to_text())
+    published = tables.published_table(against_published(runs))
     if published.rows:
         print(f"\nCompared with published results:\n{published.to_text()}")
-    left_out = left_out_table(pairs, cells)
+    left_out = tables.left_out_table(pairs, cells)
     if left_out.rows:
         print(f"\nLeft out ({len(left_out.rows)}):")
-        for reason, count in count_values(row[-1].text for row in left_out.rows):
+        for reason, count in tables.count_values(row[-1].text for row in left_out.rows):
             print(f"  {count} x {reason}")
     print(f"\n{page}")
     return page
@@ -100,9 +81,8 @@ def _make_folder(out: str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ConfigError(
-            [f"out={out} cannot be written ({error.strerror}); choose another folder"]
-        ) from error
+        fault = f"out={out} cannot be written ({error.strerror}); choose another folder"
+        raise ConfigError([fault]) from error
     return folder
 
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from ssl_rot.report import compare, pair_runs
 from ssl_rot.report.comparison.curves import split_histories
 from ssl_rot.report.page.figures import differences, draw_figures, learning_curves
-from ssl_rot.report.page.figures.styles import ARM_STYLES, VERDICT_STYLES
+from ssl_rot.report.page.figures.report_figure import ARM_STYLES, VERDICT_STYLES
 from ssl_rot.report.page.rendering import write_report
 from ssl_rot.report.page.report_tables import number_table, pair_table
 

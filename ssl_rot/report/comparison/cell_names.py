@@ -27,9 +27,8 @@ def distinguishing_columns(compared: pd.DataFrame, by: Sequence[str] | None) -> 
         unknown = [key for key in by if f"params.{key}" not in params]
         if unknown:
             known = ", ".join(column.removeprefix("params.") for column in params)
-            raise ConfigError(
-                [f"by={key} is not a key of these runs; allowed: {known}" for key in unknown]
-            )
+            fault = f"is not a key of these runs; allowed: {known}"
+            raise ConfigError([f"by={key} {fault}" for key in unknown])
         return [f"params.{key}" for key in by]
     # The name of an option comes before its content and a shallow key before a deep one. Each is
     # taken only if it splits cells that those before it do not. A param without effect may differ

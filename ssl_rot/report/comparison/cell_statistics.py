@@ -61,9 +61,8 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
     compared = pairs[pairs["left_out"] == ""]
     columns = distinguishing_columns(compared, by)
     rows = []
-    for _, cell in compared.groupby(
-        columns if by is not None else ["cell"], sort=False, dropna=False
-    ):
+    keys = ["cell"] if by is None else columns
+    for _, cell in compared.groupby(keys, sort=False, dropna=False):
         settings = {column.removeprefix("params."): cell[column].iloc[0] for column in columns}
         rows.append({"cell": "", **settings, **_summarize(cell)})
     if not rows:
@@ -89,7 +88,6 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
 
 
 def _summarize(cell: pd.DataFrame) -> dict[str, Any]:
-    """All numbers of a cell that do not depend on the other cells."""
     metric = cell["metric"].iloc[0]
     sign = 1 if is_higher_better(metric) else -1
     seeds = cell.groupby("seed", sort=False).mean(numeric_only=True)
@@ -97,6 +95,7 @@ def _summarize(cell: pd.DataFrame) -> dict[str, Any]:
     test = paired_t_test(difference)
     equal = seeds["equal_images_difference"].dropna().to_numpy(dtype=float)
     equal_test = paired_t_test(equal if len(equal) > 0 else np.full(1, np.nan))
+    is_known = cell["supervised_epochs"].notna().all()  # then NaN means that a pair never matched
     row = {
         "metric": metric,
         "n": len(seeds),
@@ -115,13 +114,10 @@ def _summarize(cell: pd.DataFrame) -> dict[str, Any]:
         "equal_images_difference": float(equal_test.mean),
         "equal_images_low": float(equal_test.low),
         "equal_images_high": float(equal_test.high),
-        "epochs_to_match": np.nan,
+        "epochs_to_match": cell["epochs_to_match"].fillna(np.inf).median() if is_known else np.nan,
         "matched": int(cell["epochs_to_match"].notna().sum()),
         "supervised_epochs": cell["supervised_epochs"].median(),
     }
-    # If the curves were loaded, NaN means that the pair never matched.
-    if cell["supervised_epochs"].notna().all():
-        row["epochs_to_match"] = cell["epochs_to_match"].fillna(np.inf).median()
     for cost in ("images", "seconds"):
         row[f"pretext_{cost}"] = cell[f"pretext_{cost}"].mean()
         row[f"pretext_{cost}_shared"] = (cell[f"pretext_{cost}"] / cell["pretext_shared_by"]).mean()
@@ -131,7 +127,6 @@ def _summarize(cell: pd.DataFrame) -> dict[str, Any]:
 
 
 def _describe_basis(cell: Any, tested: int) -> str:
-    """What a verdict is based on; ``tested`` is the number of cells with a p value."""
     if cell.n < 2:
         return "one seed says nothing about chance; two are needed, five or more are better"
     flips = f"sign flips p = {cell.p_sign_flip:.2g}"

@@ -18,6 +18,8 @@ _TRAINING_LENGTH = (
     "params.schedule.scheduler.T_max",
 )
 
+_EQUAL_IMAGES = ("equal_images", "equal_images_difference", "equal_images_run_id")
+
 # A run is at its end once it has processed this share of its images. Two runs rarely process the
 # same number exactly, because both stop after a whole epoch.
 _END = 0.98
@@ -33,27 +35,24 @@ def pair_costs(
 ) -> pd.DataFrame:
     """The columns of :func:`ssl_rot.report.pair_runs` from ``epochs_to_match`` on.
 
-    Args:
-        pairs: the rotation run of each pair.
-        partners: the supervised-only run of each pair, in the same order.
-        runs: all loaded runs, including the pretext runs.
-        supervised: all usable supervised-only runs, indexed by run id.
-        curves: of all runs; costs that need a missing curve are NaN.
-        metric: the metric that is compared.
+    ``pairs`` and ``partners`` are the rotation and the supervised-only run of each pair, and
+    ``supervised`` all usable runs of that arm, by run id. What needs a missing curve is NaN.
     """
     rows = []
     runs_by_length = _group_by_length(supervised, curves)
+    runs = runs.reindex(columns=["status", PRETEXT_RUN_ID])
+    dependents = runs.loc[runs["status"] == "FINISHED", PRETEXT_RUN_ID].value_counts()
     pretext_ids = pairs.get(PRETEXT_RUN_ID, pd.Series(index=pairs.index, dtype=object))
-    dependents = _count_dependents(runs)
     # The key is the partner's: custom code in the pretext is part of the rotation run's content
     # key, but concerns only that arm.
     for run_id, partner_id, pretext_id, key in zip(
         pairs["run_id"], partners["run_id"], pretext_ids, _length_keys(partners), strict=True
     ):
-        rotation, partner, pretext = (
-            curves.get(run, {}) for run in (run_id, partner_id, pretext_id)
-        )
+        ids = (run_id, partner_id, pretext_id)
+        rotation, partner, pretext = (curves.get(run, {}) for run in ids)
         pretext_images = last_value(pretext, "pretext/images_processed")
+        candidates = runs_by_length.get(key, {})
+        equal = _compare_at_equal_images(rotation, pretext_images, candidates, metric)
         rows.append(
             {
                 "epochs_to_match": _epochs_to_match(rotation, partner, metric),
@@ -67,18 +66,10 @@ def pair_costs(
                 "rotation_seconds": total(rotation, "epoch_seconds"),
                 "supervised_images": last_value(partner, "images_processed"),
                 "supervised_seconds": total(partner, "epoch_seconds"),
-                **_compare_at_equal_images(
-                    rotation, pretext_images, runs_by_length.get(key, {}), metric
-                ),
+                **dict(zip(_EQUAL_IMAGES, equal, strict=True)),
             }
         )
     return pd.DataFrame(rows, index=pairs.index)
-
-
-def _count_dependents(runs: pd.DataFrame) -> pd.Series[int]:
-    """How many finished runs started from each pretext run."""
-    finished = runs[runs["status"] == "FINISHED"]
-    return finished.get(PRETEXT_RUN_ID, pd.Series(dtype=object)).value_counts()
 
 
 def _epochs_to_match(rotation: RunCurves, partner: RunCurves, metric: str) -> float:
@@ -91,37 +82,22 @@ def _epochs_to_match(rotation: RunCurves, partner: RunCurves, metric: str) -> fl
 
 def _compare_at_equal_images(
     rotation: RunCurves, pretext_images: float, candidates: Curves, metric: str
-) -> dict[str, object]:
+) -> tuple[float, float, str | None]:
     """Compares both arms at the largest number of images that both processed, pretext included.
 
     Both must be at the end of their training there. In the middle of a schedule the learning rate
     is still high, and the accuracy says little about the one that the run ends with.
-
-    Args:
-        rotation: curves of the rotation run.
-        pretext_images: how many images its pre-training processed.
-        candidates: curves of the supervised-only runs that differ in length alone.
-        metric: the metric that is compared.
     """
     budget = pretext_images + last_value(rotation, "images_processed")
     spent = {run_id: last_value(own, "images_processed") for run_id, own in candidates.items()}
     if not np.isnan(budget):
         for run_id in sorted(spent, key=lambda candidate: abs(spent[candidate] - budget)):
             images = min(budget, spent[run_id])
-            difference = _value_near_end(
-                rotation, images - pretext_images, metric
-            ) - _value_near_end(candidates[run_id], images, metric)
+            difference = _value_near_end(rotation, images - pretext_images, metric)
+            difference -= _value_near_end(candidates[run_id], images, metric)
             if not np.isnan(difference):
-                return {
-                    "equal_images": images,
-                    "equal_images_difference": difference,
-                    "equal_images_run_id": run_id,
-                }
-    return {
-        "equal_images": np.nan,
-        "equal_images_difference": np.nan,
-        "equal_images_run_id": None,
-    }
+                return images, difference, run_id
+    return np.nan, np.nan, None
 
 
 def _value_near_end(curves: RunCurves, images: float, metric: str) -> float:

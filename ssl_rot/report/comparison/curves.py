@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 class Curve(NamedTuple):
     """One metric of one run: its epochs in ascending order, and the value at each."""
 
-    epochs: NDArray[np.int32]
+    epochs: NDArray[np.int32] | NDArray[np.float64]
     values: NDArray[np.float64]
 
 
@@ -23,11 +23,7 @@ Curves = dict[str, RunCurves]
 
 
 def split_histories(histories: pd.DataFrame) -> Curves:
-    """Splits the long table into curves, which are views of its columns.
-
-    Args:
-        histories: from :func:`ssl_rot.report.load_histories`.
-    """
+    """Splits the table of :func:`ssl_rot.report.load_histories` into views of its columns."""
     curves: Curves = {}
     ordered = histories.sort_values(["run_id", "metric", "epoch"])
     epochs, values = ordered["epoch"].to_numpy(), ordered["value"].to_numpy()

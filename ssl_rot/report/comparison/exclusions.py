@@ -6,14 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ssl_rot.report.comparison.columns import (
-    ARM,
-    ARM_NAMES,
-    CONFIG_KEY,
-    ERROR,
-    PAIR_KEY,
-    SEED,
-)
+from ssl_rot.report.comparison.columns import ARM, ARM_NAMES, CONFIG_KEY, ERROR, PAIR_KEY, SEED
 from ssl_rot.report.comparison.curves import Curves
 from ssl_rot.report.comparison.params import downstream_params, params_as_text
 
@@ -21,13 +14,7 @@ _MOST_KEYS = 5  # in a message; the others are counted
 
 
 def explain_unusable_runs(downstream: pd.DataFrame, metric: str, curves: Curves) -> pd.Series[str]:
-    """Why each run cannot be compared with any partner; empty for a usable run.
-
-    Args:
-        downstream: the downstream runs, indexed by run id.
-        metric: the metric that is compared.
-        curves: of the runs; empty if they were not loaded.
-    """
+    """Why each run, by its id, cannot be compared with any partner; empty for a usable run."""
     reasons = pd.Series("", index=downstream.index, dtype=object)
 
     def exclude(mask: pd.Series[bool], reason: pd.Series[str] | str) -> None:
@@ -44,9 +31,8 @@ def explain_unusable_runs(downstream: pd.DataFrame, metric: str, curves: Curves)
     # A supervised-only run ignores its `pretext` settings, so its pair_key identifies it fully.
     identity = finished[CONFIG_KEY].where(finished[ARM] != "supervised", finished[PAIR_KEY])
     latest = finished.index[~(finished[ARM] + identity).duplicated(keep="last")]
-    exclude(
-        ~downstream.index.to_series().isin(latest), "superseded: its config was run again later"
-    )
+    superseded = ~downstream.index.to_series().isin(latest)
+    exclude(superseded, "superseded: its config was run again later")
 
     value = downstream[f"metrics.{metric}"].astype(float)
     exclude(value.isna(), f"{metric} is missing or not a number")
@@ -54,17 +40,8 @@ def explain_unusable_runs(downstream: pd.DataFrame, metric: str, curves: Curves)
     if metric.endswith("_acc"):
         text = value.map(f"{metric}={{:g}} is not between 0 and 1".format)
         exclude((value < 0) | (value > 1), text)
-    truncated = _explain_truncated_curves(downstream, metric, curves)
-    exclude(truncated != "", truncated)
-    return reasons
-
-
-def _explain_truncated_curves(
-    downstream: pd.DataFrame, metric: str, curves: Curves
-) -> pd.Series[str]:
-    """Finds metrics that end before the run's others: their last value is not the last epoch's."""
-    reasons = pd.Series("", index=downstream.index, dtype=object)
-    for run_id in downstream.index:
+    # The last value of a metric that ends before the run's others is not the last epoch's.
+    for run_id in reasons.index[reasons == ""]:
         own = curves.get(run_id, {})
         last = max((curve.epochs[-1] for curve in own.values()), default=0)
         if metric in own and own[metric].epochs[-1] < last:
@@ -73,12 +50,7 @@ def _explain_truncated_curves(
 
 
 def explain_refused_pairs(rotation: pd.DataFrame, partners: pd.DataFrame) -> pd.Series[str]:
-    """The params besides the pretext's in which the arms of each pair differ; empty if none.
-
-    Args:
-        rotation: the rotation run of each pair.
-        partners: the supervised-only run of each pair, in the same order.
-    """
+    """The params besides the pretext's in which the arms of each pair differ; empty if none."""
     params = downstream_params({*rotation.columns, *partners.columns})
     ours, theirs = params_as_text(rotation, params), params_as_text(partners, params)
     rows, columns = np.nonzero((ours != theirs).to_numpy())
@@ -93,18 +65,10 @@ def explain_refused_pairs(rotation: pd.DataFrame, partners: pd.DataFrame) -> pd.
 def explain_missing_partners(
     unpaired: pd.DataFrame, rotation: pd.DataFrame, supervised: pd.DataFrame
 ) -> pd.Series[str]:
-    """For each run without a partner, how the most similar run of the other arm differs.
-
-    Args:
-        unpaired: the runs without a partner, indexed by run id.
-        rotation: all usable rotation runs.
-        supervised: all usable supervised-only runs.
-    """
+    """For each run without a partner, how the most similar usable run of the other arm differs."""
     params = downstream_params({*rotation.columns, *supervised.columns})
-    settings = {
-        "rotation": params_as_text(rotation, params),
-        "supervised": params_as_text(supervised, params),
-    }
+    arms = {"rotation": rotation, "supervised": supervised}
+    settings = {arm: params_as_text(runs, params) for arm, runs in arms.items()}
     reasons = {}
     for run_id, arm in zip(unpaired.index, unpaired[ARM], strict=True):
         other_arm = "supervised" if arm == "rotation" else "rotation"
@@ -115,9 +79,8 @@ def explain_missing_partners(
             continue
         differs = candidates.to_numpy() != own.to_numpy()
         nearest = differs.sum(axis=1).argmin()
-        differences = _list_differences(
-            own, candidates.iloc[nearest], np.flatnonzero(differs[nearest])
-        )
+        positions = np.flatnonzero(differs[nearest])
+        differences = _list_differences(own, candidates.iloc[nearest], positions)
         reasons[run_id] = f"no partner: the nearest {ARM_NAMES[other_arm]} run differs in " + (
             differences or "the data, the precision or the starting weights, but in no param"
         )

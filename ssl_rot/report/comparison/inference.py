@@ -24,25 +24,19 @@ Array = NDArray[np.float64]
 
 
 class PairedTest(NamedTuple):
-    """The result of a paired t test, of shape ``[...]`` for differences ``[..., n]``.
-
-    ``low`` and ``high`` bound the 95 % t interval of the mean; ``p`` is two-sided.
-    """
+    """The result of a paired t test, of shape ``[...]`` for differences ``[..., n]``."""
 
     mean: Array
-    low: Array
+    low: Array  # of the 95 % t interval of the mean
     high: Array
-    p: Array
+    p: Array  # two-sided
 
 
 def paired_t_test(differences: Array) -> PairedTest:
-    """Student's paired t test; all NaN but the mean for fewer than two pairs.
+    """Student's paired t test on ``[..., n]``; all NaN but the mean for fewer than two pairs.
 
     If all differences are equal, as happens with a few seeds and a few hundred test images, there
     is no spread to estimate. Then no interval is given, and p is that of the sign-flip test.
-
-    Args:
-        differences: ``[..., n]``, of the n pairs.
     """
     n = differences.shape[-1]
     mean = differences.mean(axis=-1)
@@ -61,11 +55,8 @@ def paired_t_test(differences: Array) -> PairedTest:
 def sign_flip_p(differences: Array) -> float:
     """The two-sided p value of the mean if each difference could equally well have the other sign.
 
-    Needs no assumption about the distribution of the differences beyond that symmetry, and is never
-    below ``2 ** (1 - n)``. Exact for up to 40 pairs; above that, random flips are drawn.
-
-    Args:
-        differences: ``[n]``.
+    Needs no assumption about the distribution of the ``[n]`` differences beyond that symmetry, and
+    is never below ``2 ** (1 - n)``. Exact for up to 40 pairs; above that, random flips are drawn.
     """
     n = len(differences)
     if n < 2:
@@ -91,10 +82,9 @@ def sign_flip_p(differences: Array) -> float:
 
 
 def adjust_holm(p: Array) -> Array:
-    """Adjusts p values for multiple comparisons after Holm (1979).
+    """Adjusts p values ``[..., m]`` for multiple comparisons after Holm (1979).
 
-    Args:
-        p: ``[..., m]``; the family is the last axis. NaN is not part of the family and stays NaN.
+    The family is the last axis. NaN is not part of the family and stays NaN.
     """
     order = np.argsort(p, axis=-1)  # NaN is sorted last
     ordered = np.take_along_axis(p, order, axis=-1)
@@ -107,12 +97,7 @@ def adjust_holm(p: Array) -> Array:
 
 
 def assign_verdicts(gain: Array, adjusted_p: Array) -> NDArray[np.str_]:
-    """The verdict of each cell, one of ``VERDICTS``.
-
-    Args:
-        gain: the mean difference, positive if rotation is better.
-        adjusted_p: from :func:`adjust_holm`; NaN for too few pairs.
-    """
+    """The verdict of each cell, one of ``VERDICTS``; a positive gain means rotation is better."""
     clear = adjusted_p <= ALPHA
     choices = [np.isnan(adjusted_p), clear & (gain > 0), clear & (gain < 0)]
     return np.select(choices, [VERDICTS[3], VERDICTS[0], VERDICTS[1]], VERDICTS[2])

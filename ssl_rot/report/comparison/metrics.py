@@ -6,23 +6,17 @@ from typing import NamedTuple
 
 
 class Unit(NamedTuple):
-    """How values of a metric are shown.
+    """How values of a metric are shown."""
 
-    Args:
-        factor: by which the logged value is multiplied.
-        of_difference: the unit of a difference between two such values.
-        suffix: appended to the name of the metric in a heading or on an axis.
-        digits: decimal places in a table.
-    """
-
-    factor: float
-    of_difference: str
-    suffix: str
-    digits: int
+    factor: float  # by which the logged value is multiplied
+    of_difference: str  # the unit of a difference between two values
+    suffix: str  # of the metric's name in a heading or on an axis
+    digits: int  # decimal places in a table
 
 
 PERCENT = Unit(100.0, "percentage points", " (%)", 2)
 PLAIN = Unit(1.0, "units", "", 4)
+WHOLE = Unit(1, "units", "", 0)  # epochs and other counts
 
 
 def unit_of(metric: str) -> Unit:

@@ -99,27 +99,20 @@ def pair_runs(
     table = pd.concat([table, _rows_without_pair(downstream, reasons)], ignore_index=True)
     table.insert(3, "metric", metric)
     # `runs` also has columns for the params of other kinds of runs, such as a sweep's.
-    return table[
-        [c for c in map(str, table) if not c.startswith("params.") or table[c].notna().any()]
-    ]
+    params = table.filter(like="params.")
+    return table.drop(columns=params.columns[params.isna().all()])
 
 
 def check_metric(runs: pd.DataFrame, metric: str) -> None:
-    """Refuses a metric that no run has, or for which it is not known what is better.
-
-    Raises:
-        ConfigError: lists the metrics that can be compared.
-    """
+    """Refuses a metric that no run has, or for which it is not known what is better."""
     logged = (column.removeprefix("metrics.") for column in map(str, runs.filter(like="metrics.")))
     comparable = sorted(m for m in logged if m.endswith(("_acc", "_loss")) and "/" not in m)
     if metric not in comparable:
-        raise ConfigError(
-            [f"metric={metric} is not allowed; the runs have: {', '.join(comparable)}"]
-        )
+        known = ", ".join(comparable)
+        raise ConfigError([f"metric={metric} is not allowed; the runs have: {known}"])
 
 
 def _rows_without_pair(downstream: pd.DataFrame, reasons: pd.Series[str]) -> pd.DataFrame:
-    """A row for each run that has a reason to be in no pair."""
     left_out = downstream[reasons.reindex(downstream.index) != ""]
     rows = pd.DataFrame({"left_out": reasons[left_out.index], "seed": left_out.get(SEED)})
     for arm in ARM_NAMES:

@@ -52,20 +52,16 @@ PRETEXT_RECIPE = {f"pretext.{key}": value for key, value in SCHEDULE.items() if 
 def against_published(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs that reproduce a published result, except those that no comparison can use.
 
-    Args:
-        runs: from :func:`ssl_rot.report.load_runs`.
-
-    Returns:
-        For each published setting, one row per group of runs that differ in nothing but the seed:
-        ``setting``, ``published`` and ``source``, ``mean`` and ``sd`` of the last epoch's test
-        accuracy over ``n`` seeds, and ``otherwise``: the deviations from the published recipe and
-        what distinguishes the groups of one setting. All accuracies are fractions.
+    For each published setting, one row per group of runs that differ in nothing but the seed:
+    ``setting``, ``published`` and ``source``, ``mean`` and ``sd`` of the last epoch's test accuracy
+    over ``n`` seeds, and ``otherwise``: the deviations from the published recipe and what
+    distinguishes the groups of one setting. All accuracies are fractions.
     """
     runs = runs.reindex(columns=runs.columns.union(["metrics.test_acc"], sort=False))
     downstream = runs[runs[PHASE] == "downstream"].set_index("run_id")
     usable = downstream[explain_unusable_runs(downstream, "test_acc", {}) == ""]
-    needed = ["params.model", "params.pretext.angles"]
-    needed += [f"params.{key}" for key in (*SETTING, *EPOCHS, DATA, SIZE)]
+    keys = ("model", "pretext.angles", *SETTING, *EPOCHS, DATA, SIZE)
+    needed = [f"params.{key}" for key in keys]
     usable = usable.reindex(columns=usable.columns.union(needed, sort=False))
     names = usable[f"params.{DATA}"].astype(str).str.lower()
     is_cifar10 = names.str.startswith(("cifar10", "cifar-10"))
@@ -78,9 +74,7 @@ def against_published(runs: pd.DataFrame) -> pd.DataFrame:
     for result in published:
         is_pretrained = result["pretext.angles"] != ""
         matches = candidates[ARM].eq("rotation" if is_pretrained else "supervised")
-        if is_pretrained:
-            matches &= candidates["params.pretext.angles"].eq(result["pretext.angles"])
-        for key in SETTING:
+        for key in ("pretext.angles", *SETTING):
             if result[key] != "":
                 matches &= candidates[f"params.{key}"].eq(result[key])
         rows += _summarize_groups(result, candidates[matches], is_pretrained)

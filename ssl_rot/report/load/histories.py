@@ -12,17 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import mlflow
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from mlflow import MlflowClient
 
 from ssl_rot.errors import store_errors
+from ssl_rot.report.comparison.curves import Curve
 from ssl_rot.report.load.store import open_store
 from ssl_rot.tracking import HISTORY, Tag
 
@@ -31,13 +31,6 @@ COSTS = ("images_processed", "epoch_seconds")
 _PREFIX = "pretext/"  # of a pretext run's metrics in MLflow; its history.csv does without
 _PRETEXT = ("pretext/test_acc", "pretext/images_processed", "pretext/epoch_seconds")
 _THREADS = 8  # a download is mostly waiting
-
-
-class Curve(NamedTuple):
-    """A metric over the epochs of a run: two arrays of the same length, by ascending epoch."""
-
-    epochs: npt.NDArray[np.float64]
-    values: npt.NDArray[np.float64]
 
 
 def load_histories(
@@ -84,13 +77,7 @@ def load_histories(
 
 
 def _read_run(client: MlflowClient, run: dict[Hashable, Any], metrics: list[str]) -> list[Curve]:
-    """A curve for each metric, from the run's history.csv, or from MLflow if that fails.
-
-    Args:
-        client: of the tracking store.
-        run: its row in the table of runs.
-        metrics: as MLflow names them.
-    """
+    """A curve for each metric, from the run's history.csv, or from MLflow if that fails."""
     names = [name.removeprefix(_PREFIX) for name in metrics]
     latest = [run[f"metrics.{name}"] for name in metrics]
     with TemporaryDirectory() as folder:
@@ -105,32 +92,23 @@ def _read_run(client: MlflowClient, run: dict[Hashable, Any], metrics: list[str]
 
 
 def _fetch(location: object, folder: str, tracking_uri: str) -> Path | None:
-    """The history.csv in a run's artifacts: in place if they are local, else downloaded.
-
-    Returns:
-        Its path, whether or not the file exists; ``None`` if it cannot be downloaded.
-    """
+    """The path of a run's history.csv, which need not exist; ``None`` if a download fails."""
     if not isinstance(location, str) or not location:
         return None
     url = urlsplit(location)
     if url.scheme in ("", "file"):
         return Path(url2pathname(url.path if url.scheme else location)) / HISTORY
     try:
-        return Path(
-            mlflow.artifacts.download_artifacts(
-                f"{location}/{HISTORY}", dst_path=folder, tracking_uri=tracking_uri
-            )
+        file = mlflow.artifacts.download_artifacts(
+            f"{location}/{HISTORY}", dst_path=folder, tracking_uri=tracking_uri
         )
+        return Path(file)
     except Exception:  # each kind of artifact store has errors of its own
         return None
 
 
 def _read_file(path: Path, metrics: list[str], latest: list[float]) -> list[Curve]:
-    """A curve for each metric of a history.csv; an empty one if the file does not have it.
-
-    Raises:
-        ValueError: the file is damaged, or its last values are not the latest of MLflow.
-    """
+    """A curve for each metric of a history.csv; an empty one if the file does not have it."""
     with path.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file, strict=True)
     columns = dict(zip(header, np.array(rows, dtype=float).T, strict=True))

@@ -19,12 +19,9 @@ from ssl_rot.tracking import Tag
 
 _PAGE = 1000  # runs a request
 _IDS = 100  # run IDs a filter
-_MAY_HOLD_PASSWORD = [
-    "artifact_uri",
-    "params.tracking.uri",
-    "params.overrides",
-    f"tags.{Tag.COMMAND}",
-]
+_INFO = ("run_id", "run_name", "experiment_id", "status", "artifact_uri", "start_time", "end_time")
+_COMMAND = f"tags.{Tag.COMMAND}"
+_MAY_HOLD_PASSWORD = ["artifact_uri", "params.tracking.uri", "params.overrides", _COMMAND]
 
 T = TypeVar("T")
 
@@ -84,12 +81,29 @@ def load_runs(
     return runs
 
 
+def find_sweep(runs: pd.DataFrame) -> str:
+    """The run ID of the sweep that all downstream runs belong to.
+
+    Raises:
+        ConfigError: they belong to no sweep, or to more than one.
+    """
+    parent = f"tags.{Tag.PARENT_RUN_ID}"
+    downstream = runs[runs[f"tags.{Tag.PHASE}"] == "downstream"]
+    parents = downstream.get(parent, pd.Series(dtype=object)).dropna().unique()
+    if len(parents) == 1:
+        return str(parents[0])
+    raise ConfigError(
+        [
+            "log=true needs runs of one sweep; their parent runs are: "
+            f"{', '.join(sorted(parents)) or 'none'}. Choose with \"where={parent} = '...'\""
+        ]
+    )
+
+
 def _experiment_ids(client: MlflowClient, name: str | None) -> list[str]:
     """The ID of the experiment of that name; those of all experiments for ``None``."""
-    ids = {
-        experiment.name: experiment.experiment_id
-        for experiment in _all_pages(lambda token: client.search_experiments(page_token=token))
-    }
+    experiments = _all_pages(lambda token: client.search_experiments(page_token=token))
+    ids = {experiment.name: experiment.experiment_id for experiment in experiments}
     if name is None:
         return list(ids.values())
     if name not in ids:
@@ -109,16 +123,15 @@ def _find(client: MlflowClient, run_ids: Sequence[str]) -> Iterator[dict[str, An
 
 
 def _search(
-    client: MlflowClient, experiments: Sequence[str], condition: str
+    client: MlflowClient, experiments: list[str], condition: str
 ) -> Iterator[dict[str, Any]]:
     """All runs that match a filter in MLflow's syntax, as rows of the DataFrame."""
+
+    def fetch(token: str | None) -> PagedList[Run]:
+        return client.search_runs(experiments, condition, max_results=_PAGE, page_token=token)
+
     try:
-        for run in _all_pages(
-            lambda token: client.search_runs(
-                list(experiments), condition, max_results=_PAGE, page_token=token
-            )
-        ):
-            yield _row(run)
+        yield from map(_row, _all_pages(fetch))
     except MlflowException as error:
         if error.error_code != "INVALID_PARAMETER_VALUE":
             raise
@@ -130,23 +143,11 @@ def _search(
 
 
 def _row(run: Run) -> dict[str, Any]:
-    info, data = run.info, run.data
-    return {
-        "run_id": info.run_id,
-        "run_name": info.run_name,
-        "experiment_id": info.experiment_id,
-        "status": info.status,
-        "artifact_uri": info.artifact_uri,
-        "start_time": info.start_time,
-        "end_time": info.end_time,
-        **_prefixed("params", data.params),
-        **_prefixed("tags", data.tags),
-        **_prefixed("metrics", data.metrics),
-    }
-
-
-def _prefixed(kind: str, values: dict[str, Any]) -> dict[str, Any]:
-    return {sys.intern(f"{kind}.{key}"): value for key, value in values.items()}
+    row = {name: getattr(run.info, name) for name in _INFO}
+    for kind in ("params", "tags", "metrics"):
+        values = getattr(run.data, kind)
+        row |= {sys.intern(f"{kind}.{key}"): value for key, value in values.items()}
+    return row
 
 
 def _all_pages(fetch: Callable[[str | None], PagedList[T]]) -> Iterator[T]:

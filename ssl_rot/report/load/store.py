@@ -1,4 +1,4 @@
-"""Opens a tracking store for reading."""
+"""Opens a tracking store for reading, and adds a report to it."""
 
 from __future__ import annotations
 
@@ -26,16 +26,10 @@ def without_password(uri: str) -> str:
 
 
 def open_store(uri: str | None) -> MlflowClient:
-    """A client of a tracking store that exists and answers.
+    """A client of a tracking store that exists and answers; ``None`` follows MLflow's defaults.
 
     Without this check, MLflow would create a missing database, and would spend minutes retrying a
     server that is down.
-
-    Args:
-        uri: of the store; ``None`` follows MLflow's defaults.
-
-    Raises:
-        TrackingError: the database does not exist, or the store cannot be reached.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one for every file
@@ -55,6 +49,11 @@ def open_store(uri: str | None) -> MlflowClient:
             f"The tracking store tracking.uri={without_password(uri)} cannot be read: {reason}"
         ) from error
     return client
+
+
+def publish(uri: str, run_id: str, folder: Path) -> None:
+    """Uploads a folder as ``report/`` to a run's artifacts."""
+    MlflowClient(uri).log_artifacts(run_id, str(folder), "report")
 
 
 def _check_database(uri: str) -> None:

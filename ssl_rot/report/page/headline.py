@@ -11,26 +11,16 @@ import pandas as pd
 from ssl_rot.report.comparison.inference import VERDICTS
 from ssl_rot.report.comparison.metrics import PERCENT, display_name, unit_of
 
-_SENTENCES = dict(
-    zip(
-        VERDICTS,
-        (
-            "Rotation is better",
-            "Supervised-only is better",
-            "No clear difference",
-            "Not enough runs for a verdict",
-        ),
-        strict=True,
-    )
-)
+_SENTENCES = {
+    "rotation better": "Rotation is better",
+    "supervised-only better": "Supervised-only is better",
+    "no clear difference": "No clear difference",
+    "not enough runs": "Not enough runs for a verdict",
+}
 
 
 def write_headline(cells: pd.DataFrame) -> str:
-    """The verdict of a single cell, or how often each verdict was reached.
-
-    Args:
-        cells: from :func:`ssl_rot.report.compare`.
-    """
+    """The verdict of a single cell, or how often each verdict was reached."""
     if cells.empty:
         return "Nothing could be compared."
     if len(cells) == 1:

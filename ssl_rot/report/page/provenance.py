@@ -14,22 +14,14 @@ from ssl_rot.tracking import Tag
 
 
 def count_commands(runs: pd.DataFrame) -> list[tuple[str, int]]:
-    """The commands, and how many downstream runs came from each.
-
-    Args:
-        runs: from :func:`ssl_rot.report.load_runs`.
-    """
+    """The commands, and how many downstream runs came from each."""
     columns = [f"tags.{tag}" for tag in (Tag.PHASE, Tag.COMMAND, Tag.PARENT_RUN_ID)]
     phase, command, parent = (runs.reindex(columns=columns)[c] for c in columns)
     # The command of a sweep is recorded in its parent run.
     of_parent = parent.map(dict(zip(runs["run_id"], command, strict=True)))
     known = command.fillna(of_parent)[phase == "downstream"].dropna()
-    return count_values(_as_typed(line) for line in known)
-
-
-def _as_typed(command: str) -> str:
-    """Replaces the path of the executed file by ``python -m ssl_rot.run``."""
-    return re.sub(r"^('[^']*run\.py'|\S*run\.py)(?=\s|$)", "python -m ssl_rot.run", command)
+    path = re.compile(r"^('[^']*run\.py'|\S*run\.py)(?=\s|$)")  # of the executed file
+    return count_values(path.sub("python -m ssl_rot.run", line) for line in known)
 
 
 def list_versions(runs: pd.DataFrame) -> list[tuple[str, list[tuple[str, int]]]]:
@@ -38,11 +30,8 @@ def list_versions(runs: pd.DataFrame) -> list[tuple[str, list[tuple[str, int]]]]
         "tags.ssl_rot.version": "ssl_rot (runs)",
         "tags.mlflow.source.git.commit": "commit (runs)",
     }
-    names |= {
-        column: column.removeprefix("tags.version.") + " (runs)"
-        for column in map(str, runs)
-        if column.startswith("tags.version.")
-    }
+    versions = map(str, runs.filter(like="tags.version."))
+    names |= {column: column.removeprefix("tags.version.") + " (runs)" for column in versions}
     of_runs = [(name, count_values(runs[c].dropna())) for c, name in names.items() if c in runs]
     own = {"ssl_rot": ssl_rot.__version__, "Python": platform.python_version()}
     own |= {name: version(name) for name in ("mlflow", "pandas", "scipy", "matplotlib")}

@@ -13,19 +13,11 @@ from markupsafe import Markup, escape
 from ssl_rot.report.comparison.curves import split_histories
 from ssl_rot.report.comparison.metrics import display_name
 from ssl_rot.report.comparison.published import against_published
+from ssl_rot.report.page import report_tables as tables
 from ssl_rot.report.page.figures import FIGURE_NAMES, draw_figures
-from ssl_rot.report.page.figures.report_figure import ReportFigure
-from ssl_rot.report.page.figures.styles import save_figure
+from ssl_rot.report.page.figures.report_figure import ReportFigure, report_style
 from ssl_rot.report.page.headline import write_headline
 from ssl_rot.report.page.provenance import count_commands, list_versions
-from ssl_rot.report.page.report_tables import (
-    count_values,
-    left_out_table,
-    number_table,
-    pair_table,
-    published_table,
-    verdict_table,
-)
 
 MOST_VERDICTS = 40
 MOST_PAIRS = 500
@@ -41,14 +33,9 @@ def write_report(
     scope: str,
     own_command: str,
 ) -> Path:
-    """Writes all files of the report.
+    """Writes all files of the report to ``out``, where files of an earlier report are replaced.
 
     Args:
-        runs: from :func:`ssl_rot.report.load_runs`.
-        histories: from :func:`ssl_rot.report.load_histories`.
-        pairs: from :func:`ssl_rot.report.pair_runs`.
-        cells: from :func:`ssl_rot.report.compare`.
-        out: the folder; files of an earlier report in it are replaced.
         scope: one sentence that says which runs are compared.
         own_command: the command that produces this report.
 
@@ -63,19 +50,19 @@ def write_report(
         if FIGURE_NAMES.fullmatch(old.stem) and old.suffix in (".png", ".svg"):
             old.unlink()
     figures = draw_figures(cells, pairs, split_histories(histories)) if len(cells) > 0 else []
-    left_out = left_out_table(pairs, cells)
+    left_out = tables.left_out_table(pairs, cells)
     package = files("ssl_rot.report.page")
     context = {
         "metric": display_name(pairs["metric"].iloc[0]),
         "headline": write_headline(cells),
         "scope": scope,
-        "verdicts": verdict_table(cells).head(MOST_VERDICTS),
+        "verdicts": tables.verdict_table(cells).head(MOST_VERDICTS),
         "figures": [(figure, _save_as_uri(figure, out / "figures")) for figure in figures],
-        "numbers": number_table(cells),
-        "pairs": pair_table(pairs, cells, MOST_PAIRS),
-        "published": published_table(against_published(runs)),
+        "numbers": tables.number_table(cells),
+        "pairs": tables.pair_table(pairs, cells, MOST_PAIRS),
+        "published": tables.published_table(against_published(runs)),
         "left_out": left_out.head(MOST_PAIRS),
-        "reasons": count_values(row[-1].text for row in left_out.rows),
+        "reasons": tables.count_values(row[-1].text for row in left_out.rows),
         "commands": count_commands(runs),
         "own_command": own_command,
         "versions": list_versions(runs),
@@ -91,11 +78,15 @@ def write_report(
 
 
 def _save_as_uri(figure: ReportFigure, folder: Path) -> str:
-    """Saves a figure and returns it as a data URI.
+    """Saves a figure as PNG and SVG, and returns the SVG as a data URI.
 
     Embedded as an image, an SVG has its own scope: its ids and styles do not clash with others.
     """
-    _, svg = save_figure(figure.figure, folder, figure.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    svg = folder / f"{figure.name}.svg"
+    with report_style():
+        figure.figure.savefig(svg.with_suffix(".png"), dpi=150)
+        figure.figure.savefig(svg, dpi=150, metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.read_bytes()).decode()}"
 
 

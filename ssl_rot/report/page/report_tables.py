@@ -18,8 +18,10 @@ from ssl_rot.report.page.table import (
     Table,
     TableCell,
     number_cell,
-    p_cell,
+    number_column,
+    p_column,
     text_cell,
+    text_column,
 )
 
 EMPTY = Table([], [])
@@ -30,15 +32,14 @@ def verdict_table(cells: pd.DataFrame) -> Table:
     if cells.empty:
         return EMPTY
     columns = [
-        Column("#", "number of the cell in the figures", lambda row: number_cell(row["number"])),
-        Column("cell", "the settings that its pairs share", lambda row: text_cell(row["cell"])),
-        Column("verdict", "at the 5 % level, Holm-adjusted over the cells",
-               lambda row: text_cell(row["verdict"])),
+        number_column("#", "number of the cell in the figures", "number"),
+        text_column("cell", "the settings that its pairs share", "cell"),
+        text_column("verdict", "at the 5 % level, Holm-adjusted over the cells", "verdict"),
         Column("difference", "mean of rotation minus supervised-only, with its 95 % t interval",
                lambda row: TableCell(format_difference(row), row["difference"])),
-        Column("basis", "what the verdict is based on", lambda row: text_cell(row["basis"])),
+        text_column("basis", "what the verdict is based on", "basis"),
     ]  # fmt: skip
-    return Table.from_frame(_number_rows(cells), columns)
+    return Table.from_frame(cells.assign(number=range(1, len(cells) + 1)), columns)
 
 
 def number_table(cells: pd.DataFrame) -> Table:
@@ -47,54 +48,47 @@ def number_table(cells: pd.DataFrame) -> Table:
         return EMPTY
     unit = unit_of(cells["metric"].iloc[0])
     columns = [
-        Column("#", "number of the cell in the figures", lambda row: number_cell(row["number"])),
-        *(_setting_column(key) for key in setting_columns(cells)),
-        Column("seeds", "number of different seeds", lambda row: number_cell(row["n"])),
+        number_column("#", "number of the cell in the figures", "number"),
+        *(text_column(key, "config key", key) for key in setting_columns(cells)),
+        number_column("seeds", "number of different seeds", "n"),
         Column(f"supervised-only{unit.suffix}", "mean and standard deviation over seeds",
                lambda row: _mean_cell(row["supervised_mean"], row["supervised_sd"], unit)),
         Column(f"rotation{unit.suffix}", "mean and standard deviation over seeds",
                lambda row: _mean_cell(row["rotation_mean"], row["rotation_sd"], unit)),
-        Column(
-            f"difference ({unit.of_difference})",
-            "mean of the paired differences, rotation minus supervised-only",
-            lambda row: number_cell(unit.factor * row["difference"], unit.digits, signed=True),
-        ),
+        number_column(f"difference ({unit.of_difference})",
+                      "mean of the paired differences, rotation minus supervised-only",
+                      "difference", unit, signed=True),
         Column("95 % interval", "Student's t interval of the mean difference",
                lambda row: _interval_cell(row, unit)),
         Column("wins", "seeds for which rotation is better",
                lambda row: TableCell(f"{row['wins']} of {row['n']}", row["wins"] / row["n"])),
-        Column("p", "paired t test, two-sided", lambda row: p_cell(row["p"])),
-        Column("p, Holm", "the same, adjusted over the cells; the verdict uses this one",
-               lambda row: p_cell(row["p_holm"])),
-        Column("sign-flip p", "exact test that does not assume a normal distribution",
-               lambda row: p_cell(row["p_sign_flip"])),
-        Column("sign-flip p, Holm", "the same, adjusted over the cells",
-               lambda row: p_cell(row["p_sign_flip_holm"])),
-        Column(
-            "epochs to match",
-            "median epoch at which rotation reaches the final value of supervised-only",
-            lambda row: _epochs_cell(row["epochs_to_match"]),
-        ),
-        Column("of epochs", "number of epochs that supervised-only was trained for",
-               lambda row: number_cell(row["supervised_epochs"])),
-        Column(
-            f"at equal images ({unit.of_difference})",
-            "difference when both arms have processed the same number of images, pretext included, "
-            "and both are at the end of their training; in parentheses the seeds with such runs",
-            lambda row: _equal_images_cell(row, unit),
-        ),
+        p_column("p", "paired t test, two-sided", "p"),
+        p_column("p, Holm", "the same, adjusted over the cells; the verdict uses this one",
+                 "p_holm"),
+        p_column("sign-flip p", "exact test that does not assume a normal distribution",
+                 "p_sign_flip"),
+        p_column("sign-flip p, Holm", "the same, adjusted over the cells", "p_sign_flip_holm"),
+        Column("epochs to match",
+               "median epoch at which rotation reaches the final value of supervised-only",
+               lambda row: _epochs_cell(row["epochs_to_match"])),
+        number_column("of epochs", "number of epochs that supervised-only was trained for",
+                      "supervised_epochs"),
+        Column(f"at equal images ({unit.of_difference})",
+               "difference when both arms have processed the same number of images, pretext "
+               "included, and both are at the end of their training; in parentheses the seeds with "
+               "such runs",
+               lambda row: _equal_images_cell(row, unit)),
         Column("pretext accuracy (%)", "on the rotated test images",
                lambda row: number_cell(100 * row["pretext_acc"], 1)),
-        Column("pretext images", "total, and divided by the number of runs that started from it",
-               lambda row: _two_numbers_cell(row, "pretext_images", "pretext_images_shared")),
-        Column("pretext seconds", "total, and divided by the number of runs that started from it",
-               lambda row: _two_numbers_cell(row, "pretext_seconds", "pretext_seconds_shared")),
-        Column("downstream images", "supervised-only and rotation",
-               lambda row: _two_numbers_cell(row, "supervised_images", "rotation_images")),
-        Column("downstream seconds", "supervised-only and rotation",
-               lambda row: _two_numbers_cell(row, "supervised_seconds", "rotation_seconds")),
+        *(_costs_column(f"pretext {cost}",
+                        "total, and divided by the number of runs that started from it",
+                        f"pretext_{cost}", f"pretext_{cost}_shared")
+          for cost in ("images", "seconds")),
+        *(_costs_column(f"downstream {cost}", "supervised-only and rotation",
+                        f"supervised_{cost}", f"rotation_{cost}")
+          for cost in ("images", "seconds")),
     ]  # fmt: skip
-    return Table.from_frame(_number_rows(cells), columns)
+    return Table.from_frame(cells.assign(number=range(1, len(cells) + 1)), columns)
 
 
 def pair_table(pairs: pd.DataFrame, cells: pd.DataFrame, most: int) -> Table:
@@ -105,19 +99,17 @@ def pair_table(pairs: pd.DataFrame, cells: pd.DataFrame, most: int) -> Table:
     numbers = find_cell_rows(compared, cells).sort_values(kind="stable").head(most) + 1
     metric = pairs["metric"].iloc[0]
     unit = unit_of(metric)
+    value = f"{display_name(metric)} at the last epoch"
     columns = [
-        Column("#", "number of the cell", lambda row: number_cell(row["number"])),
-        Column("seed", "", lambda row: text_cell(row["seed"])),
+        number_column("#", "number of the cell", "number"),
+        text_column("seed", "", "seed"),
         Column("rotation run", "name and MLflow run id",
                lambda row: text_cell(_identify_run(row, "rotation"))),
         Column("supervised-only run", "name and MLflow run id",
                lambda row: text_cell(_identify_run(row, "supervised"))),
-        Column(f"rotation{unit.suffix}", f"{display_name(metric)} at the last epoch",
-               lambda row: number_cell(unit.factor * row["rotation"], unit.digits)),
-        Column(f"supervised-only{unit.suffix}", f"{display_name(metric)} at the last epoch",
-               lambda row: number_cell(unit.factor * row["supervised"], unit.digits)),
-        Column(f"difference ({unit.of_difference})", "",
-               lambda row: number_cell(unit.factor * row["difference"], unit.digits, signed=True)),
+        number_column(f"rotation{unit.suffix}", value, "rotation", unit),
+        number_column(f"supervised-only{unit.suffix}", value, "supervised", unit),
+        number_column(f"difference ({unit.of_difference})", "", "difference", unit, signed=True),
     ]  # fmt: skip
     table = Table.from_frame(compared.loc[numbers.index].assign(number=numbers), columns)
     return Table(columns, table.rows, hidden=len(compared) - len(table.rows))
@@ -133,29 +125,24 @@ def left_out_table(pairs: pd.DataFrame, cells: pd.DataFrame) -> Table:
         {"what": f"cell: {name}", "seed": "", "why": "fewer than two pairs"}
         for name in cells.loc[cells["n"] < 2, "cell"]
     ]
-    columns = [
-        Column("what", "name and MLflow run id", lambda row: text_cell(row["what"])),
-        Column("seed", "", lambda row: text_cell(row["seed"])),
-        Column("why", "", lambda row: text_cell(row["why"])),
-    ]  # fmt: skip
+    what = text_column("what", "name and MLflow run id", "what")
+    columns = [what, text_column("seed", "", "seed"), text_column("why", "", "why")]
     return Table.from_frame(pd.DataFrame(rows), columns)
 
 
 def published_table(results: pd.DataFrame) -> Table:
     """The results of :func:`~ssl_rot.report.comparison.published.against_published`."""
     columns = [
-        Column("setting", "as named in published.csv", lambda row: text_cell(row["setting"])),
-        Column(
-            "published (%)",
-            "RotNet: Gidaris et al., ICLR 2018; survey: as reported by a later survey",
-            lambda row: number_cell(100 * row["published"], 2),
-        ),
-        Column("source", "", lambda row: text_cell(row["source"])),
+        text_column("setting", "as named in published.csv", "setting"),
+        number_column("published (%)",
+                      "RotNet: Gidaris et al., ICLR 2018; survey: as reported by a later survey",
+                      "published", PERCENT),
+        text_column("source", "", "source"),
         Column("here (%)", "last epoch, mean and standard deviation over seeds",
                lambda row: _mean_cell(row["mean"], row["sd"], PERCENT)),
-        Column("seeds", "", lambda row: number_cell(row["n"])),
-        Column("deviations", "in which settings these runs differ from the published recipe",
-               lambda row: text_cell(row["otherwise"])),
+        number_column("seeds", "", "n"),
+        text_column("deviations", "in which settings these runs differ from the published recipe",
+                    "otherwise"),
     ]  # fmt: skip
     return Table.from_frame(results, columns)
 
@@ -164,14 +151,6 @@ def count_values(values: Iterable[object]) -> list[tuple[str, int]]:
     """The different values and how often each occurs, the most frequent first."""
     counts = pd.Series([str(value) for value in values], dtype=object).value_counts()
     return [(str(value), int(count)) for value, count in counts.items()]
-
-
-def _number_rows(cells: pd.DataFrame) -> pd.DataFrame:
-    return cells.assign(number=range(1, len(cells) + 1))
-
-
-def _setting_column(key: str) -> Column:
-    return Column(key, "config key", lambda row: text_cell(row[key]))
 
 
 def _identify_run(row: Row, arm: str) -> str:
@@ -212,9 +191,14 @@ def _equal_images_cell(row: Row, unit: Unit) -> TableCell:
     return TableCell(f"{value:+.{unit.digits}f} ({row['equal_images_n']})", value)
 
 
-def _two_numbers_cell(row: Row, first: str, second: str) -> TableCell:
-    """The numbers of two columns; sorted by the first."""
-    if not np.isfinite(row[first]):
-        return MISSING
-    text = f"{number_cell(row[first]).text} / {number_cell(row[second]).text}"
-    return TableCell(text, row[first])
+def _costs_column(heading: str, meaning: str, first: str, second: str) -> Column:
+    """The numbers of two columns of the DataFrame; sorted by the first."""
+
+    def cell(row: Row) -> TableCell:
+        if not np.isfinite(row[first]):
+            return MISSING
+        return TableCell(
+            " / ".join(number_cell(row[key]).text for key in (first, second)), row[first]
+        )
+
+    return Column(heading, meaning, cell)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ssl_rot.report.comparison.metrics import WHOLE, Unit
+
 
 class TableCell(NamedTuple):
     """The text that readers see, and the value by which the column is sorted."""
@@ -54,11 +56,8 @@ class Table:
         headings = [column.heading for column in self.columns]
         lines = [headings, *([cell.text for cell in row] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        padded = (
-            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
-            for line in lines
-        )
-        return "\n".join(line.rstrip() for line in padded)
+        line = "  ".join(f"{{:{width}}}" for width in widths)
+        return "\n".join(line.format(*texts).rstrip() for texts in lines)
 
 
 MISSING = TableCell("—", float("-inf"))
@@ -80,8 +79,27 @@ def number_cell(value: float, digits: int = 0, *, signed: bool = False) -> Table
     return TableCell(f"{value:{'+' if signed else ''},.{digits}f}", float(value))
 
 
-def p_cell(value: float) -> TableCell:
-    """A p value."""
-    if np.isnan(value):
-        return MISSING
-    return TableCell("< 0.0001" if value < 1e-4 else f"{value:.4f}", float(value))
+def text_column(heading: str, meaning: str, key: str) -> Column:
+    """Shows a column of the DataFrame as text."""
+    return Column(heading, meaning, lambda row: text_cell(row[key]))
+
+
+def number_column(
+    heading: str, meaning: str, key: str, unit: Unit = WHOLE, *, signed: bool = False
+) -> Column:
+    """Shows a column of the DataFrame in the given unit."""
+    return Column(
+        heading,
+        meaning,
+        lambda row: number_cell(unit.factor * row[key], unit.digits, signed=signed),
+    )
+
+
+def p_column(heading: str, meaning: str, key: str) -> Column:
+    """Shows a column of p values."""
+
+    def cell(row: Row) -> TableCell:
+        text = "< 0.0001" if row[key] < 1e-4 else f"{row[key]:.4f}"
+        return MISSING if np.isnan(row[key]) else TableCell(text, float(row[key]))
+
+    return Column(heading, meaning, cell)

@@ -10,22 +10,13 @@ from ssl_rot.report.comparison.curves import Curves
 from ssl_rot.report.page.figures.costs import draw_accuracy_against_cost, draw_pretext_gain
 from ssl_rot.report.page.figures.differences import draw_by_labels, draw_by_stage, draw_forest
 from ssl_rot.report.page.figures.learning_curves import draw_learning_curves
-from ssl_rot.report.page.figures.report_figure import ReportFigure
-from ssl_rot.report.page.figures.styles import report_style
-
-__all__ = ["FIGURE_NAMES", "draw_figures"]
+from ssl_rot.report.page.figures.report_figure import ReportFigure, report_style
 
 FIGURE_NAMES = re.compile(r"forest|labels|stages|curves-\d+|pretext|cost")
 
 
 def draw_figures(cells: pd.DataFrame, pairs: pd.DataFrame, curves: Curves) -> list[ReportFigure]:
-    """Draws every figure for which the tables have data.
-
-    Args:
-        cells: from :func:`ssl_rot.report.compare`, not empty.
-        pairs: from :func:`ssl_rot.report.pair_runs`.
-        curves: from :func:`ssl_rot.report.comparison.curves.split_histories`.
-    """
+    """Draws every figure for which the tables have data; ``cells`` must not be empty."""
     compared = pairs[pairs["left_out"] == ""]
     with report_style():
         figures = [

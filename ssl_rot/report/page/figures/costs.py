@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from ssl_rot.report.comparison.cell_names import find_cell_rows
 from ssl_rot.report.comparison.metrics import display_name, is_higher_better, unit_of
 from ssl_rot.report.page.figures.report_figure import (
+    ARM_STYLES,
+    GROUP_COLORS,
+    GROUP_MARKERS,
     ReportFigure,
+    Style,
     add_legend_below,
     axis_label,
     shorten,
 )
-from ssl_rot.report.page.figures.styles import ARM_STYLES, GROUP_COLORS, GROUP_MARKERS, Style
 
 MOST_NAMED = 8  # cells; more markers could not be told apart
 
@@ -39,9 +42,8 @@ def draw_pretext_gain(cells: pd.DataFrame, compared: pd.DataFrame) -> ReportFigu
             color=style.color, label=name, markersize=6, alpha=0.85,
         )  # fmt: skip
     axes.set_xlabel("accuracy on the rotated test images, last pretext epoch (%)")
-    axes.set_ylabel(
-        f"rotation minus supervised-only\n({unit.of_difference} of {display_name(metric)})"
-    )
+    title = f"rotation minus supervised-only\n({unit.of_difference} of {display_name(metric)})"
+    axes.set_ylabel(title)
     add_legend_below(figure, *axes.get_legend_handles_labels())
     better = "above" if is_higher_better(metric) else "below"
     return ReportFigure(
@@ -78,12 +80,8 @@ def draw_accuracy_against_cost(cells: pd.DataFrame) -> ReportFigure | None:
     total = cells["rotation_images"] + cells["pretext_images"]
     shared = cells["rotation_images"] + cells["pretext_images_shared"]
     supervised, rotation = factor * cells["supervised_mean"], factor * cells["rotation_mean"]
-    for xs, ys in zip(
-        np.stack([downstream, shared, total], axis=1),
-        np.stack([supervised, rotation, rotation], axis=1),
-        strict=True,
-    ):
-        axes.plot(xs, ys, color="#bbbbbb", zorder=1)
+    xs, ys = np.stack([downstream, shared, total]), np.stack([supervised, rotation, rotation])
+    axes.plot(xs, ys, color="#bbbbbb", zorder=1)
     blue, orange = ARM_STYLES["supervised"], ARM_STYLES["rotation"]
     for x, y, style, name, face in (
         (downstream, supervised, blue, "supervised-only", blue.color),

@@ -17,12 +17,13 @@ from ssl_rot.report.comparison.cell_names import format_settings, natural_sort_k
 from ssl_rot.report.comparison.columns import LABELS
 from ssl_rot.report.comparison.metrics import display_name, unit_of
 from ssl_rot.report.page.figures.report_figure import (
+    ARM_STYLES,
+    VERDICT_STYLES,
     ReportFigure,
     add_arm_legend,
     axis_label,
     shorten,
 )
-from ssl_rot.report.page.figures.styles import ARM_STYLES, VERDICT_STYLES
 
 # With more a figure cannot be read; its caption says how much is only in the tables.
 MOST_PANELS = 6
@@ -88,14 +89,9 @@ def draw_by_stage(cells: pd.DataFrame) -> ReportFigure | None:
 def _draw_against(
     cells: pd.DataFrame, key: str, name: str, title: str, sort_key: Callable[[str], Any]
 ) -> ReportFigure | None:
-    """Draws both arms and their difference against one setting.
+    """Draws both arms and their difference against one setting, whose x axis has the title.
 
-    Args:
-        cells: from :func:`ssl_rot.report.compare`.
-        key: of the setting. Each combination of the other settings has a panel of its own.
-        name: of the figure's files.
-        title: of the x axis.
-        sort_key: puts the values of the setting in order.
+    Each combination of the other settings has a panel of its own.
     """
     keys = setting_columns(cells)
     if key not in keys or cells[key].nunique() < 2:
@@ -160,27 +156,25 @@ def _stage_sort_key(stage: str) -> tuple[bool, int, str]:
     return stage == "null", int(digits) if digits.isdecimal() else 0, stage
 
 
-def _draw_arms(
-    axes: Axes, positions: NDArray[np.int64], cells: pd.DataFrame, factor: float
-) -> None:
+def _draw_arms(axes: Axes, xs: NDArray[np.int64], cells: pd.DataFrame, factor: float) -> None:
     for arm, shift in (("supervised", -0.06), ("rotation", 0.06)):
         style = ARM_STYLES[arm]
         mean, sd = (factor * cells[f"{arm}_{which}"].to_numpy(float) for which in ("mean", "sd"))
         n = cells["n"].to_numpy(float)
         half = stats.t.ppf(0.975, np.maximum(n - 1, 1)) * sd / np.sqrt(n)
         axes.errorbar(
-            positions + shift, mean, np.nan_to_num(half), label=style.label, capsize=3,
+            xs + shift, mean, np.nan_to_num(half), label=style.label, capsize=3,
             color=style.color, linestyle=style.line, marker=style.marker,
         )  # fmt: skip
 
 
 def _draw_differences(
-    axes: Axes, positions: NDArray[np.int64], cells: pd.DataFrame, factor: float
+    axes: Axes, xs: NDArray[np.int64], cells: pd.DataFrame, factor: float
 ) -> None:
     axes.axhline(0, color="black", linewidth=1)
     means, intervals = _differences(cells, factor)
     halves = np.nan_to_num(intervals[:, 1] - means)
-    for x, mean, half, verdict in zip(positions, means, halves, cells["verdict"], strict=True):
+    for x, mean, half, verdict in zip(xs, means, halves, cells["verdict"], strict=True):
         style = VERDICT_STYLES[verdict]
         axes.errorbar(
             x, mean, half, capsize=3, markersize=4, color=style.color, marker=style.marker

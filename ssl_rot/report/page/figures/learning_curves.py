@@ -12,8 +12,13 @@ from scipy import stats
 from ssl_rot.report.comparison.cell_names import find_cell_rows
 from ssl_rot.report.comparison.curves import Curves
 from ssl_rot.report.comparison.metrics import unit_of
-from ssl_rot.report.page.figures.report_figure import ReportFigure, add_arm_legend, axis_label
-from ssl_rot.report.page.figures.styles import ARM_STYLES, Style
+from ssl_rot.report.page.figures.report_figure import (
+    ARM_STYLES,
+    ReportFigure,
+    Style,
+    add_arm_legend,
+    axis_label,
+)
 
 MOST_CURVES = 6  # cells that get a figure; more would make the page too long to read
 
@@ -41,10 +46,7 @@ def _draw_cell(name: str, number: int, pairs: pd.DataFrame, curves: Curves) -> R
             if not table.empty:
                 _draw_mean_and_band(axes, unit_of(metric).factor * table, style)
         axes.set_ylabel(axis_label(metric))
-        if metric.endswith("_acc"):
-            axes.set_ylim(0, 102)
-        else:
-            axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 102 if metric.endswith("_acc") else None)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if not any(axes.lines for axes in grid.flat):
         return None
