@@ -1,4 +1,4 @@
-"""Builds what a config node names by ``_target_``."""
+"""Builds the ``_target_`` of a config node."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ from ssl_rot.errors import UserError
 
 
 def build(node: Mapping[str, Any], **arguments: Any) -> Any:
-    """Hydra's ``instantiate``, with a :class:`UserError` taken out of Hydra's wrapping.
-
-    Args:
-        node: has a ``_target_``.
-        arguments: passed to it besides the node's own keys.
-    """
+    """Hydra's ``instantiate``, but a :class:`UserError` is raised without Hydra's wrapper."""
     try:
         return instantiate(dict(node), **arguments)
     except InstantiationException as error:

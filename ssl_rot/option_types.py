@@ -1,7 +1,7 @@
-"""Types of config values: a signature that uses one declares which values the key accepts.
+"""Types of config values: a signature declares with them which values a key accepts.
 
-The validation checks every given value against them. What pydantic cannot put into words has a
-``description``, which the message repeats.
+The validation of the config checks them, not the function itself. A ``description`` replaces the
+message that would be derived from the constraints.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The config: where its files are, how it is checked, and the keys that identify a run."""
+"""The config: where its files are, its validation, and the keys that identify a run."""

@@ -1,4 +1,4 @@
-"""Keys that identify runs: same result, same partner, same pre-training."""
+"""Keys that identify runs: with the same result, the same partner, or the same pre-training."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from typing import Any
 
 from hydra.utils import get_object
 
-# Part of every key. Raise it when a config names things differently or gives another result.
+from ssl_rot.config.params import flatten
+
+# Part of every key: raise it when the same config gives another result, or names have changed.
 RESULTS = 2
 
-# What changes where and how a run is recorded or found again, but not its result. `compile` and
-# `sync_batchnorm` do, as a part of the arithmetic.
+# Keys that do not change a run's result, or do so as a part of the arithmetic (`compile` and
+# `sync_batchnorm`).
 WITHOUT_EFFECT = (
     "tracking",
     "device",
@@ -32,16 +34,15 @@ WITHOUT_EFFECT = (
 
 @dataclass(frozen=True)
 class RunKeys:
-    """Hashes over parts of a resolved config.
+    """Hashes of parts of a resolved config.
 
     Args:
-        config: everything that can change the result, the seed included; of code that is not
-            installed, the file that a ``_target_`` is in.
-        pair: the same without the pretext. Equal for the two arms of a comparison.
-        pretext: what the pretext weights depend on, and nothing else; ``None`` without a pretext.
-        content: what the config's names refer to: the data, the weights to start from, own code,
-            the arithmetic and ``RESULTS``. Independent of the seed. With the config's values it
-            tells what is alike but for some of them.
+        config: of everything that can change the result, including the seed and the source files
+            of targets that are not installed.
+        pair: the same without the pretext task. Equal for the two arms of a comparison.
+        pretext: of all that the pretext weights depend on; ``None`` without a pretext task.
+        content: of what the config refers to: data, starting weights, source files, arithmetic and
+            ``RESULTS``. With the config's values, it identifies runs that differ in a few of them.
     """
 
     config: str
@@ -57,67 +58,59 @@ def compute_run_keys(
 
     Args:
         config: the resolved config.
-        data: the data set's fingerprint; it stands for ``dataset.root``, which differs by machine,
-            and for ``dataset.name``.
-        arithmetic: what the precision, and all that changes rounding with it, came to.
-        weights: the hash of the file that ``model.weights`` names; it stands for the name.
+        data: the data set's fingerprint, used instead of ``dataset.root`` and ``dataset.name``.
+        arithmetic: the precision in effect, with all else that changes rounding.
+        weights: the hash of the file in ``model.weights``, used instead of its name.
     """
-    basis = {k: _with_code(v) for k, v in config.items() if k not in WITHOUT_EFFECT}
-    behind = {"precision": arithmetic, "data": data, "results": RESULTS}
-    basis |= behind
-    basis["model"]["weights"] = weights
-    basis["dataset"].pop("name", None)
-    for node in (basis["dataset"], basis["dataset"]["source"]):
+    common = {k: _hash_sources(v) for k, v in config.items() if k not in WITHOUT_EFFECT}
+    content = {"precision": arithmetic, "data": data, "results": RESULTS}
+    common |= content
+    common["model"]["weights"] = weights
+    common["dataset"].pop("name", None)
+    for node in (common["dataset"], common["dataset"]["source"]):
         node.pop("root", None)
-    pretext = basis.pop("pretext")
+    pretext = common.pop("pretext")
     pretext.pop("reuse")
     arm = {"pretext": pretext if pretext["angles"] else None}
 
-    # The label budget and the cut leave the pre-training untouched.
+    # Pre-training depends on neither the label budget nor the cut.
     names = ("dataset", "model", "seed", "precision", "data", "results")
-    shared = {k: deepcopy(basis[k]) for k in names}
-    shared["dataset"].pop("labels_per_class", None)
-    shared["model"].pop("cut", None)
+    before_transfer = {k: deepcopy(common[k]) for k in names}
+    before_transfer["dataset"].pop("labels_per_class", None)
+    before_transfer["model"].pop("cut", None)
+    values = flatten(common | arm).items()
+    hashed = {v for key, v in values if key.endswith("._target_") and "#" in v}
     return RunKeys(
-        config=_digest(basis | arm),
-        pair=_digest(basis),
-        pretext=_digest(shared | arm) if pretext["angles"] else None,
-        content=_digest(behind | {"weights": weights, "code": sorted(_own_code(basis | arm))}),
+        config=_digest(common | arm),
+        pair=_digest(common),
+        pretext=_digest(before_transfer | arm) if pretext["angles"] else None,
+        content=_digest(content | {"weights": weights, "code": sorted(hashed)}),
     )
 
 
-def _with_code(value: Any) -> Any:
-    """A copy in which the name of somebody's own code is followed by a hash of its source file.
+def _hash_sources(value: Any) -> Any:
+    """A copy in which targets that are not installed are followed by a hash of their source file.
 
-    What is installed is known by its name; a file that its author is still changing is not.
+    Their authors may still be changing them.
     """
     if not isinstance(value, Mapping):
         return deepcopy(value)
-    node = {key: _with_code(each) for key, each in value.items()}
-    if "_target_" in node and (source := _own_source(node["_target_"])) is not None:
+    node = {key: _hash_sources(each) for key, each in value.items()}
+    if "_target_" in node and (source := _find_user_source(node["_target_"])) is not None:
         node["_target_"] += "#" + hashlib.sha256(source.read_bytes()).hexdigest()
     return node
 
 
-def _own_code(value: Any) -> set[str]:
-    """Names with a hash behind them, of all of a config that went through :func:`_with_code`."""
-    if not isinstance(value, Mapping):
-        return set()
-    found = set().union(*(_own_code(each) for each in value.values()))
-    target = value.get("_target_", "")
-    return found | {target} if "#" in target else found
-
-
-def _own_source(target: str) -> Path | None:
+def _find_user_source(target: str) -> Path | None:
     try:
         source = inspect.getsourcefile(get_object(target))
     except (TypeError, ImportError):  # built in, or refused by the validation
         return None
     path = Path(source or "").resolve()
-    ours = path.is_relative_to(Path(__file__).resolve().parents[1])
+    in_package = path.is_relative_to(Path(__file__).resolve().parents[1])
     installed = {"site-packages", "dist-packages"} & set(path.parts)
     standard = path.is_relative_to(sysconfig.get_path("stdlib"))
-    return path if path.is_file() and not (ours or installed or standard) else None
+    return path if path.is_file() and not (in_package or installed or standard) else None
 
 
 def _digest(value: Any) -> str:

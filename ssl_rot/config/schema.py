@@ -1,4 +1,4 @@
-"""The keys of a config outside its groups, and the values that torch's own classes accept."""
+"""The keys of a config that are in no signature, and the values that torch's classes accept."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "tracking": {"experiment_name": Text, "uri": Text | None, "parent_run_id": Text | None},
 }
 
-# Keys of a group that the builder of its part reads, whatever the target.
+# Keys of a group that are read by its builder, whatever the target.
 BUILDER_KEYS: dict[str, dict[str, Any]] = {
     "model": {"init": Init, "weights": Text | None, "cut": Text | None},
     "head": {"init": Init},
 }
 
-# What torch accepts without a check and then computes nonsense with, or fails on much later.
+# Arguments that torch does not check: it computes nonsense or fails much later.
 TORCH_ARGUMENTS: dict[str, dict[str, Any]] = {
     "torch.nn.CrossEntropyLoss": {"label_smoothing": Fraction},
     "torch.optim.lr_scheduler.CosineAnnealingLR": {"T_max": Count},

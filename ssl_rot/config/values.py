@@ -1,4 +1,4 @@
-"""Checks one value of a config against a type, and says in words what the type accepts."""
+"""Checks one value of a config against a type, and describes what the type accepts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ PLAIN = (bool, int, float, str, Path, list, Sequence, Literal)
 
 
 def find_value_fault(value: Any, annotation: Any) -> str | None:
-    """What a parameter accepts, in words, if it does not accept ``value``.
+    """A description of what a parameter accepts if it does not accept ``value``, else ``None``.
 
-    Args:
-        value: from a resolved config. A node with a ``_target_`` is checked by its own signature.
-        annotation: of the parameter.
+    A node with a ``_target_`` is accepted: its own signature says what may be in it.
     """
     if isinstance(value, Mapping) and "_target_" in value:
         return None
@@ -40,7 +38,7 @@ def find_value_fault(value: Any, annotation: Any) -> str | None:
 
 
 def describe(schema: Mapping[str, Any]) -> str:
-    """A JSON schema in words."""
+    """Describes the values that a JSON schema accepts."""
     if "description" in schema:
         return str(schema["description"])
     if "anyOf" in schema:
@@ -77,7 +75,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 def _alternatives(annotation: Any) -> set[Any]:
-    """The members of a union, without their constraints."""
+    """The members of a union, or the type itself, without constraints."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _alternatives(get_args(annotation)[0])

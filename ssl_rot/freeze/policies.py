@@ -1,7 +1,6 @@
 """Which stages of the backbone are frozen.
 
-A frozen stage keeps its parameters *and* its BatchNorm statistics: its parameters need no
-gradient and are not passed to the optimizer, and its modules run in eval mode.
+A frozen stage keeps its parameters *and* its BatchNorm statistics.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ class FreezePolicy(Protocol):
     """The contract of ``conf/freeze/*.yaml``."""
 
     def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
-        """The frozen stages of ``epoch`` (from 1): those of the epoch before, or fewer."""
+        """The frozen stages in ``epoch`` (from 1): those of the previous epoch, or fewer."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,13 @@ class FreezeThrough:
 
 @dataclass(frozen=True)
 class GradualUnfreezing:
-    """The head first, then one more stage every ``every`` epochs, from the head downwards.
+    """Trains the head first, then one more stage every ``every`` epochs, the last stage first.
 
-    As in ULMFiT (Howard and Ruder, ACL 2018, section 3.3), which releases one layer an epoch.
+    As in ULMFiT (Howard and Ruder, ACL 2018, section 3.3), which unfreezes one layer an epoch.
     """
 
     every: Count
 
     def frozen(self, stages: Sequence[str], epoch: int) -> frozenset[str]:
-        released = (epoch - 1) // self.every
-        return frozenset(stages[: max(0, len(stages) - released)])
+        trained = (epoch - 1) // self.every
+        return frozenset(stages[: max(0, len(stages) - trained)])

@@ -1,4 +1,4 @@
-"""Losses that torch does not have. An option of ``conf/loss`` names one by ``ssl_rot.losses.…``."""
+"""Losses that torch does not have (``conf/loss``)."""
 
 from ssl_rot.losses.focal import FocalLoss
 

@@ -1,4 +1,4 @@
-"""Losses that torch does not have."""
+"""The focal loss."""
 
 from __future__ import annotations
 
@@ -6,33 +6,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssl_rot.errors import ConfigError
 from ssl_rot.option_types import NonNegative, Positive
 
 
 class FocalLoss(nn.Module):
-    """Cross-entropy that weighs down what is already right: ``alpha (1 - p)^gamma CE``.
+    """Cross-entropy with less weight on easy samples: ``alpha (1 - p)^gamma CE``, batch mean.
 
-    ``p = exp(-CE)`` is the probability given to the right class. The mean is over the batch.
+    ``p = exp(-CE)`` is the predicted probability of the target class.
     Lin et al. 2017, https://arxiv.org/abs/1708.02002.
 
     Args:
-        alpha: a factor on the whole loss, above 0; with plain SGD it scales the learning rate.
-        gamma: 0 or more; 0 is cross-entropy times ``alpha``, more forgets easy samples sooner.
-
-    Raises:
-        ConfigError: ``alpha`` or ``gamma`` is out of range.
+        alpha: a factor on the whole loss; with plain SGD it scales the learning rate.
+        gamma: 0 is cross-entropy times ``alpha``; the larger, the less weight on easy samples.
     """
 
     def __init__(self, alpha: Positive = 0.5, gamma: NonNegative = 2.0) -> None:
         super().__init__()
-        faults = []
-        if not 0 < alpha < float("inf"):
-            faults.append(f"focal loss, alpha={alpha}: a number above 0")
-        if not 0 <= gamma < float("inf"):
-            faults.append(f"focal loss, gamma={gamma}: a number, 0 or more")
-        if faults:
-            raise ConfigError(faults)
         self.alpha = alpha
         self.gamma = gamma
 

@@ -1,4 +1,4 @@
-"""Backbones with named stages, the heads that read them, and how both are built."""
+"""Backbones with named stages, classification heads, and how both are built."""
 
 from ssl_rot.models.backbone import Backbone, Classifier, StagedBackbone
 from ssl_rot.models.build import build_backbone, build_head

@@ -1,8 +1,4 @@
-"""What every backbone promises: stages with names, in the order data flows through them.
-
-Freezing, probing and cutting all speak of stages, so a policy written for one backbone holds for
-every other.
-"""
+"""Backbones: networks of named stages. Freezing, probing and cutting refer to stages alone."""
 
 from __future__ import annotations
 
@@ -31,12 +27,13 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def stage_of(self, name: str) -> str:
-        """The stage that owns a parameter, a buffer or a submodule.
+        """The stage that a parameter, a buffer or a submodule belongs to.
+
+        A module with parts in several stages belongs to the last of them, so that freezing up to a
+        stage never freezes more.
 
         Args:
-            name: as in ``named_parameters()``, ``named_buffers()`` or ``named_modules()``. A module
-                that holds parts of several stages belongs to the last of them, so that whoever
-                freezes up to a stage never freezes more than asked.
+            name: as in ``named_parameters()``, ``named_buffers()`` or ``named_modules()``.
 
         Raises:
             KeyError: nothing in this backbone has that name.
@@ -51,7 +48,7 @@ class Backbone(nn.Module, ABC):
         """
 
     def position(self, stage: str) -> int:
-        """Where ``stage`` stands among :attr:`stage_names`.
+        """The index of ``stage`` in :attr:`stage_names`.
 
         Raises:
             ConfigError: there is no such stage.
@@ -66,9 +63,8 @@ class StagedBackbone(Backbone):
     """A backbone whose children are its stages, run one after the other.
 
     Args:
-        stages: name and module, in order. The names lead those in the state dict
-            (``stage1.0.conv1.weight``).
-        channels: what each stage puts out, in the same order.
+        stages: in order, by name. Names in the state dict start with it: ``stage1.0.conv1.weight``.
+        channels: output channels of each stage.
     """
 
     def __init__(self, stages: Mapping[str, nn.Module], channels: Sequence[int]) -> None:

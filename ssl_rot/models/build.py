@@ -1,10 +1,10 @@
-"""From a config to a backbone or a head, the same one for the same seed."""
+"""Builds backbones and heads from their config, with random weights that the seed decides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from torch import nn
 
@@ -12,26 +12,23 @@ from ssl_rot.building import build
 from ssl_rot.errors import ConfigError
 from ssl_rot.models.backbone import Backbone
 from ssl_rot.models.weights import load_backbone_weights
-from ssl_rot.option_types import Init
 from ssl_rot.seeding import seeded
-
-INITS = get_args(Init)
 
 
 def build_backbone(
     cfg: Mapping[str, Any], *, in_channels: int, seed: int, weights: Path | None = None
 ) -> Backbone:
-    """Builds the whole backbone; ``cut`` is left to the caller, since the pretext trains all of it.
+    """Builds the whole backbone: the caller cuts it, since the pretext task trains all of it.
 
     Args:
         cfg: a ``conf/model`` option: ``_target_``, its arguments, ``init``, ``weights``, ``cut``.
         in_channels: of the images.
-        seed: decides the random weights, and nothing else does; torch's global stream stays as is.
-        weights: safetensors file to start from; takes the place of ``cfg["weights"]``, which may
-            also name something that the caller has to look up.
+        seed: alone decides the random weights; torch's global generator is left as it is.
+        weights: safetensors file to start from, instead of ``cfg["weights"]``, which may also be
+            the id of a run.
 
     Raises:
-        ConfigError: a value is out of range, or ``_target_`` does not make a :class:`Backbone`.
+        ConfigError: ``_target_`` refuses its arguments, or does not build a :class:`Backbone`.
         WeightsError: the weights are missing, damaged, or do not fit.
     """
     init = cfg.get("init", "default")
@@ -42,13 +39,9 @@ def build_backbone(
     with seeded(seed, "backbone"):
         backbone = _build(cfg, ("init", "weights", "cut"), in_channels=in_channels)
         if not isinstance(backbone, Backbone):
-            raise ConfigError(
-                [
-                    f"model._target_={cfg['_target_']}: makes a {type(backbone).__name__}, "
-                    "which is not an ssl_rot.models.Backbone"
-                ]
-            )
-        _initialize(backbone, init, "model.init")
+            fault = f"model._target_={cfg['_target_']}: makes a {type(backbone).__name__}"
+            raise ConfigError([f"{fault}, which is not an ssl_rot.models.Backbone"])
+        _initialize(backbone, init)
     start = weights if weights is not None else cfg.get("weights")
     if start is not None:
         load_backbone_weights(backbone, Path(start))
@@ -64,24 +57,19 @@ def build_head(
         cfg: a ``conf/head`` option: ``_target_`` and its arguments, ``init``.
         in_channels: of the feature map.
         num_classes: number of logits.
-        seed: decides the random weights, and nothing else does; torch's global stream stays as is.
-
-    Raises:
-        ConfigError: a value is out of range.
+        seed: alone decides the random weights; torch's global generator is left as it is.
     """
     with seeded(seed, "head"):
         head: nn.Module = _build(cfg, ("init",), in_channels=in_channels, num_classes=num_classes)
-        _initialize(head, cfg.get("init", "default"), "head.init")
+        _initialize(head, cfg.get("init", "default"))
     return head
 
 
-def _build(cfg: Mapping[str, Any], ours: tuple[str, ...], **arguments: int) -> Any:
-    return build({k: v for k, v in cfg.items() if k not in ours}, **arguments)
+def _build(cfg: Mapping[str, Any], builder_keys: tuple[str, ...], **arguments: int) -> Any:
+    return build({k: v for k, v in cfg.items() if k not in builder_keys}, **arguments)
 
 
-def _initialize(module: nn.Module, init: str, key: str) -> None:
-    if init not in INITS:
-        raise ConfigError([f"{key}={init}: one of {', '.join(INITS)}"])
+def _initialize(module: nn.Module, init: str) -> None:
     if init == "xavier":
         for layer in module.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):

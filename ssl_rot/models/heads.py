@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from ssl_rot.errors import ConfigError
 from ssl_rot.models.nin import nin_block
 from ssl_rot.option_types import Count
 
@@ -21,15 +20,9 @@ def mlp_head(in_channels: int, num_classes: int, *, hidden: Count, pool: Count) 
         in_channels: of the feature map.
         num_classes: number of logits.
         hidden: width of both hidden layers.
-        pool: the map is brought to ``pool x pool`` before it is flattened, so that the head fits a
-            map of any size. A map of exactly this size goes through unchanged.
-
-    Raises:
-        ConfigError: ``hidden`` or ``pool`` is below 1.
+        pool: the map is pooled to ``pool x pool`` before it is flattened, so that the head fits a
+            map of any size. A map of exactly this size is unchanged.
     """
-    for key, value in (("hidden", hidden), ("pool", pool)):
-        if value < 1:
-            raise ConfigError([f"head.{key}={value}: 1 or more"])
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(pool),
         nn.Flatten(),
@@ -44,17 +37,6 @@ def mlp_head(in_channels: int, num_classes: int, *, hidden: Count, pool: Count) 
 
 
 def conv_head(in_channels: int, num_classes: int, *, width: Count) -> nn.Sequential:
-    """RotNet's convolutional classifier: one more block (3x3, 1x1, 1x1), then pool and linear.
-
-    Args:
-        in_channels: of the feature map.
-        num_classes: number of logits.
-        width: channels of the block.
-
-    Raises:
-        ConfigError: ``width`` is below 1.
-    """
-    if width < 1:
-        raise ConfigError([f"head.width={width}: 1 or more"])
+    """RotNet's convolutional classifier: a block (3x3, 1x1, 1x1) of ``width``, pool and linear."""
     block = nin_block(in_channels, (width, width, width), 3)
     return nn.Sequential(*block, *linear_head(width, num_classes))

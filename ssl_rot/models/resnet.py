@@ -12,15 +12,7 @@ from ssl_rot.option_types import Count
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut around them.
-
-    Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        stride: of the first convolution and of the shortcut.
-        bias: whether the convolutions have one.
-        shortcut_norm: whether a BatchNorm follows the shortcut's 1x1 convolution.
-    """
+    """Two 3x3 convolutions, the first of the given stride, and a shortcut around them."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, stride: int, bias: bool, shortcut_norm: bool
@@ -57,8 +49,8 @@ def resnet(
 
     Args:
         in_channels: of the images.
-        widths: channels of each stage; the stem has the first's. Every stage but the first halves
-            height and width.
+        widths: output channels of each stage; the stem has those of ``stage1``. Every later stage
+            halves height and width.
         blocks: residual blocks in each stage.
         large_stem: a 7x7 convolution and a 3x3 max-pool, both of stride 2, which divide height and
             width by four; otherwise a 3x3 convolution of stride 1 and no pool.
@@ -66,15 +58,11 @@ def resnet(
         shortcut_norm: whether a BatchNorm follows the shortcuts' 1x1 convolutions.
 
     Raises:
-        ConfigError: ``widths`` and ``blocks`` are not equally many positive numbers.
+        ConfigError: ``widths`` and ``blocks`` are empty or differ in length.
     """
-    if len(widths) != len(blocks) or not widths or min(*widths, *blocks) < 1:
-        raise ConfigError(
-            [
-                f"model.widths={list(widths)} and model.blocks={list(blocks)}: "
-                "one positive number a stage in both"
-            ]
-        )
+    if not 0 < len(widths) == len(blocks):
+        given = f"model.widths={list(widths)} and model.blocks={list(blocks)}"
+        raise ConfigError([f"{given}: one positive number a stage in both"])
     kernel, stride = (7, 2) if large_stem else (3, 1)
     stem = nn.Sequential(
         nn.Conv2d(in_channels, widths[0], kernel, stride, padding=kernel // 2, bias=bias),
@@ -87,18 +75,11 @@ def resnet(
     stages: dict[str, nn.Module] = {"stem": stem}
     channels = widths[0]
     for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
-        stage = nn.Sequential()
+        stage = stages[f"stage{number}"] = nn.Sequential()
         for position in range(count):
-            halves = position == 0 and number > 1
+            stride = 2 if position == 0 and number > 1 else 1
             stage.append(
-                BasicBlock(
-                    channels,
-                    width,
-                    stride=2 if halves else 1,
-                    bias=bias,
-                    shortcut_norm=shortcut_norm,
-                )
+                BasicBlock(channels, width, stride=stride, bias=bias, shortcut_norm=shortcut_norm)
             )
             channels = width
-        stages[f"stage{number}"] = stage
     return StagedBackbone(stages, [widths[0], *widths])

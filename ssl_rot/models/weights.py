@@ -1,9 +1,9 @@
-"""Saved weights: safetensors files that are whole or refused."""
+"""Weights as safetensors files, which are checked for damage."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -15,14 +15,14 @@ from ssl_rot import files
 from ssl_rot.errors import WeightsError
 
 PREFIX = "backbone."
-SHOWN = 3  # how many keys a message names
-DIGEST = "sha256"  # in the file's metadata
+DIGEST = "sha256"  # the key in the file's metadata
+KEYS_IN_MESSAGE = 3
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Writes a module's state dict as safetensors, with a hash of the tensors in its metadata.
 
-    The format itself notices a file that was cut short, but not one whose bytes have changed.
+    The format itself detects a truncated file, but not changed bytes.
     """
     tensors = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
     files.write(path, save(tensors, metadata={DIGEST: _digest(tensors)}))
@@ -33,13 +33,12 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
 
     Args:
         backbone: receives the weights.
-        path: either a backbone's state dict, or a whole classifier's, of which only ``backbone.*``
-            is read: a head belongs to its task. Pickled files are not read, since they can run
-            any code.
+        path: the state dict of a backbone or of a whole classifier, whose head is ignored. Pickled
+            files are refused, since they can run any code.
 
     Raises:
-        WeightsError: the file is missing or damaged, or its keys or shapes do not fit. Files of
-            other programs, without our hash, are taken as they are.
+        WeightsError: the file is missing or damaged, or its keys or shapes do not fit. The hash of
+            :func:`save_weights` is checked if the file has one.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file. Give a .safetensors file.")
@@ -51,26 +50,19 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
         raise WeightsError(f"{path}: damaged, or no safetensors file ({error}).") from error
     if digest is not None and digest != _digest(tensors):
         raise WeightsError(f"{path}: damaged, its tensors are not those that were saved.")
-    if any(key.startswith(PREFIX) for key in tensors):
-        tensors = {
-            key.removeprefix(PREFIX): tensor
-            for key, tensor in tensors.items()
-            if key.startswith(PREFIX)
-        }
+    inner = {k.removeprefix(PREFIX): v for k, v in tensors.items() if k.startswith(PREFIX)}
+    tensors = inner or tensors
 
-    wanted = backbone.state_dict()
-    shared = tensors.keys() & wanted.keys()
+    expected = backbone.state_dict()
+    differing = [
+        f"{key} ({list(tensors[key].shape)} in the file, {list(expected[key].shape)} here)"
+        for key in tensors.keys() & expected.keys()
+        if tensors[key].shape != expected[key].shape
+    ]
     faults = [
-        _name("missing", wanted.keys() - tensors.keys()),
-        _name("unexpected", tensors.keys() - wanted.keys()),
-        _name(
-            "of another shape",
-            (
-                f"{key} ({list(tensors[key].shape)} in the file, {list(wanted[key].shape)} here)"
-                for key in shared
-                if tensors[key].shape != wanted[key].shape
-            ),
-        ),
+        _list_keys("missing", expected.keys() - tensors.keys()),
+        _list_keys("unexpected", tensors.keys() - expected.keys()),
+        _list_keys("of another shape", differing),
     ]
     if any(faults):
         raise WeightsError(f"{path} does not fit this model: {'; '.join(filter(None, faults))}.")
@@ -85,9 +77,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _name(what: str, keys: Iterable[str]) -> str:
-    ordered = sorted(keys)
-    if not ordered:
-        return ""
-    more = ", ..." if len(ordered) > SHOWN else ""
-    return f"{len(ordered)} {what}: {', '.join(ordered[:SHOWN])}{more}"
+def _list_keys(what: str, keys: Collection[str]) -> str:
+    shown = ", ".join(sorted(keys)[:KEYS_IN_MESSAGE])
+    more = ", ..." if len(keys) > KEYS_IN_MESSAGE else ""
+    return f"{len(keys)} {what}: {shown}{more}" if keys else ""

@@ -1,4 +1,4 @@
-"""Pretext tasks: what a backbone learns before it sees a label (``conf/pretext``)."""
+"""Pretext tasks, which train a backbone without labels (``conf/pretext``)."""
 
 from ssl_rot.pretext.pretext import Pretext
 from ssl_rot.pretext.rotation import Rotate

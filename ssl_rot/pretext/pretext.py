@@ -16,10 +16,10 @@ class Pretext:
     """The keys of ``conf/pretext/*.yaml``.
 
     Args:
-        angles: rotations in degrees, counter-clockwise; empty for no pretext.
-        schedule: of the pretext phase, apart from the downstream one.
+        angles: rotations in degrees, counter-clockwise; empty for no pretext task.
+        schedule: of the pretext phase; the downstream phase has its own.
         loss: of the pretext phase.
-        reuse: take finished weights of the same pretext from MLflow.
+        reuse: take the weights of a finished run of the same pretext task from MLflow.
     """
 
     angles: Angles

@@ -32,7 +32,7 @@ class Rotate:
         """All rotations of all images.
 
         Args:
-            images: float ``[B, C, H, W]``. Those that are not square are center-cropped first.
+            images: float ``[B, C, H, W]``, center-cropped to a square first.
 
         Returns:
             ``[T * B, C, S, S]``, the whole batch once for each angle, and the index of the angle,
@@ -40,9 +40,8 @@ class Rotate:
         """
         images = _center_square(images)
         rotated = torch.cat([_rotate(images, angle) for angle in self.angles])
-        if (
-            self.in_circle
-        ):  # masked before, only the interpolated rotations would have a blurred rim
+        # Masked after the rotation: before it, only interpolated images would have a blurred edge.
+        if self.in_circle:
             rotated = rotated * _circle(rotated)
         targets = torch.arange(len(self.angles), device=images.device)
         return rotated, targets.repeat_interleave(len(images))

@@ -1,11 +1,11 @@
-"""How long, how fast and with what optimizer a phase trains."""
+"""How long, how fast and with what optimizer a phase trains, and when it stops."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -13,7 +13,29 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ssl_rot.errors import ConfigError
 from ssl_rot.option_types import Count, Fraction, NonNegative, Positive
-from ssl_rot.schedules.early_stop import EarlyStop
+
+
+@dataclass(frozen=True)
+class EarlyStop:
+    """Ends a phase once ``metric`` is as good as ``threshold``.
+
+    Args:
+        metric: a metric of the history, such as ``val_acc``; ``None`` never stops. Metrics whose
+            name ends in ``_loss`` stop at or below the threshold, others at or above it.
+        threshold: accuracy as a fraction, or loss.
+        allow_test: accept a metric of the test set, against the rules of a fair comparison.
+    """
+
+    metric: str | None = None
+    threshold: NonNegative | None = None
+    allow_test: bool = False
+
+    def reached(self, record: Mapping[str, float]) -> bool:
+        """Whether an epoch's record is good enough to stop after it."""
+        if self.metric is None or self.threshold is None:
+            return False
+        value = record[self.metric]
+        return value <= self.threshold if self.metric.endswith("_loss") else value >= self.threshold
 
 
 @dataclass(frozen=True)
@@ -22,14 +44,13 @@ class Schedule:
 
     Args:
         epochs: passes over the training images.
-        batch_size: images a step; a pretext step sees all rotations of each.
-        lr: the learning rate the optimizer and the scheduler refer to.
+        batch_size: images per step; a pretext step uses all rotations of each.
+        lr: the learning rate that the optimizer and the scheduler refer to.
         optimizer: a partial of a torch optimizer; called with the trainable parameters.
         scheduler: a partial of a torch LR scheduler; called with the optimizer, and with
-            ``steps_per_epoch`` if it has such an argument. ``None`` keeps ``lr``.
-        interval: whether the scheduler moves after each ``epoch`` or each ``step``.
-        early_stop: when to stop before the last epoch.
-        momentum, weight_decay: the values the optimizer's partial refers to.
+            ``steps_per_epoch`` if it has such an argument. ``None`` keeps ``lr`` constant.
+        interval: whether the scheduler steps after each ``epoch`` or each ``step``.
+        momentum, weight_decay: the values that the optimizer refers to.
     """
 
     epochs: Count
@@ -45,29 +66,23 @@ class Schedule:
     def build(
         self, parameters: Iterable[Parameter], steps_per_epoch: int
     ) -> tuple[Optimizer, LRScheduler | None]:
-        """The optimizer over ``parameters`` and its scheduler.
+        """The optimizer of ``parameters`` and its scheduler.
 
         Raises:
-            ConfigError: the schedule is too short for its scheduler, or that follows a metric.
+            ConfigError: there are too few steps for the scheduler, or it follows a metric.
         """
         optimizer = self.optimizer(list(parameters))
         if self.scheduler is None:
             return optimizer, None
-        # OneCycleLR alone of torch's schedulers has to know the number of steps.
-        extra: dict[str, Any] = (
-            {"steps_per_epoch": steps_per_epoch}
-            if "steps_per_epoch" in inspect.signature(self.scheduler).parameters
-            else {}
-        )
+        # Of torch's schedulers, only OneCycleLR needs the number of steps.
+        needs_steps = "steps_per_epoch" in inspect.signature(self.scheduler).parameters
+        extra = {"steps_per_epoch": steps_per_epoch} if needs_steps else {}
         try:
             scheduler = self.scheduler(optimizer, **extra)
         except ZeroDivisionError as error:
-            raise ConfigError(
-                [
-                    f"scheduler.pct_start of a schedule of {self.epochs * steps_per_epoch} steps: "
-                    "OneCycleLR cannot climb in a single one; take another pct_start, or epochs"
-                ]
-            ) from error
+            fault = f"scheduler.pct_start of a schedule of {self.epochs * steps_per_epoch} steps"
+            reason = "OneCycleLR cannot climb in a single one; take another pct_start, or epochs"
+            raise ConfigError([f"{fault}: {reason}"]) from error
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ConfigError(
                 ["scheduler=ReduceLROnPlateau follows a metric, which no schedule here does"]

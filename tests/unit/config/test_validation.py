@@ -100,14 +100,23 @@ OTHERS = [
      ["freeze.stage=stage2", "a stage of the model: stem, stage1"]),
     (["freeze=gradual", "freeze.every=0"], ["freeze.every=0", "at least 1"]),
     (["model=nin", "model.num_blocks=6"], ["model.num_blocks=6", "from 3 to 5"]),
+    (["model=nin", "model.num_blocks=2"], ["model.num_blocks=2", "from 3 to 5"]),
+    (["model.widths=[16,0,64]"], ["model.widths=[16, 0, 64]", "at least 1"]),
+    (["model.widths=[]", "model.blocks=[]"], ["model.widths=[]", "one positive number"]),
+    (["model=timm", "model.image_size=0"], ["model.image_size=0", "at least 1, or null"]),
+    (["model.init=he"], ["model.init=he", "default or xavier"]),
+    (["head.init=he"], ["head.init=he", "default or xavier"]),
     (["model.blocks=[1]"], ["model.blocks=[1]"]),
     (["model=timm", "model.name=resnet999"], ["model.name=resnet999", "no such model"]),
     (["model=timm", "model.pretrained=true", "model.init=xavier"], ["model.init=xavier"]),
     (["model._target_=nowhere.net"], ["model._target_=nowhere.net cannot be imported"]),
-    (["head=mlp", "head.hidden=0"], ["head.hidden=0"]),
-    (["head=conv", "head.width=0"], ["head.width=0"]),
-    (["loss=focal", "loss.alpha=0"], ["loss.alpha=0", "greater than 0"]),
-    (["loss=focal", "loss.gamma=-1"], ["loss.gamma=-1", "at least 0"]),
+    (["head=mlp", "head.hidden=0"], ["head.hidden=0", "at least 1"]),
+    (["head=mlp", "head.pool=0"], ["head.pool=0", "at least 1"]),
+    (["head=conv", "head.width=0"], ["head.width=0", "at least 1"]),
+    *((["loss=focal", f"loss.alpha={value}"], [f"loss.alpha={value}", "greater than 0"])
+      for value in ("0.0", "-1.0", "nan")),
+    *((["loss=focal", f"loss.gamma={value}"], [f"loss.gamma={value}", "at least 0"])
+      for value in ("-0.1", "inf")),
     (["loss=label_smoothing", "loss.label_smoothing=1"], ["loss.label_smoothing=1"]),
     (["schedule=onecycle", "schedule.scheduler.pct_start=2"], ["schedule", "pct_start"]),
     (["+schedule.optimizer.nesterov=true", "schedule.momentum=0"], ["schedule", "Nesterov"]),
@@ -181,13 +190,17 @@ def test_all_faults_are_told_at_once(compose):
         "schedule.lr": "0",
         "pretext.schedule.epochs": "0",
         "pretext.angles": "[0,10]",
+        "loss.alpha": "0.0",
+        "loss.gamma": "-1.0",
         "+schedule.optimizer.bar": "1",
     }
-    cfg = compose("freeze=through", *(f"{key}={value}" for key, value in wrong.items()))
+    cfg = compose(
+        "freeze=through", "loss=focal", *(f"{key}={value}" for key, value in wrong.items())
+    )
     with pytest.raises(ConfigError) as caught:
         validate(cfg)
     message = str(caught.value)
-    assert message.startswith("The config has 7 faults; nothing was trained:\n")
+    assert message.startswith("The config has 9 faults; nothing was trained:\n")
     for key in (*wrong, "freeze.stage"):
         assert message.count(f"\n  - {key.lstrip('+')}") == 1, key
 

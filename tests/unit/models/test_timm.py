@@ -90,11 +90,6 @@ def test_models_whose_stages_do_not_follow_one_another_are_refused(name):
         timm_model(3, name=name, pretrained=False, image_size=None)
 
 
-def test_refused_image_size():
-    with pytest.raises(ConfigError, match=r"model\.image_size=0: null, or 1 or more pixels"):
-        timm_model(3, name="resnet10t", pretrained=False, image_size=0)
-
-
 def test_pretrained_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
     def offline(*_args, **_kwargs):
         raise FileNotFoundError("not in the cache, and outgoing traffic is disabled")
