@@ -28,13 +28,10 @@ class Batches:
         images: uint8 ``[N, C, H, W]``.
         labels: int64 ``[N]``; ``None`` if ``rotate`` returns the targets.
         batch_size: images per batch, before rotation.
-        device: where the batches are created.
-        mean: per channel, of pixels in [0, 1].
-        std: likewise.
+        mean: per channel, of pixels in [0, 1]; likewise ``std``.
         augment: ``None`` for evaluation.
         rotate: called with the normalized batch; returns R rotations of each image
             ``[R*B, C, H, W]`` and their targets ``[R*B]``.
-        seed: of the run.
         stream: what the batches are for, e.g. ``"downstream"``.
         shuffle: a new order each epoch, for training. A last batch with fewer than two images per
             process is then merged into the one before, since BatchNorm cannot train on a single
@@ -143,7 +140,6 @@ class Batches:
                 yield inputs, self.labels[rows.to(self.device)]
 
     def _pixels(self, epoch: int) -> Iterator[Tensor]:
-        """uint8 ``[B, C, H, W]`` of each batch, on the device."""
         if isinstance(self.images, Tensor):
             return (self.images[rows.to(self.device)] for rows in self.rows(epoch))
         if self.images.file is not None or self.device.type == "cuda":
@@ -152,7 +148,6 @@ class Batches:
 
 
 def _fits_on_gpu(images: Images, device: torch.device) -> bool:
-    """Whether all images can be moved to the GPU at the start."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)

@@ -32,16 +32,11 @@ class Dataset:
     """The part of a data set that a run uses.
 
     Args:
-        name: shown in records and figures.
         train: the labeled images within the budget.
         val: part of the training images; ``None`` without a validation split.
         test: only reported; selects nothing.
         pretext_images: all training images except those for validation, labeled or not.
-        classes: names, in the order of the labels.
-        mean: per channel, of pixels in [0, 1].
-        std: likewise.
-        augment: for training batches.
-        fingerprint: of the source's content.
+        mean: per channel, of pixels in [0, 1]; likewise ``std``.
     """
 
     name: str
@@ -83,23 +78,16 @@ def prepare(
     Each choice is stratified and depends only on the source and ``seed``: the validation split is
     the same for every budget, and a larger budget or size contains every smaller one.
 
+    ``root``, ``image_size``, ``test_fraction``, ``unlabelled`` and ``skip_bad`` are not read here:
+    the config of ``source`` interpolates them, so that the key to set is, say, ``dataset.root``.
+
     Args:
-        name: of the data set.
-        source: the complete data set.
-        seed: of the run.
         labels_per_class: labeled images per class; ``None`` for all.
         val_fraction: of the labeled training images, in [0, 1).
         train_size: training images for both phases; ``None`` for all. Unlabeled images count as a
             class of their own.
         mean: per channel, of pixels in [0, 1]; ``None`` to measure it on the training images.
-        std: likewise.
-        augment: for training batches.
-        root: for ``source``, like the four below. They are not read here: the config of ``source``
-            interpolates them, so that the key to set is ``dataset.root``.
-        image_size: for ``source``.
-        test_fraction: for ``source``.
-        unlabelled: for ``source``.
-        skip_bad: for ``source``.
+            Likewise ``std``.
 
     Raises:
         DataError: the data set is too small for a budget, size or fraction.

@@ -20,8 +20,7 @@ class Images:
 
     Args:
         base: uint8 ``[M, C, H, W]``.
-        rows: int64 ``[N]``, the rows of ``base`` that belong to the subset, in order; ``None`` for
-            all of them.
+        rows: int64 ``[N]``, the rows of ``base`` in the subset, in order; ``None`` for all.
         file: the file that ``base`` is mapped from, if any; reading it may have to wait for a disk.
     """
 

@@ -19,11 +19,10 @@ BATCHES_AHEAD = 2
 def prefetch(images: Images, batches: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
     """Gathers the images of each batch in a thread, ahead of the caller.
 
+    Batches reach a GPU through pinned memory, so that copying, too, overlaps with computation.
+
     Args:
-        images: in memory, or mapped from a file.
         batches: int64 ``[B]`` each, positions in ``images``.
-        device: where the batches are needed. They reach a GPU through pinned memory, so that
-            copying, too, overlaps with computation.
 
     Yields:
         uint8 ``[B, C, H, W]`` on the device, in the order of ``batches``.

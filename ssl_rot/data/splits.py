@@ -32,10 +32,6 @@ def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
     (from 0) of a class with n samples has position (j + 1/2) / n. Unlike with rounded class shares,
     a longer prefix keeps all samples of a shorter one, so subsets of growing size are nested.
 
-    Args:
-        labels: int64 ``[N]``.
-        generator: on the CPU.
-
     Returns:
         int64 ``[N]``, a permutation.
     """
@@ -50,12 +46,8 @@ def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
 def fixed_split(labels: Tensor, test_fraction: float) -> tuple[Tensor, Tensor]:
     """A stratified train and test split that is the same for every seed.
 
-    Args:
-        labels: int64 ``[N]``.
-        test_fraction: of all N samples, rounded up.
-
     Returns:
-        The rows of either split, int64 and ascending.
+        The rows of either split, int64 and ascending; the size of the test split is rounded up.
     """
     order = stratified_order(labels, seed_generator(0, "fixed test split"))
     n_test = math.ceil(test_fraction * len(labels))

@@ -10,14 +10,7 @@ from ssl_rot.data.images import Images
 
 
 def channel_sums(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The sum of the pixels and the sum of their squares, for each channel of each image.
-
-    Args:
-        images: uint8 ``[n, C, H, W]``.
-
-    Returns:
-        int64 ``[n, C, 2]``.
-    """
+    """Sums of the pixels and of their squares: uint8 ``[n, C, H, W]`` to int64 ``[n, C, 2]``."""
     pixels = images.reshape(*images.shape[:2], -1)
     # 32 bits are faster, if they can hold the largest possible sum.
     sum_type = np.uint32 if pixels.shape[-1] * 255**2 < 2**32 else np.uint64
@@ -32,7 +25,7 @@ def mean_and_std(
     """Mean and standard deviation per channel, of pixels in [0, 1].
 
     Args:
-        sums: int64 ``[n, C, 2]``, as returned by :func:`channel_sums`.
+        sums: as returned by :func:`channel_sums`.
         pixels: number of pixels per channel in all images together.
     """
     mean, mean_square = sums.sum(axis=0).T / pixels / np.array([[255], [255**2]])

@@ -74,7 +74,7 @@ def stl10(root: Folder, image_size: ImageSize) -> Source:
 
     train, test = _load_or_download(
         lambda folder, download: [
-            STL10(folder, split, download=download) for split in ("train+unlabeled", "test")
+            STL10(folder, s, download=download) for s in ("train+unlabeled", "test")
         ],
         root,
         urls=[STL10.url],
@@ -90,9 +90,7 @@ def stl10(root: Folder, image_size: ImageSize) -> Source:
 
 def _load_cifar(dataset: Any, root: str | Path, image_size: int) -> Source:
     train, test = _load_or_download(
-        lambda folder, download: [
-            dataset(folder, train, download=download) for train in (True, False)
-        ],
+        lambda folder, download: [dataset(folder, t, download=download) for t in (True, False)],
         root,
         urls=[dataset.url],
     )
@@ -114,10 +112,7 @@ def _make_split(images: np.ndarray[Any, np.dtype[np.uint8]], labels: ArrayLike, 
 def _load_or_download(
     load: Callable[[Path, bool], Sequence[Any]], root: str | Path, urls: Sequence[str]
 ) -> Sequence[Any]:
-    """Loads the training and test split, downloading only missing or damaged files.
-
-    torchvision verifies the files' checksums, so the data are those that were published.
-    """
+    """Loads both splits, whose checksums torchvision verifies; downloads what is missing or bad."""
     folder = Path(root).expanduser()
     try:
         return load(folder, False)

@@ -50,12 +50,11 @@ def cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class CachedImages:
-    """The decoded images of some files.
+    """The decoded images of some files; those that could not be decoded are black.
 
     Args:
         file: uint8 ``[N, 3, image_size, image_size]``.
         sums: int64 ``[N, 3, 2]``, as returned by ``channel_sums``.
-        bad: the files that could not be decoded; their images are black.
         pixels: a hash that changes with any pixel.
     """
 

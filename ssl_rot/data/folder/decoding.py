@@ -24,10 +24,6 @@ def decode(path: str, size: int) -> NDArray[np.uint8]:
 
     Gray, palette, transparent (alpha is dropped), CMYK and 16-bit images all become 8-bit RGB.
 
-    Args:
-        path: the file.
-        size: pixels a side.
-
     Returns:
         uint8 ``[3, size, size]``.
 
@@ -67,7 +63,6 @@ class BadFile:
 
     Args:
         row: its position among all files.
-        reason: for the user.
         unreadable: the system could not read it, which may change without a change to the file.
     """
 
@@ -82,7 +77,6 @@ class DecodedChunk:
 
     Args:
         files: how many.
-        bad: those that could not be decoded.
         pixels: a hash of all pixels.
         sums: int64 ``[files, 3, 2]``, as returned by :func:`channel_sums`.
         error: why the pixels could not be written, if so.
@@ -104,10 +98,7 @@ class ChunkDecoder:
 
     Args:
         paths: of the files, in the order of the rows.
-        size: pixels a side.
-        chunk_length: files per chunk.
-        target: the file to write, uint8 ``[N, 3, size, size]`` after a header.
-        offset: length of the header in bytes.
+        target: the file to write, uint8 ``[N, 3, size, size]`` after a header of ``offset`` bytes.
     """
 
     paths: Sequence[str]

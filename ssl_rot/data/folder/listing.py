@@ -24,7 +24,6 @@ class Listing:
     """All N files of an image folder.
 
     Args:
-        classes: names, in the order of the labels.
         paths: relative to the root.
         labels: int64 ``[N]``; -1 for files in the folder of unlabeled images.
         in_test: bool ``[N]``, whether the file is in the tree named ``test``.
@@ -39,12 +38,7 @@ class Listing:
 
 
 def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None) -> Listing:
-    """Lists an image folder, without opening any file.
-
-    Args:
-        root: as for ``image_folder``, like the other two.
-        test_fraction: ``None`` for a ``train`` and a ``test`` tree, else a single tree is expected.
-        unlabelled: name of the folder with unlabeled images.
+    """Lists an image folder, without opening any file; arguments as for ``image_folder``.
 
     Raises:
         DataError: the folder does not have the expected layout.
@@ -131,18 +125,12 @@ def _class_names(tree: Path, root: Path, unlabelled: str | None) -> tuple[str, .
 
 
 def _list_files(folder: str, prefix: str, paths: list[str], versions: array[int]) -> None:
-    """Lists all files below ``folder``, sorted, following links.
+    """Appends all files below ``folder``, sorted, following links.
 
-    In one thread: several threads compete for the interpreter's lock, which takes twice as long on
-    a local disk. Network disks were not measured.
-
-    Args:
-        folder: where to look.
-        prefix: path of ``folder`` relative to the root.
-        paths: extended by the path of each file.
-        versions: extended by two numbers for each file, its size in bytes (-1 if it is not a
-            regular file) and its modification time in ns. An array, since a million tuples would
-            keep the garbage collector busier than the disk.
+    ``versions`` gets two numbers per file: size in bytes (-1 if not a regular file) and time of
+    modification in ns. An array, since a million tuples would keep the garbage collector busier
+    than the disk. In one thread: on a local disk, several take twice as long, since they compete
+    for the interpreter's lock. Network disks were not measured.
     """
     with os.scandir(folder) as entries:
         remaining = sorted(entries, key=attrgetter("name"), reverse=True)
