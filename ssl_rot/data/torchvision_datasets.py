@@ -74,7 +74,7 @@ def stl10(root: Folder, image_size: ImageSize) -> Source:
 
     train, test = _load_or_download(
         lambda folder, download: [
-            STL10(folder, s, download=download) for s in ("train+unlabeled", "test")
+            STL10(folder, split, download=download) for split in ("train+unlabeled", "test")
         ],
         root,
         urls=[STL10.url],
@@ -90,7 +90,9 @@ def stl10(root: Folder, image_size: ImageSize) -> Source:
 
 def _load_cifar(dataset: Any, root: str | Path, image_size: int) -> Source:
     train, test = _load_or_download(
-        lambda folder, download: [dataset(folder, t, download=download) for t in (True, False)],
+        lambda folder, download: [
+            dataset(folder, train, download=download) for train in (True, False)
+        ],
         root,
         urls=[dataset.url],
     )
