@@ -129,7 +129,8 @@ def test_arms_trained_with_different_threads_carry_a_remark(runs, tmp_path: Path
     assert [(row[-2].text, row[-1].text) for row in rows] == [
         *(("2 / 2", ""), ("", ""), ("2 / 1", remark)),
     ]
-    assert remark in write(runs, tmp_path, frame).read_text()
+    assert f"In 1 pair, {remark}." in write(runs, tmp_path, frame).read_text()
+    assert f"In 1 pair, {remark}." in (tmp_path / "report.md").read_text()
 
 
 def test_commands_and_versions_are_listed(sweep, tmp_path: Path) -> None:

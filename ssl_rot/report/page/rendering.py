@@ -66,6 +66,7 @@ def write_report(
         "pairs": tables.pair_table(pairs, cells, MOST_PAIRS),
         "published": tables.published_table(against_published(runs)),
         "left_out": left_out.head(MOST_PAIRS),
+        "remarks": tables.count_values(text for text in pairs["remark"] if text),
         "reasons": tables.count_values(row[-1].text for row in left_out.rows),
         "commands": count_commands(runs),
         "own_command": own_command,
