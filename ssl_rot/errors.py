@@ -38,7 +38,7 @@ class ConfigError(UserError):
         self.faults = list(faults)
         count = "a fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         lines = "".join(f"\n  - {fault}" for fault in self.faults)
-        super().__init__(f"The config has {count}; nothing was trained:{lines}")
+        super().__init__(f"The config has {count}; nothing was started:{lines}")
 
 
 class DataError(UserError):

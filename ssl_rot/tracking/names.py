@@ -16,6 +16,7 @@ class Tag:
     PARENT_RUN_ID = "mlflow.parentRunId"  # MLflow's own: the sweep that a run belongs to
     FOLDER = "ssl_rot.folder"  # where the run writes on its host, checkpoints included
     HOST = "ssl_rot.host"
+    THREADS = "ssl_rot.threads"  # of torch on the CPU, where their number can change the result
     COMMAND = "ssl_rot.command"  # of a sweep
     ERROR = "ssl_rot.error"  # why the run did not finish, in one line
     JOB_ERROR = "ssl_rot.job_error"  # of a sweep: why job .0, .1, ... failed, even without a run

@@ -67,7 +67,7 @@ def filled(_filled_store: Path, tmp_path: Path) -> Path:
 def test_the_report_with_defaults(command, filled: Path) -> None:
     done = command(filled)
     assert done.returncode == 0, done.stderr
-    assert "Rotation better in 1; no clear difference in 1 of 2 cells." in done.stdout
+    assert "Of 2 cells: rotation better in 1, no clear difference in 1." in done.stdout
     assert "labels_per_class=5" in done.stdout
     assert "+10.4 points [+9.0, +11.8]" in done.stdout
     assert "1 x no partner: no supervised-only run with seed 9" in done.stdout
@@ -97,7 +97,8 @@ def test_where_by_metric_and_out(command, filled: Path) -> None:
     assert "by=[model,freeze]" in page
     cells = pd.read_csv(filled / "reports" / "mine" / "cells.csv")
     assert list(cells["cell"]) == ["model=resnet_tiny freeze=none"]
-    assert (cells["n"][0], cells["pairs"][0], cells["metric"][0]) == (5, 8, "test_loss")
+    assert (cells["n"][0], cells["pairs"][0], cells["metric"][0]) == (3, 6, "test_loss")
+    assert "2 x its seed has no pair with labels_per_class=20" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -133,8 +134,16 @@ def test_a_report_without_a_single_pair_says_why(
     [
         (["experiment_name=nope"], "There are: Default, ssl_rot"),
         (["metric=accuracy"], "metric=accuracy is not allowed; the runs have: test_acc"),
-        (["by=[modle]"], "by=modle is not a key of these runs"),
-        (["by=[]"], "by=[] is not allowed"),
+        (["by=[modle]"], "by=modle is not a key of these runs (did you mean model?)"),
+        (["by=[]"], "by=[] is not allowed; it must be a list of config keys"),
+        (["by=[[model]]"], "by=['model'] is not a key of these runs"),
+        (["by=5"], "by=5 is not allowed; it must be a list of config keys"),
+        (["experiment_name=2024"], "There is no experiment '2024'"),
+        (["out=null"], "out=null is not allowed; it must be a text"),
+        (["log=maybe"], "log=maybe is not allowed; it must be true or false"),
+        (["metric=null", "where=null"], "metric=null is not allowed"),
+        (["tracking.uri=5"], "tracking.uri=5 cannot be read"),
+        (["tracking=null"], "tracking=null is not allowed; it must be a node with uri"),
         (["since=soon"], "since=soon is not a date"),
         (["where=nonsense"], "MLflow cannot read the filter"),
         (["tracking.uri=http://127.0.0.1:9"], "cannot be reached"),
@@ -166,6 +175,24 @@ def test_a_misspelled_key_is_refused(command, tmp_path: Path) -> None:
     assert "Could not override 'metrik'" in done.stderr
 
 
+def test_output_that_nobody_reads_is_no_error(filled: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m ssl_rot.report | true; exit ${{PIPESTATUS[0]}}",
+        cwd=filled, shell=True, executable="/bin/bash", capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (filled / "report" / "report.html").exists()
+
+
+def test_ctrl_c_ends_it_without_a_traceback(command, filled: Path, monkeypatch) -> None:
+    def interrupt(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssl_rot.report.load.runs.load_runs", interrupt)
+    done = command(filled)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_a_process_follows_the_tracking_uri_of_the_environment(
     filled: Path, tmp_path: Path
 ) -> None:
@@ -180,7 +207,7 @@ def test_a_process_follows_the_tracking_uri_of_the_environment(
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert "Rotation better in 1" in done.stdout
+    assert "rotation better in 1" in done.stdout
     assert (elsewhere / "report" / "report.html").exists()
 
 
@@ -192,10 +219,15 @@ def test_log_adds_the_report_to_the_artifacts_of_the_sweep(
     sweep = client.create_run(experiment, tags={"ssl_rot.phase": "sweep"}).info.run_id
     runs.arms([0.1, 0.12, 0.11])
     runs.write(store_uri, parent=sweep)
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "secret.txt").write_text("of the user")
     done = command(tmp_path, "log=true")
     assert done.returncode == 0, done.stderr
     logged = {artifact.path for artifact in client.list_artifacts(sweep, "report")}
     assert {"report/report.html", "report/cells.csv", "report/figures"} <= logged
+    assert "report/secret.txt" not in logged  # only what the report wrote
+    figures = {artifact.path for artifact in client.list_artifacts(sweep, "report/figures")}
+    assert {"report/figures/forest.png", "report/figures/forest.svg"} <= figures
     # Now there are runs of two sweeps, and it is not clear which of them is meant.
     other = client.create_run(experiment, tags={"ssl_rot.phase": "sweep"}).info.run_id
     runs.arms([0.1, 0.12, 0.11], dataset__labels_per_class="1")

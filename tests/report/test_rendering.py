@@ -27,10 +27,11 @@ def write(runs, out: Path, frame: pd.DataFrame | None = None) -> Path:
     frame = runs.frame() if frame is None else frame
     histories = runs.histories()
     pairs = pair_runs(frame, histories)
-    page = write_report(
+    page, *others = write_report(
         frame, histories, pairs, compare(pairs), out, scope="Test", own_command="python -m report"
     )
     assert page == out / "report.html"
+    assert all(path.is_file() for path in others)
     return page
 
 
@@ -113,16 +114,23 @@ def test_the_pairs_are_sorted_by_the_number_of_their_cell(runs) -> None:
     pairs = pair_runs(runs.frame())
     rows = pair_table(pairs, compare(pairs), most=3).rows
     assert [row[0].text for row in rows] == ["1", "1", "2"]
-    assert [row[-1].text for row in rows] == ["+30.00", "+32.00", "+10.00"]
+    assert [row[6].text for row in rows] == ["+30.00", "+32.00", "+10.00"]
 
 
-def test_a_cell_with_one_pair_is_listed_as_left_out(runs, tmp_path: Path) -> None:
-    runs.arms([0.1, 0.12])
-    runs.arms([0.1], dataset__labels_per_class="1")
-    text = write(runs, tmp_path).read_text()
-    left_out = text[text.index("<h2>Left out</h2>") :]
-    assert "cell: labels_per_class=1" in left_out
-    assert "fewer than two pairs" in left_out
+def test_arms_trained_with_different_threads_carry_a_remark(runs, tmp_path: Path) -> None:
+    runs.arms([0.1, 0.12, 0.11])
+    frame = runs.frame()
+    frame["tags.ssl_rot.threads"] = ["2"] * 6 + [None] + ["2", "1"]  # rows of three: see arms()
+    frame.loc[3:5, "tags.ssl_rot.threads"] = None  # runs of an earlier version do not record it
+    pairs = pair_runs(frame)
+    remark = "the arms were trained with different numbers of threads"
+    assert list(pairs["remark"]) == ["", "", remark]
+    rows = pair_table(pairs, compare(pairs), most=3).rows
+    assert [(row[-2].text, row[-1].text) for row in rows] == [
+        *(("2 / 2", ""), ("", ""), ("2 / 1", remark)),
+    ]
+    assert f"In 1 pair, {remark}." in write(runs, tmp_path, frame).read_text()
+    assert f"In 1 pair, {remark}." in (tmp_path / "report.md").read_text()
 
 
 def test_commands_and_versions_are_listed(sweep, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from scipy import stats
 from ssl_rot.errors import ConfigError
 from ssl_rot.report import compare, pair_runs
 from ssl_rot.report.comparison.cell_names import format_settings
+from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
 from ssl_rot.report.comparison.inference import (
     adjust_holm,
     assign_verdicts,
@@ -148,9 +149,9 @@ def test_the_basis_says_what_the_verdict_is_based_on(runs) -> None:
     runs.arms([0.1], dataset__labels_per_class="20")
     basis = compare(pair_runs(runs.frame()))["basis"]
     assert "paired t test on 5 seeds, p = 3.4e-05, 6.8e-05 after Holm over 2 cells" in basis[0]
-    assert "sign flips p = 0.062 (the least that 5 seeds can give)" in basis[0]
+    assert "sign flips p = 0.062 (the smallest possible with 5 seeds)" in basis[0]
     assert "3 seeds with the same difference" in basis[1]
-    assert "one seed" in basis[2]
+    assert "a single seed shows no spread" in basis[2]
 
 
 def test_more_cells_need_stronger_evidence(runs) -> None:
@@ -195,10 +196,38 @@ def test_by_averages_within_each_seed_first(runs) -> None:
     assert cell["cell"] == "model=resnet_tiny freeze=none"
 
 
-def test_by_refuses_unknown_keys_and_lists_the_known_ones(runs) -> None:
+def test_by_leaves_out_a_seed_that_lacks_a_setting(runs) -> None:
+    """Its mean would be that of the settings it has: here a gain of 3 or of 30 points."""
+    runs.arms([0.30, 0.31, 0.29], freeze="backbone", freeze___target_="Frozen")
+    runs.arms([0.03, 0.04], freeze="none")
+    pairs = pair_runs(runs.frame())
+    (cell,) = compare(pairs, by=["model"]).to_dict("records")
+    assert (cell["n"], cell["pairs"]) == (2, 4)
+    assert cell["difference"] == pytest.approx(0.17)
+    left_out = exclude_incomplete_seeds(pairs, ["model"]).set_index("seed")["left_out"]
+    assert left_out["2"] == "its seed has no pair with freeze=none"
+    assert (left_out.drop("2") == "").all()
+    # As cells of their own, all pairs count.
+    assert list(compare(pairs, by=["freeze"])["n"]) == [3, 2]
+    assert list(compare(pairs)["n"]) == [3, 2]
+
+
+def test_by_with_no_complete_seed_compares_nothing(runs) -> None:
+    runs.arms([0.3], freeze="backbone", freeze___target_="Frozen")
+    for seed, arm, acc in ((1, "rotation", 0.5), (1, "supervised", 0.4)):
+        runs.downstream(arm, seed, acc)
+    assert compare(pair_runs(runs.frame()), by=["model"]).empty
+
+
+def test_by_refuses_unknown_keys_and_says_what_the_runs_differ_in(runs) -> None:
     runs.arms([0.1, 0.2])
-    with pytest.raises(ConfigError, match=r"by=modle is not a key of these runs; allowed: .*model"):
+    runs.arms([0.1, 0.2], freeze="backbone")
+    message = (
+        r"by=modle is not a key of these runs \(did you mean model\?\); they differ in: .*freeze"
+    )
+    with pytest.raises(ConfigError, match=message) as refused:
         compare(pair_runs(runs.frame()), by=["modle"])
+    assert "schedule.lr" not in str(refused.value)
 
 
 def test_epochs_to_match_is_infinite_if_most_pairs_never_match(runs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,15 @@ def distinguishing_columns(compared: pd.DataFrame, by: Sequence[str] | None) -> 
     if by is not None:
         unknown = [key for key in by if f"params.{key}" not in params]
         if unknown:
-            known = ", ".join(column.removeprefix("params.") for column in params)
-            fault = f"is not a key of these runs; allowed: {known}"
-            raise ConfigError([f"by={key} {fault}" for key in unknown])
+            keys = [column.removeprefix("params.") for column in params]
+            differ = ", ".join(key for key in keys if compared[f"params.{key}"].nunique() > 1)
+            faults = []
+            for key in unknown:
+                close = "".join(f" (did you mean {k}?)" for k in get_close_matches(key, keys, n=1))
+                faults.append(
+                    f"by={key} is not a key of these runs{close}; they differ in: {differ}"
+                )
+            raise ConfigError(faults)
         return [f"params.{key}" for key in by]
     # The name of an option comes before its content and a shallow key before a deep one. Each is
     # taken only if it splits cells that those before it do not. A param without effect may differ

@@ -17,6 +17,7 @@ from ssl_rot.report.comparison.cell_names import (
     natural_sort_key,
     setting_columns,
 )
+from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
 from ssl_rot.report.comparison.inference import (
     ROUNDING,
     adjust_holm,
@@ -33,8 +34,8 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
     Args:
         pairs: from :func:`ssl_rot.report.pair_runs`; rows with ``left_out`` are ignored.
         by: config keys. A cell is then all pairs that agree in these keys. Pairs that share a seed
-            are averaged first, since they are not independent. With ``None``, a cell is all pairs
-            that differ in nothing but the seed.
+            are averaged first, since they are not independent; a seed that lacks some of them is
+            left out. With ``None``, a cell is all pairs that differ in nothing but the seed.
 
     Returns:
         One row per cell, sorted by its settings:
@@ -58,6 +59,7 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
     Raises:
         ConfigError: ``by`` names a key that the runs do not have.
     """
+    pairs = exclude_incomplete_seeds(pairs, by)
     compared = pairs[pairs["left_out"] == ""]
     columns = distinguishing_columns(compared, by)
     rows = []
@@ -128,10 +130,10 @@ def _summarize(cell: pd.DataFrame) -> dict[str, Any]:
 
 def _describe_basis(cell: Any, tested: int) -> str:
     if cell.n < 2:
-        return "one seed says nothing about chance; two are needed, five or more are better"
+        return "a single seed shows no spread; run at least two, better five or more"
     flips = f"sign flips p = {cell.p_sign_flip:.2g}"
     if cell.p_sign_flip <= 1.001 * 0.5 ** (cell.n - 1):
-        flips += f" (the least that {cell.n} seeds can give)"
+        flips += f" (the smallest possible with {cell.n} seeds)"
     if np.isnan(cell.low):
         return f"{cell.n} seeds with the same difference, so that only the signs count: {flips}"
     over = f", {cell.p_holm:.2g} after Holm over {tested} cells" if tested > 1 else ""

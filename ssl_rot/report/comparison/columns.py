@@ -11,6 +11,7 @@ PAIR_KEY = f"tags.{Tag.PAIR_KEY}"
 CONTENT_KEY = f"tags.{Tag.CONTENT_KEY}"
 PRETEXT_RUN_ID = f"tags.{Tag.PRETEXT_RUN_ID}"
 ERROR = f"tags.{Tag.ERROR}"
+THREADS = f"tags.{Tag.THREADS}"
 SEED = "params.seed"
 LABELS = "params.dataset.labels_per_class"
 

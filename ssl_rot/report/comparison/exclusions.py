@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ssl_rot.report.comparison.cell_names import distinguishing_columns, format_settings
 from ssl_rot.report.comparison.columns import ARM, ARM_NAMES, CONFIG_KEY, ERROR, PAIR_KEY, SEED
 from ssl_rot.report.comparison.curves import Curves
 from ssl_rot.report.comparison.params import downstream_params, params_as_text
@@ -85,6 +88,30 @@ def explain_missing_partners(
             differences or "the data, the precision or the starting weights, but in no param"
         )
     return pd.Series(reasons, dtype=object)
+
+
+def exclude_incomplete_seeds(pairs: pd.DataFrame, by: Sequence[str] | None) -> pd.DataFrame:
+    """Leaves out the pairs of a seed that lacks some of the settings that ``by`` averages over.
+
+    The mean of such a seed would be that of other settings than the other seeds' means.
+    """
+    compared = pairs[pairs["left_out"] == ""]
+    if by is None or compared.empty:
+        return pairs
+    reasons = pairs["left_out"].copy()
+    for _, cell in compared.groupby(distinguishing_columns(compared, by), dropna=False):
+        columns = [c for c in distinguishing_columns(cell, None) if cell[c].nunique() > 1]
+        names = cell.drop_duplicates("cell").set_index("cell")[columns].to_dict("index")
+        for _, of_seed in cell.groupby("seed"):
+            lacking = [
+                format_settings({str(k).removeprefix("params."): v for k, v in settings.items()})
+                for number, settings in names.items()
+                if number not in set(of_seed["cell"])
+            ]
+            if lacking:
+                more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+                reasons[of_seed.index] = f"its seed has no pair with {lacking[0]}{more}"
+    return pairs.assign(left_out=reasons)
 
 
 def _list_differences(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from ssl_rot.errors import ConfigError, TrackingError
-from ssl_rot.report.comparison.columns import ARM, ARM_NAMES, PAIR_KEY, PHASE, SEED
+from ssl_rot.report.comparison.columns import ARM, ARM_NAMES, PAIR_KEY, PHASE, SEED, THREADS
 from ssl_rot.report.comparison.costs import pair_costs
 from ssl_rot.report.comparison.curves import split_histories
 from ssl_rot.report.comparison.exclusions import (
@@ -39,6 +40,8 @@ def pair_runs(
         - ``seed``; ``rotation_run_id``, ``rotation_run_name``, and the same for ``supervised``
         - ``metric``; ``rotation``, ``supervised``: its value at the last epoch; ``difference``:
           rotation minus supervised
+        - ``rotation_threads``, ``supervised_threads``: torch's threads on the CPU, if recorded;
+          ``remark``: what may disturb the comparison, or empty
         - ``epochs_to_match``: first epoch at which the rotation run is as good as its partner at
           the last one
         - ``supervised_epochs``: how many epochs the partner was trained for
@@ -89,7 +92,13 @@ def pair_runs(
         table[f"{arm}_run_id"] = side["run_id"]
         table[f"{arm}_run_name"] = side["run_name"]
         table[arm] = side[f"metrics.{metric}"].astype(float)
+        table[f"{arm}_threads"] = side.get(THREADS)
     table["difference"] = table["rotation"] - table["supervised"]
+    threads = table[["rotation_threads", "supervised_threads"]]
+    differ = threads.notna().all(axis=1) & (threads.nunique(axis=1) > 1)
+    table["remark"] = np.where(
+        differ, "the arms were trained with different numbers of threads", ""
+    )
     table = table.join(pair_costs(pairs, partners, runs, supervised, curves, metric))
     table = table.join(pairs.filter(like="params."))
     table = table.sort_values(["cell", "seed"], key=lambda c: pd.to_numeric(c, errors="coerce"))
@@ -97,6 +106,7 @@ def pair_runs(
     unpaired = usable.drop(index=[*pairs["run_id"].unique(), *pairs["partner"].unique()])
     reasons.update(explain_missing_partners(unpaired, rotation, supervised))
     table = pd.concat([table, _rows_without_pair(downstream, reasons)], ignore_index=True)
+    table = table.fillna({"remark": ""})
     table.insert(3, "metric", metric)
     # `runs` also has columns for the params of other kinds of runs, such as a sweep's.
     params = table.filter(like="params.")

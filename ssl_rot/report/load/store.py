@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote
 from urllib.request import urlopen
@@ -51,9 +52,12 @@ def open_store(uri: str | None) -> MlflowClient:
     return client
 
 
-def publish(uri: str, run_id: str, folder: Path) -> None:
-    """Uploads a folder as ``report/`` to a run's artifacts."""
-    MlflowClient(uri).log_artifacts(run_id, str(folder), "report")
+def publish(uri: str, run_id: str, folder: Path, files: Iterable[Path]) -> None:
+    """Uploads files of a folder to a run's artifacts, below ``report/``."""
+    client = MlflowClient(uri)
+    for file in files:
+        place = PurePosixPath("report", file.relative_to(folder).parent.as_posix())
+        client.log_artifact(run_id, str(file), str(place))
 
 
 def _check_database(uri: str) -> None:

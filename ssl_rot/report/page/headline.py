@@ -31,8 +31,7 @@ def write_headline(cells: pd.DataFrame) -> str:
         )
     counts = cells["verdict"].value_counts()
     parts = [f"{verdict} in {counts[verdict]}" for verdict in VERDICTS if verdict in counts]
-    line = f"{'; '.join(parts)} of {len(cells)} cells."
-    return line[0].upper() + line[1:]
+    return f"Of {len(cells)} cells: {', '.join(parts)}."
 
 
 def format_difference(cell: Mapping[Any, Any]) -> str:

@@ -32,7 +32,7 @@ def write_report(
     *,
     scope: str,
     own_command: str,
-) -> Path:
+) -> list[Path]:
     """Writes all files of the report to ``out``, where files of an earlier report are replaced.
 
     Args:
@@ -40,17 +40,21 @@ def write_report(
         own_command: the command that produces this report.
 
     Returns:
-        The page, ``report.html``. In the same folder: ``report.md``, ``runs.csv``, ``pairs.csv``,
-        ``cells.csv``, and ``figures/`` with a PNG and an SVG of each figure.
+        The files: the page, ``report.html``, then ``report.md``, ``runs.csv``, ``pairs.csv``,
+        ``cells.csv``, and a PNG and an SVG of each figure in ``figures/``.
     """
     out.mkdir(parents=True, exist_ok=True)
+    written = [out / "report.html", out / "report.md"]
     for name, frame in (("runs", runs), ("pairs", pairs), ("cells", cells)):
-        frame.to_csv(out / f"{name}.csv", index=False)
+        written.append(out / f"{name}.csv")
+        frame.to_csv(written[-1], index=False)
     for old in (out / "figures").glob("*.*"):
         if FIGURE_NAMES.fullmatch(old.stem) and old.suffix in (".png", ".svg"):
             old.unlink()
     figures = draw_figures(cells, pairs, split_histories(histories)) if len(cells) > 0 else []
-    left_out = tables.left_out_table(pairs, cells)
+    for figure in figures:
+        written += [out / "figures" / f"{figure.name}.{kind}" for kind in ("png", "svg")]
+    left_out = tables.left_out_table(pairs)
     package = files("ssl_rot.report.page")
     context = {
         "metric": display_name(pairs["metric"].iloc[0]),
@@ -62,6 +66,7 @@ def write_report(
         "pairs": tables.pair_table(pairs, cells, MOST_PAIRS),
         "published": tables.published_table(against_published(runs)),
         "left_out": left_out.head(MOST_PAIRS),
+        "remarks": tables.count_values(text for text in pairs["remark"] if text),
         "reasons": tables.count_values(row[-1].text for row in left_out.rows),
         "commands": count_commands(runs),
         "own_command": own_command,
@@ -71,10 +76,10 @@ def write_report(
     }
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["markdown"] = _escape_markdown
-    for name in ("report.html", "report.md"):
-        template = environment.from_string((package / f"{name}.j2").read_text())
-        (out / name).write_text(template.render(context), encoding="utf-8")
-    return out / "report.html"
+    for page in written[:2]:
+        template = environment.from_string((package / f"{page.name}.j2").read_text())
+        page.write_text(template.render(context), encoding="utf-8")
+    return written
 
 
 def _save_as_uri(figure: ReportFigure, folder: Path) -> str:

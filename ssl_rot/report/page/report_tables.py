@@ -71,7 +71,7 @@ def number_table(cells: pd.DataFrame) -> Table:
         Column("epochs to match",
                "median epoch at which rotation reaches the final value of supervised-only",
                lambda row: _epochs_cell(row["epochs_to_match"])),
-        number_column("of epochs", "number of epochs that supervised-only was trained for",
+        number_column("supervised-only epochs", "downstream epochs of supervised-only",
                       "supervised_epochs"),
         Column(f"at equal images ({unit.of_difference})",
                "difference when both arms have processed the same number of images, pretext "
@@ -110,24 +110,23 @@ def pair_table(pairs: pd.DataFrame, cells: pd.DataFrame, most: int) -> Table:
         number_column(f"rotation{unit.suffix}", value, "rotation", unit),
         number_column(f"supervised-only{unit.suffix}", value, "supervised", unit),
         number_column(f"difference ({unit.of_difference})", "", "difference", unit, signed=True),
+        Column("threads", "of torch on the CPU, rotation and supervised-only; their number changes "
+               "how sums are rounded, and with that the result",
+               lambda row: text_cell(_format_threads(row))),
+        text_column("remark", "what may disturb the comparison", "remark"),
     ]  # fmt: skip
     table = Table.from_frame(compared.loc[numbers.index].assign(number=numbers), columns)
     return Table(columns, table.rows, hidden=len(compared) - len(table.rows))
 
 
-def left_out_table(pairs: pd.DataFrame, cells: pd.DataFrame) -> Table:
-    """What is not compared, and why: runs, refused pairs, and cells with a single seed."""
-    rows = [
-        {"what": _identify_runs(row), "seed": row["seed"], "why": row["left_out"]}
-        for row in pairs[pairs["left_out"] != ""].to_dict("records")
+def left_out_table(pairs: pd.DataFrame) -> Table:
+    """The runs and pairs that are not compared, and why."""
+    columns = [
+        Column("what", "name and MLflow run id", lambda row: text_cell(_identify_runs(row))),
+        text_column("seed", "", "seed"),
+        text_column("why", "", "left_out"),
     ]
-    rows += [
-        {"what": f"cell: {name}", "seed": "", "why": "fewer than two pairs"}
-        for name in cells.loc[cells["n"] < 2, "cell"]
-    ]
-    what = text_column("what", "name and MLflow run id", "what")
-    columns = [what, text_column("seed", "", "seed"), text_column("why", "", "why")]
-    return Table.from_frame(pd.DataFrame(rows), columns)
+    return Table.from_frame(pairs[pairs["left_out"] != ""], columns)
 
 
 def published_table(results: pd.DataFrame) -> Table:
@@ -164,6 +163,11 @@ def _identify_runs(row: Row) -> str:
         for arm, name in ARM_NAMES.items()
         if isinstance(row[f"{arm}_run_id"], str)
     )
+
+
+def _format_threads(row: Row) -> str:
+    counts = [row[f"{arm}_threads"] for arm in ARM_NAMES]
+    return "" if pd.isna(counts).all() else " / ".join(map(str, counts))
 
 
 def _mean_cell(mean: float, sd: float, unit: Unit) -> TableCell:

@@ -200,7 +200,7 @@ def test_all_faults_are_told_at_once(compose):
     with pytest.raises(ConfigError) as caught:
         validate(cfg)
     message = str(caught.value)
-    assert message.startswith("The config has 9 faults; nothing was trained:\n")
+    assert message.startswith("The config has 9 faults; nothing was started:\n")
     for key in (*wrong, "freeze.stage"):
         assert message.count(f"\n  - {key.lstrip('+')}") == 1, key
 

@@ -69,8 +69,9 @@ def draw_forest(cells: pd.DataFrame) -> ReportFigure:
         "forest",
         "Paired differences of all cells",
         "Mean paired difference of each cell with its own 95 % interval. The marker shows the "
-        "verdict, which is also adjusted for the number of cells. An arrow means that the interval "
-        "extends beyond the plot." + (f" {hidden} more cells are in the table." if hidden else ""),
+        "verdict. It allows for the number of cells, so an interval that excludes zero can still "
+        "be no clear difference. An arrow means that the interval extends beyond the plot."
+        + (f" {hidden} more cells are in the table." if hidden else ""),
         figure,
     )
 

@@ -54,14 +54,13 @@ def _draw_cell(name: str, number: int, pairs: pd.DataFrame, curves: Curves) -> R
         axes.set_xlabel("epoch of the downstream task")
     add_arm_legend(figure, grid[0, 0])
     seeds = pairs["seed"].nunique()
-    band = "with a 95 % t interval for each arm" if seeds > 1 else "a single seed, so no interval"
-    return ReportFigure(
-        f"curves-{number}",
-        f"Curves: {name}",
-        f"Mean over {seeds} seed{'s' * (seeds > 1)}, {band}. A loss interval is cut off at twice "
-        "the largest loss.",
-        figure,
-    )
+    caption = "A single seed, so there is no interval."
+    if seeds > 1:
+        caption = (
+            f"Mean over {seeds} seeds, with a 95 % t interval for each arm. The interval of a loss "
+            "is cut off at twice the largest loss."
+        )
+    return ReportFigure(f"curves-{number}", f"Curves: {name}", caption, figure)
 
 
 def _curves_by_seed(pairs: pd.DataFrame, arm: str, metric: str, curves: Curves) -> pd.DataFrame:
