@@ -152,7 +152,7 @@ def main() -> None:
         cap = Cap(opened.fileno(), mapped, mapped.numel() // SHARE)
         in_memory, from_disk = (
             batches(data, labels, args.batch, compute, train=True)
-            for data in (Images(images), Images.from_file(on_disk))
+            for data in (Images(images), Images(on_disk.tensor, file=on_disk))
         )
 
         def capped() -> float:

@@ -32,19 +32,14 @@ def seeded(seed: int, *names: str | int) -> Iterator[None]:
     For code that takes no generator, such as dropout and torch's initializers. Covers the CPU and
     the accelerator in use; a process that has not used CUDA does not initialize it here.
     """
-    kind, devices = _accelerator_in_use()
+    kind, devices = "cuda", []
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        devices = [torch.cuda.current_device()]
+    elif torch.backends.mps.is_available():
+        kind, devices = "mps", [0]
     with torch.random.fork_rng(devices, device_type=kind):
         # Not torch.manual_seed, which seeds every GPU, and queues that for one not used yet.
         torch.default_generator.manual_seed(derive(seed, *names))
         if devices:
             torch.get_device_module(kind).manual_seed(derive(seed, *names))
         yield
-
-
-def _accelerator_in_use() -> tuple[str, list[int]]:
-    """The type of accelerator, and the index of the one that this process computes on, if any."""
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        return "cuda", [torch.cuda.current_device()]
-    if torch.backends.mps.is_available():
-        return "mps", [0]
-    return "cuda", []

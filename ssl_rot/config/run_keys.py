@@ -54,10 +54,9 @@ class RunKeys:
 def compute_run_keys(
     config: Mapping[str, Any], *, data: str, arithmetic: str, weights: str | None
 ) -> RunKeys:
-    """The keys of one run.
+    """The keys of one run with a resolved config.
 
     Args:
-        config: the resolved config.
         data: the data set's fingerprint, used instead of ``dataset.root`` and ``dataset.name``.
         arithmetic: the precision in effect, with all else that changes rounding.
         weights: the hash of the file in ``model.weights``, used instead of its name.

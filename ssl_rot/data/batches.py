@@ -64,7 +64,11 @@ class Batches:
         self.device = torch.device(device)
         if isinstance(images, Tensor):
             images = Images(images)
-        self.images = images[:].to(self.device) if _fits_on_gpu(images, self.device) else images
+        self.images: Images | Tensor = images
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if images.shape.numel() <= DEVICE_SHARE * free:
+                self.images = images[:].to(self.device)
         self.labels = None if labels is None else labels.to(self.device)
         self.augment, self.rotate = augment, rotate
         self.seed, self.stream, self.shuffle = seed, stream, shuffle
@@ -145,10 +149,3 @@ class Batches:
         if self.images.file is not None or self.device.type == "cuda":
             return prefetch(self.images, self.rows(epoch), self.device)
         return (self.images[rows].to(self.device) for rows in self.rows(epoch))
-
-
-def _fits_on_gpu(images: Images, device: torch.device) -> bool:
-    if device.type != "cuda":
-        return False
-    free, _ = torch.cuda.mem_get_info(device)
-    return images.shape.numel() <= DEVICE_SHARE * free

@@ -28,11 +28,6 @@ class Images:
     rows: Tensor | None = None
     file: MappedFile | None = None
 
-    @classmethod
-    def from_file(cls, file: MappedFile) -> Images:
-        """All images in a file."""
-        return cls(file.tensor, file=file)
-
     def __len__(self) -> int:
         return len(self.base) if self.rows is None else len(self.rows)
 

@@ -11,18 +11,11 @@ from torch import Tensor
 
 
 class MappedFile:
-    """A memory map of an array whose rows are read in random order.
+    """A memory map of a ``.npy`` file that never changes, whose rows are read in random order.
 
     By default, the operating system reads ahead around every missing page, by megabytes on some
     disks. For images drawn at random, most of that would be thrown away. So read-ahead is switched
     off, and :meth:`will_need` names the rows to read next, all at once and in parallel.
-
-    Args:
-        path: a ``.npy`` file that never changes.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: the file is damaged.
     """
 
     def __init__(self, path: Path) -> None:

@@ -17,15 +17,9 @@ BATCHES_AHEAD = 2
 
 
 def prefetch(images: Images, batches: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
-    """Gathers the images of each batch in a thread, ahead of the caller.
+    """Gathers the images at the positions of each batch in a thread, ahead of the caller.
 
     Batches reach a GPU through pinned memory, so that copying, too, overlaps with computation.
-
-    Args:
-        batches: int64 ``[B]`` each, positions in ``images``.
-
-    Yields:
-        uint8 ``[B, C, H, W]`` on the device, in the order of ``batches``.
     """
     cuda = device.type == "cuda"
     pending: deque[Future[Tensor]] = deque()

@@ -26,14 +26,13 @@ def rank_in_class(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """A random order of all samples, every prefix of which has about the classes' proportions.
+    """A random permutation of all samples, int64 ``[N]``.
+
+    Every prefix has about the classes' proportions.
 
     Samples are ordered like seats in Sainte-Laguë's method of apportionment: the j-th sample
     (from 0) of a class with n samples has position (j + 1/2) / n. Unlike with rounded class shares,
     a longer prefix keeps all samples of a shorter one, so subsets of growing size are nested.
-
-    Returns:
-        int64 ``[N]``, a permutation.
     """
     ranks = rank_in_class(labels, generator)
     _, class_of, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
@@ -44,10 +43,9 @@ def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def fixed_split(labels: Tensor, test_fraction: float) -> tuple[Tensor, Tensor]:
-    """A stratified train and test split that is the same for every seed.
+    """The rows of a stratified train and test split that is the same for every seed.
 
-    Returns:
-        The rows of either split, int64 and ascending; the size of the test split is rounded up.
+    Both are int64 and ascending; the size of the test split is rounded up.
     """
     order = stratified_order(labels, seed_generator(0, "fixed test split"))
     n_test = math.ceil(test_fraction * len(labels))

@@ -22,12 +22,7 @@ def channel_sums(images: NDArray[np.uint8]) -> NDArray[np.int64]:
 def mean_and_std(
     sums: NDArray[np.int64], pixels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, of pixels in [0, 1].
-
-    Args:
-        sums: as returned by :func:`channel_sums`.
-        pixels: number of pixels per channel in all images together.
-    """
+    """As :func:`measure`, from :func:`channel_sums` and the number of pixels per channel."""
     mean, mean_square = sums.sum(axis=0).T / pixels / np.array([[255], [255**2]])
     # A constant channel has no scale: half a gray level avoids a division by zero.
     std = np.sqrt(np.maximum(mean_square - mean**2, (0.5 / 255) ** 2))

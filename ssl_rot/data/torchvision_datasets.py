@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ssl_rot.data.images import Images, resize
 from ssl_rot.data.source import Source, Split, fingerprint
@@ -50,17 +51,13 @@ def svhn(root: Folder, image_size: ImageSize) -> Source:
     """
     from torchvision.datasets import SVHN
 
-    splits = [SVHN.split_list[split] for split in ("train", "test")]
-    train, test = _load_or_download(
-        lambda folder, download: [SVHN(folder, s, download=download) for s in ("train", "test")],
-        root,
-        urls=[url for url, _, _ in splits],
-    )
+    files = [SVHN.split_list[split] for split in ("train", "test")]
+    train, test = _load_or_download(SVHN, ("train", "test"), root, [url for url, _, _ in files])
     return Source(
         train=_make_split(train.data, train.labels, image_size),
         test=_make_split(test.data, test.labels, image_size),
         classes=tuple("0123456789"),
-        fingerprint=fingerprint("SVHN", splits, image_size),
+        fingerprint=fingerprint("SVHN", files, image_size),
     )
 
 
@@ -72,13 +69,7 @@ def stl10(root: Folder, image_size: ImageSize) -> Source:
     """
     from torchvision.datasets import STL10
 
-    train, test = _load_or_download(
-        lambda folder, download: [
-            STL10(folder, split, download=download) for split in ("train+unlabeled", "test")
-        ],
-        root,
-        urls=[STL10.url],
-    )
+    train, test = _load_or_download(STL10, ("train+unlabeled", "test"), root, [STL10.url])
     names = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
     return Source(
         train=_make_split(train.data, train.labels, image_size),
@@ -88,44 +79,35 @@ def stl10(root: Folder, image_size: ImageSize) -> Source:
     )
 
 
-def _load_cifar(dataset: Any, root: str | Path, image_size: int) -> Source:
-    train, test = _load_or_download(
-        lambda folder, download: [
-            dataset(folder, train, download=download) for train in (True, False)
-        ],
-        root,
-        urls=[dataset.url],
-    )
+def _load_cifar(dataset: Any, root: Folder, image_size: int) -> Source:
+    train, test = _load_or_download(dataset, (True, False), root, [dataset.url])
+    files = dataset.train_list, dataset.test_list
     return Source(
         train=_make_split(train.data.transpose(0, 3, 1, 2), train.targets, image_size),
         test=_make_split(test.data.transpose(0, 3, 1, 2), test.targets, image_size),
         classes=tuple(train.classes),
-        fingerprint=fingerprint(
-            dataset.__name__, dataset.train_list, dataset.test_list, image_size
-        ),
+        fingerprint=fingerprint(dataset.__name__, *files, image_size),
     )
 
 
-def _make_split(images: np.ndarray[Any, np.dtype[np.uint8]], labels: ArrayLike, size: int) -> Split:
+def _make_split(images: NDArray[np.uint8], labels: ArrayLike, size: int) -> Split:
     pixels = torch.from_numpy(np.ascontiguousarray(images))
     return Split(Images(resize(pixels, size)), torch.from_numpy(np.asarray(labels, np.int64)))
 
 
 def _load_or_download(
-    load: Callable[[Path, bool], Sequence[Any]], root: str | Path, urls: Sequence[str]
-) -> Sequence[Any]:
+    dataset: Any, splits: Sequence[object], root: Folder, urls: Sequence[str]
+) -> list[Any]:
     """Loads both splits, whose checksums torchvision verifies; downloads what is missing or bad."""
     folder = Path(root).expanduser()
-    try:
-        return load(folder, False)
-    except (OSError, RuntimeError):  # missing or damaged
-        pass
+    with suppress(OSError, RuntimeError):  # missing or damaged
+        return [dataset(folder, split) for split in splits]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # No archive may write outside its folder: Python's own default from 3.14 on.
         tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
         with FileLock(folder / ".download.lock"):  # jobs of a sweep may start together
-            return load(folder, True)
+            return [dataset(folder, split, download=True) for split in splits]
     except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
         raise DataError(
             f"dataset.root={root}: the data set was not found and could not be downloaded "

@@ -31,10 +31,8 @@ def save_weights(module: nn.Module, path: Path) -> None:
 def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
     """Copies the weights of a safetensors file into a backbone, all of them or none.
 
-    Args:
-        backbone: receives the weights.
-        path: the state dict of a backbone or of a whole classifier, whose head is ignored. Pickled
-            files are refused, since they can run any code.
+    The head of a whole classifier is ignored. Pickled files are refused, since they can run any
+    code.
 
     Raises:
         WeightsError: the file is missing or damaged, or its keys or shapes do not fit. The hash of

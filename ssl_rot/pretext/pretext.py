@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -26,7 +26,8 @@ class Pretext:
     schedule: Schedule
     loss: nn.Module
     reuse: bool = True
-    rotate: Rotate = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rotate", Rotate(self.angles))
+    @property
+    def rotate(self) -> Rotate:
+        """The transform that makes the inputs and targets of the task."""
+        return Rotate(self.angles)

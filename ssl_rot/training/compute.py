@@ -10,18 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from ssl_rot.errors import CompileFailed, ConfigError
-from ssl_rot.training.distributed import Group, current_group, local_device
+from ssl_rot.training.distributed import Group, current_group
 
 
 @dataclass(frozen=True)
 class Compute:
-    """The hardware and the arithmetic of a run.
+    """The hardware and the arithmetic (``fp32`` or ``bf16``) of a run.
 
-    Args:
-        precision: ``fp32`` or ``bf16``.
-        compiled: whether the network is compiled with ``torch.compile``.
-        group: the processes that share each batch.
-        sync_batchnorm: whether they also share BatchNorm's statistics.
+    With ``sync_batchnorm``, the processes of the group share BatchNorm's statistics.
     """
 
     device: torch.device
@@ -102,7 +98,11 @@ def resolve_compute(
     processes = current_group()
     if sync_batchnorm and not processes.is_single and device != "cuda":
         raise ConfigError([f"sync_batchnorm=true needs GPUs, but this run is on device={device}"])
-    return Compute(local_device(device), precision, compiled, processes, sync_batchnorm)
+    place = torch.device(device)
+    if device == "cuda" and not processes.is_single:
+        place = torch.device(device, processes.local_rank)
+        torch.cuda.set_device(place)
+    return Compute(place, precision, compiled, processes, sync_batchnorm)
 
 
 def _has_bf16(device: str) -> bool:

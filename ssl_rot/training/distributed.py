@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -35,7 +34,6 @@ class Group:
     """The processes that train one network. In a group of one, every method does nothing.
 
     Args:
-        local_rank: the rank of this process among those on its machine.
         control: torch's process group for messages from the first process.
         in_phase: whether the others are training, and so not waiting for a message.
     """
@@ -50,11 +48,6 @@ class Group:
     def is_single(self) -> bool:
         """Whether this process is the only one."""
         return self.size == 1
-
-    @property
-    def seed_names(self) -> tuple[int, ...]:
-        """Names that give each process a random stream of its own; none for the first."""
-        return (self.rank,) if self.rank else ()
 
     def sum(self, values: Tensor) -> Tensor:
         """Sums over all processes, in place."""
@@ -158,12 +151,3 @@ def dismiss_workers() -> None:
             _group.send(None)
             dist.destroy_process_group()
         _group = None
-
-
-def local_device(name: str) -> torch.device:
-    """The device of this process: each of several on a machine has a GPU of its own."""
-    group = current_group()
-    if name != "cuda" or group.is_single:
-        return torch.device(name)
-    torch.cuda.set_device(group.local_rank)
-    return torch.device(name, group.local_rank)

@@ -19,11 +19,7 @@ class Features:
     """Replaces :class:`Batches`, with the backbone's feature maps instead of images.
 
     The batches have the same order and composition as those of ``batches``, so the head trains on
-    the same numbers either way.
-
-    Args:
-        features: of the whole split, ``[N, C', H', W']``, in the order of ``batches.images``.
-        labels: int64 ``[N]``.
+    the same numbers either way. ``features`` are those of ``batches.images``, ``[N, C', H', W']``.
     """
 
     def __init__(self, batches: Batches, features: Tensor, labels: Tensor) -> None:
@@ -44,25 +40,24 @@ class Features:
 def precompute(batches: Batches, backbone: Backbone, compute: Compute) -> Features | None:
     """Runs a whole split through ``backbone`` in eval mode.
 
-    Returns:
-        ``None`` if the inputs change from epoch to epoch (random augmentation), or if the features
-        take more than :data:`MEMORY_LIMIT`.
+    ``None`` if the inputs change from epoch to epoch, or the features exceed :data:`MEMORY_LIMIT`.
     """
     if not batches.same_every_epoch or batches.rotate is not None:
         return None
     backbone.eval()
-    features = labels = None
+    stored = None
     with torch.no_grad():
         # Every process needs all features, since each epoch distributes them differently.
         whole = batches.whole()
         for rows, (inputs, targets) in zip(whole.rows(1), whole.epoch(1), strict=True):
             maps = compute.forward(backbone, inputs)
-            if features is None or labels is None:
+            if stored is None:
                 count = len(batches.images)
                 if count * maps[0].numel() * maps.element_size() > MEMORY_LIMIT:
                     return None
                 features = maps.new_empty((count, *maps.shape[1:]))
-                labels = targets.new_empty(count)
-            features[rows.to(maps.device)] = maps
-            labels[rows.to(maps.device)] = targets
-    return None if features is None or labels is None else Features(batches, features, labels)
+                stored = Features(batches, features, targets.new_empty(count))
+            index = rows.to(maps.device)
+            stored.features[index] = maps
+            stored.labels[index] = targets
+    return stored

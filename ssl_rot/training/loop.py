@@ -41,7 +41,6 @@ def fit(
         log: called with the epoch (from 1) and its metrics as soon as the epoch ends.
         state: from the checkpoint of an interrupted phase; training continues after its epoch.
         save: called after each epoch with a function that returns the state at that point.
-        after_step: called after each training step.
 
     Returns:
         The metrics of each epoch: ``train_loss``, ``train_acc`` (running means while training), the
@@ -136,8 +135,10 @@ class _Training:
         lr = float(self.optimizer.param_groups[0]["lr"])
         if self._network is None or frozen != self._frozen:  # DDP fixes its parameters
             self._network, self._frozen = compute.group.wrap(plan.network), frozen
-        # For random numbers that the network itself draws, such as dropout masks.
-        with seeded(phase.seed, phase.name, "noise", epoch, *compute.group.seed_names):
+        # For random numbers that the network itself draws, such as dropout masks. Each process has
+        # a stream of its own; the first one's is that of a single process.
+        names = (compute.group.rank,) if compute.group.rank else ()
+        with seeded(phase.seed, phase.name, "noise", epoch, *names):
             set_train_mode(phase.model, frozen)
             meter = self._train(epoch, self._network, plan.train)
         compute.group.broadcast_state(phase.model, buffers_only=True)

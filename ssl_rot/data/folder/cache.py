@@ -54,8 +54,8 @@ class CachedImages:
 
     Args:
         file: uint8 ``[N, 3, image_size, image_size]``.
-        sums: int64 ``[N, 3, 2]``, as returned by ``channel_sums``.
-        pixels: a hash that changes with any pixel.
+        sums: as returned by ``channel_sums``.
+        pixels: a hash of all of them.
     """
 
     file: MappedFile
@@ -65,16 +65,10 @@ class CachedImages:
 
 
 def cached_images(root: Path, paths: Sequence[str], version: str, image_size: int) -> CachedImages:
-    """Reads the images of these files from the cache, after decoding them if necessary.
+    """Reads images below ``root`` from the cache, after decoding them if necessary.
 
     If several processes need the same images, only one decodes them. Incomplete caches are never
-    used.
-
-    Args:
-        root: the folder that the paths are relative to.
-        paths: of the files, in the order of the rows.
-        version: changes when the files' content does.
-        image_size: pixels a side.
+    used, nor those of another ``version``.
 
     Raises:
         DataError: the cache cannot be written.
@@ -145,10 +139,7 @@ def _decode_all(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> N
     """Writes the files that :func:`_load` reads."""
     target = folder / IMAGES
     chunk_length = max(1, min(256, CHUNK_BYTES // int(np.prod(shape[1:]))))
-    with target.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        offset = file.tell()
+    offset = np.lib.format.open_memmap(target, "w+", np.uint8, shape).offset
     decoder = ChunkDecoder(paths, shape[-1], chunk_length, target, offset)
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     workers = min(cores, len(decoder)) if len(decoder) > 2 else 0
@@ -173,7 +164,7 @@ def _decode_all(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> N
             pixels.update(chunk.pixels)
             sums.append(chunk.sums)
             bad += chunk.bad
-            progress.update(chunk.files)
+            progress.update(len(chunk.sums))
     with target.open("r+b") as file:
         os.fsync(file.fileno())
     np.save(folder / SUMS, np.concatenate(sums))

@@ -22,13 +22,8 @@ from ssl_rot.data.statistics import channel_sums
 def decode(path: str, size: int) -> NDArray[np.uint8]:
     """Decodes one image file, upright, cropped to a square at the center, then resized.
 
-    Gray, palette, transparent (alpha is dropped), CMYK and 16-bit images all become 8-bit RGB.
-
-    Returns:
-        uint8 ``[3, size, size]``.
-
-    Raises:
-        Exception: of almost any type, as Pillow raises it for damaged files.
+    Gray, palette, transparent (alpha is dropped), CMYK and 16-bit images all become 8-bit RGB,
+    ``[3, size, size]``. For damaged files, Pillow raises almost any type of exception.
     """
     if not os.path.isfile(path):  # opening a pipe or a socket could block forever
         raise FileNotFoundError(errno.ENOENT, "not a file, or a broken link")
@@ -59,46 +54,33 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file that cannot be decoded, and why.
-
-    Args:
-        row: its position among all files.
-        unreadable: the system could not read it, which may change without a change to the file.
-    """
+    """The row of a file that cannot be decoded, and why."""
 
     row: int
     reason: str
     unreadable: bool
+    """The system could not read it, which may change without a change to the file."""
 
 
 @dataclass(frozen=True)
 class DecodedChunk:
-    """The result of decoding a few files.
+    """The result of decoding a few files."""
 
-    Args:
-        files: how many.
-        pixels: a hash of all pixels.
-        sums: int64 ``[files, 3, 2]``, as returned by :func:`channel_sums`.
-        error: why the pixels could not be written, if so.
-    """
-
-    files: int
     bad: list[BadFile]
     pixels: bytes
+    """A hash of all of them."""
     sums: NDArray[np.int64]
+    """As returned by :func:`channel_sums`."""
     error: OSError | None
+    """Why the pixels could not be written."""
 
 
 @dataclass(frozen=True)
 class ChunkDecoder:
     """All files of a folder, in chunks that the workers of a ``DataLoader`` decode.
 
-    Workers write pixels directly to the target file: passing them between processes would keep
-    another core busy.
-
-    Args:
-        paths: of the files, in the order of the rows.
-        target: the file to write, uint8 ``[N, 3, size, size]`` after a header of ``offset`` bytes.
+    Workers write pixels directly to the ``target``, uint8 ``[N, 3, size, size]`` after a header of
+    ``offset`` bytes: passing them between processes would keep another core busy.
     """
 
     paths: Sequence[str]
@@ -122,7 +104,7 @@ class ChunkDecoder:
             for i, path in enumerate(paths):
                 try:
                     images[i] = decode(path, self.size)
-                except Exception as error:  # Pillow raises almost every type
+                except Exception as error:
                     unreadable = isinstance(error, OSError) and error.errno is not None
                     bad.append(BadFile(first + i, _describe(error, path), unreadable))
         write_error = None
@@ -131,7 +113,7 @@ class ChunkDecoder:
         except OSError as error:  # returned, since a DataLoader would keep only its text
             write_error = error
         pixels = hashlib.sha256(images.data).digest()
-        return DecodedChunk(len(paths), bad, pixels, channel_sums(images), write_error)
+        return DecodedChunk(bad, pixels, channel_sums(images), write_error)
 
     def _write(self, images: NDArray[np.uint8], offset: int) -> None:
         with self.target.open("r+b") as file:

@@ -57,7 +57,7 @@ def image_folder(
         raise folder_error(
             root, f"has {len(train)} training and {len(test)} test images; both are needed."
         )
-    everything = Split(Images.from_file(cached.file), listing.labels)
+    everything = Split(Images(cached.file.tensor, file=cached.file), listing.labels)
     return Source(
         train=everything.select(train),
         test=everything.select(test),

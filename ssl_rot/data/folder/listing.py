@@ -15,9 +15,6 @@ from torch import Tensor
 
 from ssl_rot.errors import DataError
 
-TWO_TREES = "{root}/train/<class>/<images> and {root}/test/<class>/<images>"
-ONE_TREE = "{root}/<class>/<images>"
-
 
 @dataclass(frozen=True)
 class Listing:
@@ -51,13 +48,11 @@ def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None)
             f"the only class folder in {root / trees[0]} is {classes[0]!r}; need at least two.",
         )
     folders = []
-    labels = []
     for tree in trees:
         for name in _class_names(root / tree, root, unlabelled):
             if name not in classes:
                 raise folder_error(root, f"class {name!r} is in test but not in train; {classes=}.")
-            folders.append((tree, name))
-            labels.append(classes.index(name))
+            folders.append((tree, name, classes.index(name)))
     if unlabelled is not None:
         is_subfolder = Path(unlabelled).name == unlabelled and (root / unlabelled).is_dir()
         if not is_subfolder or unlabelled in trees:
@@ -66,24 +61,23 @@ def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None)
                 f"dataset.unlabelled={unlabelled} must be the name of a folder in it that is "
                 "neither train nor test.",
             )
-        folders.append((".", unlabelled))
-        labels.append(-1)
+        folders.append((".", unlabelled, -1))
     paths: list[str] = []
     versions = array("q")
-    counts = []
-    for tree, name in folders:
-        before = len(paths)
+    labels: list[int] = []
+    in_test: list[bool] = []
+    for tree, name, label in folders:
         _list_files(str(root / tree / name), f"{tree}/{name}", paths, versions)
-        counts.append(len(paths) - before)
-        if len(paths) == before:
+        count = len(paths) - len(labels)
+        if count == 0:
             raise folder_error(root, f"class folder {tree}/{name} is empty; it must hold images.")
-    repeats = torch.tensor(counts)
-    in_test = torch.tensor([tree == "test" for tree, _ in folders])
+        labels += [label] * count
+        in_test += [tree == "test"] * count
     return Listing(
         classes=classes,
         paths=paths,
-        labels=torch.tensor(labels).repeat_interleave(repeats),
-        in_test=in_test.repeat_interleave(repeats),
+        labels=torch.tensor(labels),
+        in_test=torch.tensor(in_test),
         version=hashlib.sha256(versions).hexdigest(),
     )
 
@@ -94,16 +88,14 @@ def folder_error(root: Path, problem: str) -> DataError:
 
 
 def _find_trees(root: Path, test_fraction: float | None) -> tuple[str, ...]:
+    expected = f"expected {root}/train/<class>/<images> and {root}/test/<class>/<images>"
     if not root.is_dir():
-        raise folder_error(root, f"no such folder; expected {TWO_TREES.format(root=root)}.")
+        raise folder_error(root, f"no such folder; {expected}.")
     has_both = (root / "train").is_dir() and (root / "test").is_dir()
     if test_fraction is None:
         if not has_both:
-            raise folder_error(
-                root,
-                f"expected {TWO_TREES.format(root=root)}; or {ONE_TREE.format(root=root)} and "
-                "dataset.test_fraction=0.2.",
-            )
+            one_tree = f"{root}/<class>/<images> and dataset.test_fraction=0.2."
+            raise folder_error(root, f"{expected}; or {one_tree}")
         return "train", "test"
     if has_both:
         raise folder_error(
@@ -127,10 +119,10 @@ def _class_names(tree: Path, root: Path, unlabelled: str | None) -> tuple[str, .
 def _list_files(folder: str, prefix: str, paths: list[str], versions: array[int]) -> None:
     """Appends all files below ``folder``, sorted, following links.
 
-    ``versions`` gets two numbers per file: size in bytes (-1 if not a regular file) and time of
-    modification in ns. An array, since a million tuples would keep the garbage collector busier
-    than the disk. In one thread: on a local disk, several take twice as long, since they compete
-    for the interpreter's lock. Network disks were not measured.
+    ``versions`` gets each file's size in bytes (-1 if not a regular file) and time of modification
+    in ns. An array, since a million tuples would keep the garbage collector busier than the disk.
+    In one thread: on a local disk, several take twice as long, since they compete for the
+    interpreter's lock. Network disks were not measured.
     """
     with os.scandir(folder) as entries:
         remaining = sorted(entries, key=attrgetter("name"), reverse=True)

@@ -130,7 +130,8 @@ def bytes_read() -> int:
 
 def on_disk(pixels: torch.Tensor, folder: Path) -> Images:
     np.save(folder / "images.npy", pixels.numpy())
-    return Images.from_file(MappedFile(folder / "images.npy"))
+    file = MappedFile(folder / "images.npy")
+    return Images(file.tensor, file=file)
 
 
 def test_a_mapped_file_gives_identical_batches(make_batches, pixels, tmp_path):
