@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -23,8 +25,44 @@ def test_subfolders_and_links_belong_to_the_class_and_hidden_files_do_not(two_tr
     (two_trees / "train" / "cat" / "linked").symlink_to(two_trees.parent / "elsewhere")
     (two_trees / "train" / "cat" / ".DS_Store").write_bytes(b"not an image")
     (two_trees / "train" / ".cache").mkdir()
+    for folder in (two_trees / "train", two_trees / "test", two_trees / "train" / "cat"):
+        (folder / "__MACOSX").mkdir()  # of archives made on a Mac
+        (folder / "__MACOSX" / "notes").write_bytes(b"not an image")
     (two_trees / "train" / "README.txt").write_text("about these pictures")
     assert image_folder(two_trees, 8).train.labels.tolist() == [0] * 10 + [1] * 5
+
+
+@pytest.mark.parametrize("folder", ["train", "train/cat", "train/cat/deeper", "more"])
+def test_a_folder_that_cannot_be_read_is_named(two_trees, monkeypatch, folder):
+    refused = two_trees / folder
+    (two_trees / "train" / "cat" / "deeper").mkdir()
+    (two_trees / "more").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):  # as for mode 000, which root may read all the same
+        if Path(path) == refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    message = rf"^dataset.root={two_trees}: {refused} cannot be read \(Permission denied\); make it"
+    with pytest.raises(DataError, match=message):
+        image_folder(two_trees, 8, unlabelled="more")
+
+
+def test_a_class_folder_that_links_to_itself_is_named(two_trees):
+    (two_trees / "train" / "emu").symlink_to("emu")
+    with pytest.raises(DataError, match=r"train/emu cannot be read \(Too many levels"):
+        image_folder(two_trees, 8)
+
+
+def test_a_class_without_test_images_is_named(two_trees, write_images, caplog):
+    image_folder(two_trees, 8)
+    assert "test images" not in caplog.text
+    shutil.rmtree(two_trees / "test" / "dog")
+    write_images(two_trees / "train" / "emu", 1)
+    image_folder(two_trees, 8)
+    assert f"dataset.root={two_trees}: no test images of:\n  dog\n  emu" in caplog.text
 
 
 def no_root(root: Path) -> None:
