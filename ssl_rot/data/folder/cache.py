@@ -43,9 +43,9 @@ PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 def cache_dir() -> Path:
     """``$SSL_ROT_CACHE``, else ``ssl_rot`` in the user's cache directory."""
     if configured := os.environ.get("SSL_ROT_CACHE"):
-        return Path(configured).expanduser()
+        return Path(os.path.expanduser(configured))
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "ssl_rot"
+    return Path(os.path.expanduser(base)) / "ssl_rot"
 
 
 @dataclass(frozen=True)

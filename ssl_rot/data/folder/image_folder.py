@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def image_folder(
     Raises:
         DataError: the folder does not have this layout, or has bad files.
     """
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))  # unlike Path's, takes ~nobody for a name
     try:
         listing = list_folder(root, test_fraction, unlabelled)
     except OSError as error:
@@ -96,8 +97,9 @@ def _warn_about_test_images(
     root: Path, listing: Listing, cached: CachedImages, train: Tensor, test: Tensor
 ) -> None:
     """Warns if the test accuracy does not cover a class, or covers images that were trained on."""
+    # Names are quoted: they may contain line breaks, or bytes that no log file takes.
     tested = set(listing.labels[test].tolist())
-    untested = [name for label, name in enumerate(listing.classes) if label not in tested]
+    untested = [repr(name) for label, name in enumerate(listing.classes) if label not in tested]
     if untested:
         log.warning("dataset.root=%s: no test images of:%s", root, _list_some(untested))
     images = cached.file.tensor
@@ -108,7 +110,7 @@ def _warn_about_test_images(
         return {row: hashlib.sha256(images[row].numpy().data).digest() for row in candidates}
 
     seen = set(hash_rows(train, test).values())
-    copies = [listing.paths[row] for row, h in hash_rows(test, train).items() if h in seen]
+    copies = [repr(listing.paths[row]) for row, h in hash_rows(test, train).items() if h in seen]
     if copies:
         summary = (
             f"{len(copies)} of {len(test)} test images equal a training image, pixel for pixel"
@@ -122,7 +124,7 @@ def _report_bad_files(
 ) -> None:
     if not bad:
         return
-    details = _list_some([f"{paths[file.row]}: {file.reason}" for file in bad])
+    details = _list_some([f"{paths[file.row]!r}: {file.reason}" for file in bad])
     summary = f"{len(bad)} of {len(paths)} files cannot be decoded"
     if not skip_bad:
         advice = "repair or remove them, or set dataset.skip_bad=true"

@@ -54,7 +54,7 @@ def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None)
                 raise folder_error(root, f"class {name!r} is in test but not in train; {classes=}.")
             folders.append((tree, name, classes.index(name)))
     if unlabelled is not None:
-        is_subfolder = Path(unlabelled).name == unlabelled and (root / unlabelled).is_dir()
+        is_subfolder = unlabelled in os.listdir(root) and (root / unlabelled).is_dir()
         if not is_subfolder or unlabelled in trees:
             raise folder_error(
                 root,
@@ -90,7 +90,8 @@ def folder_error(root: Path, problem: str) -> DataError:
 
 
 def _find_trees(root: Path, test_fraction: float | None) -> tuple[str, ...]:
-    expected = f"expected {root}/train/<class>/<images> and {root}/test/<class>/<images>"
+    full = root.absolute()
+    expected = f"expected {full}/train/<class>/<images> and {full}/test/<class>/<images>"
     if not root.is_dir():
         raise folder_error(root, f"no such folder; {expected}.")
     has_both = (root / "train").is_dir() and (root / "test").is_dir()
@@ -108,7 +109,9 @@ def _find_trees(root: Path, test_fraction: float | None) -> tuple[str, ...]:
 
 def _class_names(tree: Path, root: Path, unlabelled: str | None) -> tuple[str, ...]:
     with os.scandir(tree) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not _is_hidden(e.name))
+        # A broken link is listed too, and then reported: without it, a class would be missing.
+        folders = [e for e in entries if e.is_dir() or not os.path.exists(e.path)]
+    names = sorted(folder.name for folder in folders if not _is_hidden(folder.name))
     if tree == root and unlabelled in names:
         names.remove(unlabelled)
     if not names:

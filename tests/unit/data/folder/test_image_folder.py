@@ -103,7 +103,7 @@ def test_test_images_that_equal_training_images_are_counted(two_trees, caplog):
     assert (
         f"dataset.root={two_trees}: 2 of 8 test images equal a training image, pixel for pixel"
     ) in caplog.text
-    assert caplog.text.endswith(":\n  test/dog/x0.png\n  test/dog/x1.png\n")
+    assert caplog.text.endswith(":\n  'test/dog/x0.png'\n  'test/dog/x1.png'\n")
 
 
 def test_unlabeled_images_are_training_images_too(two_trees, caplog):
@@ -133,11 +133,11 @@ def test_bad_files_are_named_and_counted(two_trees):
     message = str(error.value)
     assert f"dataset.root={two_trees}: 5 of 17 files" in message
     assert "dataset.skip_bad=true" in message
-    assert "train/cat/0.png: " in message
-    assert "train/cat/notes.txt: not an image" in message
-    assert "train/dog/0.png: empty file" in message
-    assert "train/dog/link.png: not a file, or a broken link" in message
-    assert "train/dog/pipe.png: not a file" in message
+    assert "'train/cat/0.png': " in message
+    assert "'train/cat/notes.txt': not an image" in message
+    assert "'train/dog/0.png': empty file" in message
+    assert "'train/dog/link.png': not a file, or a broken link" in message
+    assert "'train/dog/pipe.png': not a file" in message
 
 
 @pytest.mark.parametrize("start", ["first", "second"])
@@ -172,10 +172,20 @@ def test_a_cycle_of_links_is_a_bad_file(two_trees, name, target, reason):
     if target == "../dog":
         (two_trees / "train" / "dog" / "back").symlink_to("../cat")
         bad = "cat/link/back"
-    with pytest.raises(DataError, match=rf"(1|2) of \d\d files(.|\n)*train/{bad}: {reason}"):
+    with pytest.raises(DataError, match=rf"(1|2) of \d\d files(.|\n)*train/{bad}': {reason}"):
         image_folder(two_trees, 8)
     count = len(image_folder(two_trees, 8, skip_bad=True).train)
     assert count == (20 if target == "../dog" else 10)
+
+
+def test_names_cannot_break_a_message(two_trees, caplog):
+    """A log file takes no bytes that are not UTF-8, and a line break would forge a line."""
+    for name in (b"a\nERROR b", b"\xff", "ü %s".encode()):
+        Path(os.fsdecode(os.fsencode(two_trees / "train/cat") + b"/" + name)).write_bytes(b"?")
+    image_folder(two_trees, 8, skip_bad=True)
+    lines = caplog.text.encode().decode().splitlines()
+    for shown in (r"a\nERROR b", r"\udcff", "ü %s"):
+        assert f"  'train/cat/{shown}': not an image" in lines
 
 
 def test_a_long_list_of_bad_files_is_truncated(two_trees):
@@ -195,5 +205,5 @@ def test_decompression_bombs_are_bad_files(two_trees, monkeypatch):
 
 def test_floating_point_images_are_bad_files(two_trees):
     Image.new("F", (8, 8), 0.5).save(two_trees / "train" / "cat" / "f.tiff")
-    with pytest.raises(DataError, match=r"f.tiff: floating-point pixels"):
+    with pytest.raises(DataError, match=r"f.tiff': floating-point pixels"):
         image_folder(two_trees, 8)

@@ -13,7 +13,7 @@ from ssl_rot.data import image_folder
 from ssl_rot.errors import DataError
 
 
-@pytest.mark.parametrize("name", ["test", "train", "nowhere", "../more", "train/cat"])
+@pytest.mark.parametrize("name", ["test", "train", "nowhere", "../more", "train/cat", "..", ""])
 def test_unlabeled_images_cannot_be_test_images(two_trees, name):
     with pytest.raises(DataError, match=rf"dataset.unlabelled={name} must be the name of a folder"):
         image_folder(two_trees, 8, unlabelled=name)
@@ -50,10 +50,23 @@ def test_a_folder_that_cannot_be_read_is_named(two_trees, monkeypatch, folder):
         image_folder(two_trees, 8, unlabelled="more")
 
 
-def test_a_class_folder_that_links_to_itself_is_named(two_trees):
-    (two_trees / "train" / "emu").symlink_to("emu")
-    with pytest.raises(DataError, match=r"train/emu cannot be read \(Too many levels"):
+@pytest.mark.parametrize(
+    ("target", "reason"), [("emu", "Too many levels"), ("/nowhere", "No such file")]
+)
+def test_a_class_folder_that_is_a_broken_link_is_named(two_trees, target, reason):
+    """Without it, the class would be missing without a word."""
+    (two_trees / "train" / "emu").symlink_to(target)
+    with pytest.raises(DataError, match=rf"train/emu cannot be read \({reason}"):
         image_folder(two_trees, 8)
+
+
+def test_a_missing_root_is_given_in_full(tmp_path, monkeypatch):
+    """A job may run in a directory of its own (hydra.job.chdir=true)."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=f"^dataset.root=photos: .*{tmp_path}/photos/train/<class>"):
+        image_folder("photos", 8)
+    with pytest.raises(DataError, match=r"^dataset.root=~nobody-here: no such folder"):
+        image_folder("~nobody-here", 8)
 
 
 def test_a_class_without_test_images_is_named(two_trees, write_images, caplog):
@@ -62,7 +75,7 @@ def test_a_class_without_test_images_is_named(two_trees, write_images, caplog):
     shutil.rmtree(two_trees / "test" / "dog")
     write_images(two_trees / "train" / "emu", 1)
     image_folder(two_trees, 8)
-    assert f"dataset.root={two_trees}: no test images of:\n  dog\n  emu" in caplog.text
+    assert f"dataset.root={two_trees}: no test images of:\n  'dog'\n  'emu'" in caplog.text
 
 
 def no_root(root: Path) -> None:
