@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ssl_rot.data.folder.decoding import BadFile, ChunkDecoder
-from ssl_rot.data.mapped_file import MappedFile
+from ssl_rot.data.images import MappedFile
 from ssl_rot.data.source import fingerprint
 from ssl_rot.errors import DataError
 

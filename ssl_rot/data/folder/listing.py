@@ -35,11 +35,7 @@ class Listing:
 
 
 def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None) -> Listing:
-    """Lists an image folder, without opening any file; arguments as for ``image_folder``.
-
-    Raises:
-        DataError: the folder does not have the expected layout.
-    """
+    """Lists an image folder, without opening any file; arguments as for ``image_folder``."""
     trees = _find_trees(root, test_fraction)
     classes = _class_names(root / trees[0], root, unlabelled)
     if len(classes) < 2:
