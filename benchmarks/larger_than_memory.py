@@ -34,7 +34,7 @@ from _training import batches, classifier, random_images
 from torch import nn
 
 from ssl_rot.data import Batches, Images
-from ssl_rot.data.mapped_file import MappedFile
+from ssl_rot.data.images import MappedFile
 from ssl_rot.training.compute import Compute, resolve_compute
 
 SHARE = 4

@@ -28,9 +28,7 @@ REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")
 class Checker:
     """Finds faults in single keys and values, each reported at the key that sets the value.
 
-    Args:
-        raw: the flat config before its references are resolved.
-        reported: keys that are not checked again.
+    ``raw`` is the flat config before its references are resolved.
     """
 
     def __init__(self, raw: Mapping[str, Any], reported: Iterable[str]) -> None:

@@ -19,8 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssl_rot.config.checker import Checker
 from ssl_rot.config.params import flatten
-from ssl_rot.errors import ConfigError, UserError
-from ssl_rot.models import build_backbone, build_head
+from ssl_rot.errors import ConfigError, UserError, describe_error
+from ssl_rot.models import Backbone, TimmBackbone, build_backbone, build_head
 
 
 def validate(cfg: DictConfig) -> dict[str, Any]:
@@ -99,6 +99,8 @@ def _find_build_faults(cfg: DictConfig) -> Iterator[str]:
             yield _describe_build_error(path, error)
     if "model" in built:
         yield from _find_stage_faults(cfg, built["model"].stage_names)
+    if isinstance(built.get("model"), TimmBackbone):
+        yield from _find_image_size_faults(cfg, builds["model"])
 
 
 def _build_schedule(node: DictConfig) -> None:
@@ -115,6 +117,24 @@ def _find_stage_faults(cfg: DictConfig, stages: tuple[str, ...]) -> Iterator[str
         elif stage is not None:
             allowed = f"a stage of the model: {', '.join(stages)}"
             yield f"{key}={stage} is not allowed; it must be {allowed}"
+
+
+def _find_image_size_faults(cfg: DictConfig, build: Callable[[], Backbone]) -> Iterator[str]:
+    """Passes two images through the model: timm does not list the sizes that one accepts."""
+    size, cut = OmegaConf.select(cfg, "dataset.image_size"), cfg.model.cut
+    if size is None:
+        return
+    model = build()  # not on the meta device, whose BatchNorm takes a second to import
+    if cut in model.stage_names and not cfg.pretext.angles:
+        model = model.cut(cut)
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, 3, size, size))
+    except ConfigError as error:
+        yield from error.faults
+    except Exception as error:
+        reason = describe_error(error)
+        yield f"dataset.image_size={size} does not suit the model ({reason}); try a larger one"
 
 
 def _try_build(build: Callable[[], Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -99,7 +100,7 @@ def _load_or_download(
     dataset: Any, splits: Sequence[object], root: Folder, urls: Sequence[str]
 ) -> list[Any]:
     """Loads both splits, whose checksums torchvision verifies; downloads what is missing or bad."""
-    folder = Path(root).expanduser()
+    folder = Path(os.path.expanduser(root))  # unlike Path's, takes ~nobody for a name
     with suppress(OSError, RuntimeError):  # missing or damaged
         return [dataset(folder, split) for split in splits]
     try:

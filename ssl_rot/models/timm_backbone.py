@@ -37,6 +37,8 @@ class TimmBackbone(Backbone):
         self.out_channels = self.channels[-1]
         self.stage_names = tuple(f"stage{number}" for number in range(1, len(channels) + 1))
         self.image_size = image_size
+        # Hiera's norm is part of its head; asked for another one, it fails.
+        self.norm = not type(model).__module__.startswith("timm.models.hiera")
         self.model = model
         self._owners = self._find_owners()
 
@@ -49,7 +51,7 @@ class TimmBackbone(Backbone):
         features: list[Tensor] = self.model.forward_intermediates(
             images,
             indices=[len(self.channels) - 1],
-            norm=True,
+            norm=self.norm,
             stop_early=True,
             output_fmt="NCHW",
             intermediates_only=True,
@@ -141,5 +143,7 @@ def timm_model(
     if not hasattr(model, "prune_intermediate_layers"):
         raise ConfigError([f"model.name={name}: timm does not split this model into stages"])
     channels = [level["num_chs"] for level in model.feature_info]
+    # The norm may change their number: SAM's is a neck of convolutions.
+    channels[-1] = model.feature_info[-1].get("num_chs_norm", channels[-1])
     model.prune_intermediate_layers([len(channels) - 1], prune_norm=False, prune_head=True)
     return TimmBackbone(model, channels, image_size=fixed_size)

@@ -24,7 +24,11 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
     The format itself detects a truncated file, but not changed bytes.
     """
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
+    tensors = {
+        # A copy, since the format has no tensors that share memory: tied weights are stored twice.
+        name: tensor.cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in module.state_dict().items()
+    }
     files.write(path, save(tensors, metadata={DIGEST: _digest(tensors)}))
 
 

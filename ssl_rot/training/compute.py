@@ -52,11 +52,7 @@ class Compute:
 
     @contextmanager
     def compile_errors(self) -> Iterator[None]:
-        """Turns the errors of ``torch.compile`` inside the block into a message for the user.
-
-        Raises:
-            CompileFailed: there is no compiler, or it cannot compile the network.
-        """
+        """Turns the errors of ``torch.compile`` inside the block into a message for the user."""
         try:
             yield
         except RuntimeError as error:

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ssl_rot.data.folder.decoding import BadFile, ChunkDecoder
-from ssl_rot.data.mapped_file import MappedFile
+from ssl_rot.data.images import MappedFile
 from ssl_rot.data.source import fingerprint
 from ssl_rot.errors import DataError
 
@@ -43,9 +43,9 @@ PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 def cache_dir() -> Path:
     """``$SSL_ROT_CACHE``, else ``ssl_rot`` in the user's cache directory."""
     if configured := os.environ.get("SSL_ROT_CACHE"):
-        return Path(configured).expanduser()
+        return Path(os.path.expanduser(configured))
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "ssl_rot"
+    return Path(os.path.expanduser(base)) / "ssl_rot"
 
 
 @dataclass(frozen=True)

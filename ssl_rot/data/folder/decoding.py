@@ -25,6 +25,8 @@ def decode(path: str, size: int) -> NDArray[np.uint8]:
     Gray, palette, transparent (alpha is dropped), CMYK and 16-bit images all become 8-bit RGB,
     ``[3, size, size]``. For damaged files, Pillow raises almost any type of exception.
     """
+    if os.path.isdir(path):  # listed like a file, and not to be tried again
+        raise ValueError("a link to a folder that contains it")
     if not os.path.isfile(path):  # opening a pipe or a socket could block forever
         raise FileNotFoundError(errno.ENOENT, "not a file, or a broken link")
     with Image.open(path) as image:

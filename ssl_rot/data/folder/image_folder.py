@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ssl_rot.data.folder.cache import cached_images
+from ssl_rot.data.folder.cache import CachedImages, cached_images
 from ssl_rot.data.folder.decoding import BadFile
 from ssl_rot.data.folder.listing import Listing, folder_error, list_folder
 from ssl_rot.data.images import Images
@@ -21,7 +23,7 @@ from ssl_rot.option_types import Folder, ImageSize, OpenFraction, Text
 log = logging.getLogger(__name__)
 
 MAX_LISTED = 10
-"""Bad files that a message lists: enough to see what they are, few enough to read."""
+"""Files that a message lists: enough to see what they are, few enough to read."""
 
 
 def image_folder(
@@ -48,8 +50,12 @@ def image_folder(
     Raises:
         DataError: the folder does not have this layout, or has bad files.
     """
-    root = Path(root).expanduser()
-    listing = list_folder(root, test_fraction, unlabelled)
+    root = Path(os.path.expanduser(root))  # unlike Path's, takes ~nobody for a name
+    try:
+        listing = list_folder(root, test_fraction, unlabelled)
+    except OSError as error:
+        problem = f"{Path(error.filename)} cannot be read ({error.strerror}); make it readable"
+        raise folder_error(root, f"{problem}, or remove it.") from error
     cached = cached_images(root, listing.paths, listing.version, image_size)
     _report_bad_files(root, listing.paths, cached.bad, skip_bad)
     train, test = _split_rows(listing, cached.bad, test_fraction)
@@ -57,6 +63,7 @@ def image_folder(
         raise folder_error(
             root, f"has {len(train)} training and {len(test)} test images; both are needed."
         )
+    _warn_about_test_images(root, listing, cached, train, test)
     everything = Split(Images(cached.file.tensor, file=cached.file), listing.labels)
     return Source(
         train=everything.select(train),
@@ -86,17 +93,45 @@ def _split_rows(
     return torch.cat([labeled[train], rows[labels < 0]]), labeled[test]
 
 
+def _warn_about_test_images(
+    root: Path, listing: Listing, cached: CachedImages, train: Tensor, test: Tensor
+) -> None:
+    """Warns if the test accuracy does not cover a class, or covers images that were trained on."""
+    # Names are quoted: they may contain line breaks, or bytes that no log file takes.
+    tested = set(listing.labels[test].tolist())
+    untested = [repr(name) for label, name in enumerate(listing.classes) if label not in tested]
+    if untested:
+        log.warning("dataset.root=%s: no test images of:%s", root, _list_some(untested))
+    images = cached.file.tensor
+    sums = torch.from_numpy(cached.sums).sum((1, 2))  # equal for equal images, and for few others
+
+    def hash_rows(rows: Tensor, others: Tensor) -> dict[int, bytes]:
+        candidates = rows[torch.isin(sums[rows], sums[others])].tolist()
+        return {row: hashlib.sha256(images[row].numpy().data).digest() for row in candidates}
+
+    seen = set(hash_rows(train, test).values())
+    copies = [repr(listing.paths[row]) for row, h in hash_rows(test, train).items() if h in seen]
+    if copies:
+        summary = (
+            f"{len(copies)} of {len(test)} test images equal a training image, pixel for pixel"
+        )
+        advice = "which makes the test accuracy too high; remove one of the two"
+        log.warning("dataset.root=%s: %s, %s:%s", root, summary, advice, _list_some(copies))
+
+
 def _report_bad_files(
     root: Path, paths: Sequence[str], bad: Sequence[BadFile], skip_bad: bool
 ) -> None:
     if not bad:
         return
-    lines = [f"  {paths[file.row]}: {file.reason}" for file in bad[:MAX_LISTED]]
-    if len(bad) > MAX_LISTED:
-        lines.append(f"  and {len(bad) - MAX_LISTED} more")
-    details = "\n".join(lines)
+    details = _list_some([f"{paths[file.row]!r}: {file.reason}" for file in bad])
     summary = f"{len(bad)} of {len(paths)} files cannot be decoded"
     if not skip_bad:
         advice = "repair or remove them, or set dataset.skip_bad=true"
-        raise folder_error(root, f"{summary}; {advice}:\n{details}")
-    log.warning("dataset.root=%s: %s and are skipped:\n%s", root, summary, details)
+        raise folder_error(root, f"{summary}; {advice}:{details}")
+    log.warning("dataset.root=%s: %s and are skipped:%s", root, summary, details)
+
+
+def _list_some(lines: Sequence[str]) -> str:
+    more = [f"and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+    return "".join(f"\n  {line}" for line in [*lines[:MAX_LISTED], *more])

@@ -35,11 +35,7 @@ class Listing:
 
 
 def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None) -> Listing:
-    """Lists an image folder, without opening any file; arguments as for ``image_folder``.
-
-    Raises:
-        DataError: the folder does not have the expected layout.
-    """
+    """Lists an image folder, without opening any file; arguments as for ``image_folder``."""
     trees = _find_trees(root, test_fraction)
     classes = _class_names(root / trees[0], root, unlabelled)
     if len(classes) < 2:
@@ -54,7 +50,7 @@ def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None)
                 raise folder_error(root, f"class {name!r} is in test but not in train; {classes=}.")
             folders.append((tree, name, classes.index(name)))
     if unlabelled is not None:
-        is_subfolder = Path(unlabelled).name == unlabelled and (root / unlabelled).is_dir()
+        is_subfolder = unlabelled in os.listdir(root) and (root / unlabelled).is_dir()
         if not is_subfolder or unlabelled in trees:
             raise folder_error(
                 root,
@@ -67,7 +63,9 @@ def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None)
     labels: list[int] = []
     in_test: list[bool] = []
     for tree, name, label in folders:
-        _list_files(str(root / tree / name), f"{tree}/{name}", paths, versions)
+        folder = (root / tree / name).resolve()
+        above = frozenset(map(str, [folder, *folder.parents]))
+        _list_files(f"{root}/{tree}/{name}", above, paths, versions)
         count = len(paths) - len(labels)
         if count == 0:
             raise folder_error(root, f"class folder {tree}/{name} is empty; it must hold images.")
@@ -75,7 +73,7 @@ def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None)
         in_test += [tree == "test"] * count
     return Listing(
         classes=classes,
-        paths=paths,
+        paths=[path.removeprefix(f"{root}/") for path in paths],
         labels=torch.tensor(labels),
         in_test=torch.tensor(in_test),
         version=hashlib.sha256(versions).hexdigest(),
@@ -88,7 +86,8 @@ def folder_error(root: Path, problem: str) -> DataError:
 
 
 def _find_trees(root: Path, test_fraction: float | None) -> tuple[str, ...]:
-    expected = f"expected {root}/train/<class>/<images> and {root}/test/<class>/<images>"
+    full = root.absolute()
+    expected = f"expected {full}/train/<class>/<images> and {full}/test/<class>/<images>"
     if not root.is_dir():
         raise folder_error(root, f"no such folder; {expected}.")
     has_both = (root / "train").is_dir() and (root / "test").is_dir()
@@ -106,7 +105,9 @@ def _find_trees(root: Path, test_fraction: float | None) -> tuple[str, ...]:
 
 def _class_names(tree: Path, root: Path, unlabelled: str | None) -> tuple[str, ...]:
     with os.scandir(tree) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+        # A broken link is listed too, and then reported: without it, a class would be missing.
+        folders = [e for e in entries if e.is_dir() or not os.path.exists(e.path)]
+    names = sorted(folder.name for folder in folders if not _is_hidden(folder.name))
     if tree == root and unlabelled in names:
         names.remove(unlabelled)
     if not names:
@@ -116,8 +117,15 @@ def _class_names(tree: Path, root: Path, unlabelled: str | None) -> tuple[str, .
     return tuple(names)
 
 
-def _list_files(folder: str, prefix: str, paths: list[str], versions: array[int]) -> None:
+def _is_hidden(name: str) -> bool:
+    # Archives made on a Mac have its hidden files in a folder that is not hidden.
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _list_files(folder: str, above: frozenset[str], paths: list[str], versions: array[int]) -> None:
     """Appends all files below ``folder``, sorted, following links.
+
+    A link to one of the folders ``above`` is appended like a file, and decoding reports it.
 
     ``versions`` gets each file's size in bytes (-1 if not a regular file) and time of modification
     in ns. An array, since a million tuples would keep the garbage collector busier than the disk.
@@ -128,19 +136,20 @@ def _list_files(folder: str, prefix: str, paths: list[str], versions: array[int]
         remaining = sorted(entries, key=attrgetter("name"), reverse=True)
     while remaining:
         entry = remaining.pop()  # frees the file status that the entry caches
-        if entry.name.startswith("."):
+        if _is_hidden(entry.name):
             continue
-        path = f"{prefix}/{entry.name}"
         try:
             status = entry.stat()
-        except OSError:  # a broken link or a cycle of links, which decoding reports
+        except OSError:  # a broken link, which decoding reports
             size, modified = -1, 0
         else:
             if stat.S_ISDIR(status.st_mode):
-                _list_files(entry.path, path, paths, versions)
-                continue
+                inside = os.path.realpath(entry.path)
+                if inside not in above:
+                    _list_files(entry.path, above | {inside}, paths, versions)
+                    continue
             size = status.st_size if stat.S_ISREG(status.st_mode) else -1
             modified = status.st_mtime_ns % 2**63  # times after 2262 do not fit into 63 bits
-        paths.append(path)
+        paths.append(entry.path)
         versions.append(size)
         versions.append(modified)

@@ -158,7 +158,7 @@ def test_every_key_of_every_group_is_in_the_table(compose, checkout):
     [
         ("nowhere", "no such folder"),
         ("photograph.jpg", "no such folder"),
-        ("empty", "expected empty/train/<class>/<images>"),
+        ("empty", "/empty/train/<class>/<images>"),
         ("texts", "2 of 2 files cannot be decoded"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ssl_rot.data import Augment, Batches, Images
-from ssl_rot.data.mapped_file import MappedFile
+from ssl_rot.data.images import MappedFile
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ FAMILIES = [
     ("convnext_atto", 32, 4),
     ("vit_tiny_patch16_224", 32, 12),
     ("swin_tiny_patch4_window7_224", 56, 4),
+    ("hiera_tiny_224", 32, 4),
 ]
 
 
@@ -61,6 +62,13 @@ def test_a_transformers_map_is_its_normed_patch_tokens():
     assert backbone.stage_of("model.norm.weight") == "stage12"
     assert backbone.stage_of("model.pos_embed") == "stage1"
     assert backbone.stage_of("model.blocks") == "stage12"
+
+
+def test_a_norm_that_changes_the_channels_counts():
+    with torch.device("meta"):
+        backbone = timm_model(3, name="samvit_base_patch16", pretrained=False, image_size=32)
+        assert backbone(torch.zeros(1, 3, 32, 32)).shape[1] == backbone.out_channels
+        assert backbone.cut("stage1")(torch.zeros(1, 3, 32, 32)).shape[1] == 768
 
 
 def test_a_model_that_is_bound_to_a_size_says_so():

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from ssl_rot.errors import WeightsError
-from ssl_rot.models import Classifier, build_backbone, build_head
-from ssl_rot.models.weights import load_backbone_weights
+from ssl_rot.models import Classifier, StagedBackbone, build_backbone, build_head
+from ssl_rot.models.weights import load_backbone_weights, save_weights
 
 
 @pytest.fixture
@@ -42,6 +42,23 @@ def test_a_whole_classifiers_file_gives_its_backbone_and_ignores_its_head(option
     save_file(Classifier(backbone, head).state_dict(), file)
     loaded = build_backbone(cfg, in_channels=1, seed=0, weights=file)
     assert equal(loaded.state_dict(), backbone.state_dict())
+
+
+def test_tied_weights_are_saved_and_load(tmp_path: Path):
+    def tied() -> Classifier:
+        stages = {name: nn.Conv2d(4, 4, 1) for name in ("one", "two")}
+        stages["two"].weight = stages["one"].weight
+        model = Classifier(StagedBackbone(stages, [4, 4]), nn.Conv2d(4, 4, 1))
+        model.head.weight = stages["one"].weight
+        return model
+
+    model, file = tied(), tmp_path / "w.safetensors"
+    save_weights(model, file)
+    assert equal(load_file(file), model.state_dict())
+    again = tied()
+    load_backbone_weights(again.backbone, file)
+    assert equal(again.backbone.state_dict(), model.backbone.state_dict())
+    assert again.backbone.one.weight is again.head.weight
 
 
 def test_the_argument_takes_the_place_of_the_key(option, saved, tmp_path: Path):

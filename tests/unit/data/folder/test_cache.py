@@ -297,6 +297,7 @@ def test_unreadable_files_are_retried(two_trees, monkeypatch):
     ("environment", "expected"),
     [
         ({"SSL_ROT_CACHE": "~/own", "XDG_CACHE_HOME": "/xdg"}, "/home/me/own"),
+        ({"SSL_ROT_CACHE": "~nobody-here/own"}, "~nobody-here/own"),
         ({"XDG_CACHE_HOME": "/xdg"}, "/xdg/ssl_rot"),
         ({"XDG_CACHE_HOME": ""}, "/home/me/.cache/ssl_rot"),
         ({}, "/home/me/.cache/ssl_rot"),

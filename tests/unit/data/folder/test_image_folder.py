@@ -87,6 +87,32 @@ def test_the_fingerprint_depends_on_pixels_even_if_file_sizes_are_equal(tmp_path
     assert fingerprint_of(10) != fingerprint_of(20)
 
 
+# --- test images that are training images
+
+
+def test_test_images_that_equal_training_images_are_counted(two_trees, caplog):
+    for number in (0, 1):
+        shutil.copy(
+            two_trees / "train/cat" / f"{number}.png", two_trees / f"test/dog/x{number}.png"
+        )
+    pixels = np.asarray(Image.open(two_trees / "train/dog/0.png"))
+    # The same pixels in another order, and an image that is twice among the test images.
+    Image.fromarray(pixels[::-1]).save(two_trees / "test/dog/flipped.png")
+    shutil.copy(two_trees / "test/dog/0.png", two_trees / "test/cat/twice.png")
+    image_folder(two_trees, 8)
+    assert (
+        f"dataset.root={two_trees}: 2 of 8 test images equal a training image, pixel for pixel"
+    ) in caplog.text
+    assert caplog.text.endswith(":\n  'test/dog/x0.png'\n  'test/dog/x1.png'\n")
+
+
+def test_unlabeled_images_are_training_images_too(two_trees, caplog):
+    (two_trees / "more").mkdir()
+    shutil.copy(two_trees / "test/dog/0.png", two_trees / "more")
+    image_folder(two_trees, 8, unlabelled="more")
+    assert "1 of 4 test images equal" in caplog.text
+
+
 # --- bad files
 
 
@@ -107,11 +133,11 @@ def test_bad_files_are_named_and_counted(two_trees):
     message = str(error.value)
     assert f"dataset.root={two_trees}: 5 of 17 files" in message
     assert "dataset.skip_bad=true" in message
-    assert "train/cat/0.png: " in message
-    assert "train/cat/notes.txt: not an image" in message
-    assert "train/dog/0.png: empty file" in message
-    assert "train/dog/link.png: not a file, or a broken link" in message
-    assert "train/dog/pipe.png: not a file" in message
+    assert "'train/cat/0.png': " in message
+    assert "'train/cat/notes.txt': not an image" in message
+    assert "'train/dog/0.png': empty file" in message
+    assert "'train/dog/link.png': not a file, or a broken link" in message
+    assert "'train/dog/pipe.png': not a file" in message
 
 
 @pytest.mark.parametrize("start", ["first", "second"])
@@ -130,11 +156,36 @@ def test_bad_files_are_skipped_only_on_request_and_counted(two_trees, caplog, st
         image_folder(two_trees, 8)
 
 
-@pytest.mark.parametrize("target", ["cycle", "."])
-def test_a_cycle_of_links_is_a_bad_file(two_trees, target):
-    (two_trees / "train" / "cat" / "cycle").symlink_to(target)
-    with pytest.raises(DataError, match=r"1 of \d+ files(.|\n)*train/cat/cycle.*broken link"):
+@pytest.mark.parametrize(
+    ("name", "target", "reason"),
+    [
+        ("cat/link", "link", "not a file, or a broken link"),
+        ("cat/link", ".", "a link to a folder that contains it"),
+        ("cat/link", "/", "a link to a folder that contains it"),
+        ("cat/link", "../dog", "a link to a folder that contains it"),  # dog links back
+    ],
+)
+def test_a_cycle_of_links_is_a_bad_file(two_trees, name, target, reason):
+    """Named where it closes, not after as many rounds as the system allows."""
+    (two_trees / "train" / name).symlink_to(target)
+    bad = name
+    if target == "../dog":
+        (two_trees / "train" / "dog" / "back").symlink_to("../cat")
+        bad = "cat/link/back"
+    with pytest.raises(DataError, match=rf"(1|2) of \d\d files(.|\n)*train/{bad}': {reason}"):
         image_folder(two_trees, 8)
+    count = len(image_folder(two_trees, 8, skip_bad=True).train)
+    assert count == (20 if target == "../dog" else 10)
+
+
+def test_names_cannot_break_a_message(two_trees, caplog):
+    """A log file takes no bytes that are not UTF-8, and a line break would forge a line."""
+    for name in (b"a\nERROR b", b"\xff", "ü %s".encode()):
+        Path(os.fsdecode(os.fsencode(two_trees / "train/cat") + b"/" + name)).write_bytes(b"?")
+    image_folder(two_trees, 8, skip_bad=True)
+    lines = caplog.text.encode().decode().splitlines()
+    for shown in (r"a\nERROR b", r"\udcff", "ü %s"):
+        assert f"  'train/cat/{shown}': not an image" in lines
 
 
 def test_a_long_list_of_bad_files_is_truncated(two_trees):
@@ -154,5 +205,5 @@ def test_decompression_bombs_are_bad_files(two_trees, monkeypatch):
 
 def test_floating_point_images_are_bad_files(two_trees):
     Image.new("F", (8, 8), 0.5).save(two_trees / "train" / "cat" / "f.tiff")
-    with pytest.raises(DataError, match=r"f.tiff: floating-point pixels"):
+    with pytest.raises(DataError, match=r"f.tiff': floating-point pixels"):
         image_folder(two_trees, 8)

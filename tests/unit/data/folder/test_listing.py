@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from ssl_rot.data import image_folder
 from ssl_rot.errors import DataError
 
 
-@pytest.mark.parametrize("name", ["test", "train", "nowhere", "../more", "train/cat"])
+@pytest.mark.parametrize("name", ["test", "train", "nowhere", "../more", "train/cat", "..", ""])
 def test_unlabeled_images_cannot_be_test_images(two_trees, name):
     with pytest.raises(DataError, match=rf"dataset.unlabelled={name} must be the name of a folder"):
         image_folder(two_trees, 8, unlabelled=name)
@@ -23,8 +25,57 @@ def test_subfolders_and_links_belong_to_the_class_and_hidden_files_do_not(two_tr
     (two_trees / "train" / "cat" / "linked").symlink_to(two_trees.parent / "elsewhere")
     (two_trees / "train" / "cat" / ".DS_Store").write_bytes(b"not an image")
     (two_trees / "train" / ".cache").mkdir()
+    for folder in (two_trees / "train", two_trees / "test", two_trees / "train" / "cat"):
+        (folder / "__MACOSX").mkdir()  # of archives made on a Mac
+        (folder / "__MACOSX" / "notes").write_bytes(b"not an image")
     (two_trees / "train" / "README.txt").write_text("about these pictures")
     assert image_folder(two_trees, 8).train.labels.tolist() == [0] * 10 + [1] * 5
+
+
+@pytest.mark.parametrize("folder", ["train", "train/cat", "train/cat/deeper", "more"])
+def test_a_folder_that_cannot_be_read_is_named(two_trees, monkeypatch, folder):
+    refused = two_trees / folder
+    (two_trees / "train" / "cat" / "deeper").mkdir()
+    (two_trees / "more").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):  # as for mode 000, which root may read all the same
+        if Path(path) == refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    message = rf"^dataset.root={two_trees}: {refused} cannot be read \(Permission denied\); make it"
+    with pytest.raises(DataError, match=message):
+        image_folder(two_trees, 8, unlabelled="more")
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"), [("emu", "Too many levels"), ("/nowhere", "No such file")]
+)
+def test_a_class_folder_that_is_a_broken_link_is_named(two_trees, target, reason):
+    """Without it, the class would be missing without a word."""
+    (two_trees / "train" / "emu").symlink_to(target)
+    with pytest.raises(DataError, match=rf"train/emu cannot be read \({reason}"):
+        image_folder(two_trees, 8)
+
+
+def test_a_missing_root_is_given_in_full(tmp_path, monkeypatch):
+    """A job may run in a directory of its own (hydra.job.chdir=true)."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=f"^dataset.root=photos: .*{tmp_path}/photos/train/<class>"):
+        image_folder("photos", 8)
+    with pytest.raises(DataError, match=r"^dataset.root=~nobody-here: no such folder"):
+        image_folder("~nobody-here", 8)
+
+
+def test_a_class_without_test_images_is_named(two_trees, write_images, caplog):
+    image_folder(two_trees, 8)
+    assert "test images" not in caplog.text
+    shutil.rmtree(two_trees / "test" / "dog")
+    write_images(two_trees / "train" / "emu", 1)
+    image_folder(two_trees, 8)
+    assert f"dataset.root={two_trees}: no test images of:\n  'dog'\n  'emu'" in caplog.text
 
 
 def no_root(root: Path) -> None:
