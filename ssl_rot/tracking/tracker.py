@@ -193,15 +193,18 @@ def _folder(run: StoredRun) -> Path:
 
 
 def _is_here(run: StoredRun) -> bool:
-    """Whether the run started on this machine, or in a folder that this machine can read.
+    """Whether this user started the run on this machine, or in a folder that this machine can read.
 
     The host name alone proves nothing: containers and copies of a machine share it.
     """
-    if run.tags.get(Tag.HOST) == socket.gethostname():
-        return _folder(run).is_dir()
+    folder = _folder(run)
     try:
-        record = RunRecord.load(_folder(run))
-    except UserError:
+        if not folder.is_dir() or folder.stat().st_uid != os.getuid():
+            return False
+        if run.tags.get(Tag.HOST) == socket.gethostname():
+            return True
+        record = RunRecord.load(folder)
+    except (OSError, UserError):  # another user's, perhaps
         return False
     return record is not None and record.run_id == run.run_id
 
