@@ -19,7 +19,7 @@ class RunRecord:
 
     Args:
         folder: where the file is; not stored in it, since the folder may be moved.
-        uri: of the tracking store.
+        uri: of the tracking store, without its password.
         experiment: the name of the experiment there.
         params: flat.
         prefix: of every metric's name.

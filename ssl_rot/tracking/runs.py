@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from ssl_rot.errors import store_errors
+from ssl_rot.errors import store_errors, without_password
 from ssl_rot.tracking.names import Tag
 from ssl_rot.tracking.store import Store
 
@@ -82,7 +82,7 @@ class StoredRuns:
     def tag(self, run_id: str, key: str, value: str) -> None:
         """Sets a tag of a run."""
         with store_errors(f"A tag of run {run_id} cannot be set in {self._store.uri}"):
-            self._store.client.set_tag(run_id, key, value)
+            self._store.client.set_tag(run_id, key, without_password(value))
 
     def remove_tags(self, run: StoredRun, prefix: str) -> None:
         """Removes the tags of ``run`` that start with ``prefix``."""

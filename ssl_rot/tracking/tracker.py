@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlflow.tracking.context.registry import resolve_tags
 
-from ssl_rot.errors import TrackingError, UserError, store_errors
+from ssl_rot.errors import TrackingError, UserError, store_errors, without_password
 from ssl_rot.tracking.heartbeat import heartbeat, is_alive
 from ssl_rot.tracking.history import History, now
 from ssl_rot.tracking.lease import LOCK
@@ -70,12 +70,12 @@ class Tracker:
             own[Tag.PARENT_RUN_ID] = parent
         record = RunRecord(
             folder,
-            uri=self.store.uri,
+            uri=without_password(self.store.uri),
             experiment=self.store.experiment_name,
-            name=name,
+            name=without_password(name),
             start_time=now(),
-            tags=resolve_tags(own),
-            params=dict(params),
+            tags=_mask(resolve_tags(own)),
+            params=_mask(params),
             prefix=prefix,
         )
         with ExitStack() as stack:
@@ -175,6 +175,10 @@ class Tracker:
             return RunLog(self.store, record, History(record.folder / HISTORY))
         except ValueError as error:
             raise TrackingError(str(error)) from error
+
+
+def _mask(values: Mapping[str, str]) -> dict[str, str]:
+    return {key: without_password(value) for key, value in values.items()}
 
 
 def _read_history(path: Path) -> History:
