@@ -24,11 +24,8 @@ def as_text(value: Any) -> str:
 
 def without_password(text: str) -> str:
     """The text with the passwords of the addresses in it masked."""
-    return re.sub(r"(://[^/:\s]*:)\S*@|([?&]password=)[^&\s]*", _mask, text)
-
-
-def _mask(found: re.Match[str]) -> str:
-    return f"{found[1]}***@" if found[1] else f"{found[2]}***"
+    text = re.sub(r"(://[^/:\s]*:)\S*@", r"\1***@", text)
+    return re.sub(r"([?&]password\\?=)[^&\s]*", r"\1***", text)
 
 
 def describe_error(error: BaseException) -> str:

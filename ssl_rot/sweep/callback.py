@@ -59,7 +59,7 @@ class Sweep(Callback):
                 return
         except UserError as error:
             log.error("The table of jobs could not be recorded: %s", error)
-            log.error("Once MLflow answers, run: python -m ssl_rot.sync %s", run.folder)
+            log.error("Once MLflow answers, run: %s", run.log.sync_command(run.folder))
             run.abandon(error)
         except Exception as error:  # Hydra would turn it into a warning and exit with 0
             log.exception("The table of jobs could not be recorded: %s", error)
