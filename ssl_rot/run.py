@@ -83,6 +83,7 @@ def _execute(context: RunContext) -> float:
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def _task(cfg: DictConfig) -> float | None:
+    log.disabled = False  # hydra/job_logging=disabled: a refusal still reaches stderr
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return _run_job(cfg, hydra_cfg)
@@ -190,6 +191,7 @@ def _run_hydra() -> None:
         close_open_sweep(error)
         if not isinstance(error, KeyboardInterrupt):
             raise
+        log.disabled = False
         log.error("Interrupted. Run the same command with resume=true to continue.")
         sys.exit(128 + getattr(error, "signum", signal.SIGINT))
 
