@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from ssl_rot.config.command_line import quote_name
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
@@ -151,6 +152,7 @@ def _as_user_error(error: Exception) -> Exception:
 
 def main() -> None:
     """The console script ``ssl-rot``."""
+    sys.argv[1:] = [quote_name(argument, "tracking.experiment_name") for argument in sys.argv[1:]]
     try:
         with tempfile.TemporaryFile(dir="."):
             pass
