@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import mlflow
 from mlflow import MlflowClient
 from sqlalchemy import make_url
 
@@ -23,8 +24,12 @@ def database_path(uri: str) -> Path | None:
     return None if database in (None, "", ":memory:") else Path(str(database))
 
 
-def absolute_uri(uri: str) -> str:
-    """A SQLite store named so that it is found from any working directory; others as they are."""
+def absolute_uri(uri: str | None) -> str:
+    """A SQLite store named so that it is found from any working directory; others as they are.
+
+    ``None`` follows MLflow's own defaults.
+    """
+    uri = mlflow.get_tracking_uri() if uri is None else uri
     path = database_path(uri)
     if path is None:
         return uri

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager, suppress
 from pathlib import Path
 
-import mlflow
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -50,7 +49,7 @@ class Store:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.experiment_name = experiment_name
         with chdir(directory or "."):
-            self.uri = absolute_uri(uri if uri is not None else mlflow.get_tracking_uri())
+            self.uri = absolute_uri(uri)
             self._open()
 
     def _open(self) -> None:
