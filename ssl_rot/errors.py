@@ -6,6 +6,7 @@ how to fix it. Anything else is a bug in this package and keeps its traceback.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,10 +22,16 @@ def as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def without_password(text: str) -> str:
+    """The text with the passwords of the addresses in it masked."""
+    text = re.sub(r"(://[^/:\s]*:)\S*@", r"\1***@", text)
+    return re.sub(r"([?&]password\\?=)[^&\s]*", r"\1***", text)
+
+
 def describe_error(error: BaseException) -> str:
     """An error in one line, for a tag or a table."""
     text = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {text}"[:500]
+    return without_password(f"{type(error).__name__}: {text}")[:500]
 
 
 class UserError(Exception):
@@ -51,6 +58,9 @@ class WeightsError(UserError):
 
 class TrackingError(UserError):
     """The tracking store cannot be reached, or does not contain what was requested."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_password(message))
 
 
 @contextmanager

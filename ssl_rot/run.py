@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from ssl_rot.config.command_line import quote_name
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
@@ -83,6 +84,7 @@ def _execute(context: RunContext) -> float:
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def _task(cfg: DictConfig) -> float | None:
+    log.disabled = False  # hydra/job_logging=disabled: a refusal still reaches stderr
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return _run_job(cfg, hydra_cfg)
@@ -150,6 +152,7 @@ def _as_user_error(error: Exception) -> Exception:
 
 def main() -> None:
     """The console script ``ssl-rot``."""
+    sys.argv[1:] = [quote_name(argument, "tracking.experiment_name") for argument in sys.argv[1:]]
     try:
         with tempfile.TemporaryFile(dir="."):
             pass
@@ -190,6 +193,7 @@ def _run_hydra() -> None:
         close_open_sweep(error)
         if not isinstance(error, KeyboardInterrupt):
             raise
+        log.disabled = False
         log.error("Interrupted. Run the same command with resume=true to continue.")
         sys.exit(128 + getattr(error, "signum", signal.SIGINT))
 

@@ -9,40 +9,61 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ssl_rot.errors import EXIT_STATUS, TrackingError, UserError
+from ssl_rot.errors import EXIT_STATUS, TrackingError, UserError, without_password
 
 
-def sync(folders: Iterable[Path]) -> None:
+def sync(folders: Iterable[Path], uri: str | None = None) -> None:
     """Sends MLflow what it misses of the runs in output folders, of runs or of sweeps.
 
     Nothing is sent twice, however often this is called. A run whose process is gone ends KILLED; a
-    run that is still active is skipped.
+    run that is still active is skipped. A run that the store does not have is created there.
+
+    Args:
+        uri: of the store; ``None`` follows MLflow's own defaults, and refuses runs that were
+            recorded for another store.
 
     Raises:
         UserError: a folder holds no run, a run's files are damaged, or MLflow does not answer.
     """
     from ssl_rot.tracking import RECORD, RunRecord, Tag, Tracker
+    from ssl_rot.tracking.database import absolute_uri
     from ssl_rot.tracking.heartbeat import is_alive
 
-    records = []
+    records: list[RunRecord] = []
     for folder in folders:
-        found = [RunRecord.load(path.parent) for path in sorted(folder.rglob(RECORD))]
+        found = [RunRecord.load(path.parent) for path in folder.rglob(RECORD)]
         if not found:
             raise TrackingError(f"{folder} holds no run: neither it nor a subfolder has a {RECORD}")
-        records += found
-    trackers: dict[tuple[str, str], Tracker] = {}
+        records += filter(None, found)
+    target = absolute_uri(uri)
     for record in records:
-        assert record is not None
-        if record.sent:
-            print(f"{record.folder}: nothing to send, MLflow has all of run {record.run_id}")
-            continue
+        if uri is None and record.uri != without_password(target):
+            raise TrackingError(
+                f"{record.folder} was recorded for {record.uri}, and this would send it to "
+                f"{target}. Say which with --to ADDRESS"
+            )
+    trackers: dict[str, Tracker] = {}
+    new_ids: dict[str, str] = {}
+    for record in sorted(records, key=lambda record: record.start_time):  # parents come first
         if is_alive(record.folder, same_host=record.tags.get(Tag.HOST) == socket.gethostname()):
             print(f"{record.folder}: skipped, the run is still active")
             continue
-        store = (record.experiment, record.uri)
-        if store not in trackers:
-            trackers[store] = Tracker(*store)
-        trackers[store].adopt(record).close()
+        if record.experiment not in trackers:
+            trackers[record.experiment] = Tracker(record.experiment, target)
+        tracker = trackers[record.experiment]
+        old_id = record.run_id
+        if old_id is None or not tracker.runs.has(old_id):
+            record.run_id, record.sent = None, False
+            record.tags[Tag.FOLDER] = str(record.folder)
+            for tag in (Tag.PARENT_RUN_ID, Tag.PRETEXT_RUN_ID):
+                if record.tags.get(tag) in new_ids:
+                    record.tags[tag] = new_ids[record.tags[tag]]
+        elif record.sent:
+            print(f"{record.folder}: nothing to send, MLflow has all of run {old_id}")
+            continue
+        record.uri = without_password(target)
+        tracker.adopt(record).close()
+        new_ids[str(old_id)] = str(record.run_id)
         print(f"{record.folder}: sent, run {record.run_id} is {record.status}")
     for tracker in trackers.values():
         tracker.close_dead()
@@ -56,10 +77,16 @@ def main() -> None:
         "and how they ended. Nothing is sent twice.",
     )
     parser.add_argument("folder", nargs="+", type=Path, help="output folder of a run or a sweep")
-    folders: list[Path] = parser.parse_args().folder
+    parser.add_argument(
+        "--to",
+        metavar="ADDRESS",
+        help="the tracking store, as in tracking.uri; needed for runs that were recorded for "
+        "another store than MLFLOW_TRACKING_URI or mlflow.db in the working directory",
+    )
+    options = parser.parse_args()
     logging.basicConfig(format="%(message)s")
     try:
-        sync(folder.absolute() for folder in folders)
+        sync([folder.absolute() for folder in options.folder], options.to)
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_STATUS)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ssl_rot.errors import TrackingError
+from ssl_rot.errors import TrackingError, WeightsError
 from ssl_rot.experiment import figures
 from ssl_rot.experiment.context import RunContext
 from ssl_rot.experiment.phases import downstream_phase, pretext_phase
 from ssl_rot.experiment.recording import PhaseResult, claim_folder, record_phase
+from ssl_rot.models.weights import read_weights
 from ssl_rot.tracking import HISTORY, WEIGHTS, History, StoredRun, Tag
 from ssl_rot.training.evaluation import predict
 from ssl_rot.training.phase import EpochMetrics
@@ -74,8 +75,13 @@ def _find_pretrained(context: RunContext, key: str) -> PhaseResult | None:
 def _reuse(context: RunContext, found: StoredRun) -> PhaseResult | None:
     try:
         reused = _download(context, "pretext", found)
-    except TrackingError as error:
-        log.warning("%s. Pre-training again.", error)
+        read_weights(reused.weights)
+    except (TrackingError, WeightsError) as error:
+        log.warning(
+            "The pretext of run %s is missing or damaged, so it is trained again: %s",
+            found.run_id,
+            error,
+        )
         return None
     log.info("Reusing the pretext weights of run %s", found.run_id)
     return reused
@@ -86,10 +92,12 @@ def _download(context: RunContext, phase: str, found: StoredRun) -> PhaseResult:
     weights = context.tracker.runs.artifact(found.run_id, WEIGHTS, folder)
     path = context.tracker.runs.artifact(found.run_id, HISTORY, folder)
     try:
-        history = History(path)
-    except ValueError as error:
-        raise TrackingError(f"The artifact {HISTORY} of run {found.run_id} is damaged") from error
-    return PhaseResult(found.run_id, weights, [*history.rows.values()], reused=True)
+        rows = [*History(path).rows.values()]
+    except ValueError:
+        rows = []
+    if not rows:
+        raise TrackingError(f"The artifact {HISTORY} of run {found.run_id} is damaged")
+    return PhaseResult(found.run_id, weights, rows, reused=True)
 
 
 def _pretrain(context: RunContext, key: str) -> PhaseResult:

@@ -39,19 +39,9 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
     code.
 
     Raises:
-        WeightsError: the file is missing or damaged, or its keys or shapes do not fit. The hash of
-            :func:`save_weights` is checked if the file has one.
+        WeightsError: the file is missing or damaged, or its keys or shapes do not fit.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file. Give a .safetensors file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            digest = (file.metadata() or {}).get(DIGEST)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: damaged, or no safetensors file ({error}).") from error
-    if digest is not None and digest != _digest(tensors):
-        raise WeightsError(f"{path}: damaged, its tensors are not those that were saved.")
+    tensors = read_weights(path)
     inner = {k.removeprefix(PREFIX): v for k, v in tensors.items() if k.startswith(PREFIX)}
     tensors = inner or tensors
 
@@ -69,6 +59,26 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
     if any(faults):
         raise WeightsError(f"{path} does not fit this model: {'; '.join(filter(None, faults))}.")
     backbone.load_state_dict(tensors)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        WeightsError: the file is missing or damaged. The hash of :func:`save_weights` is checked
+            if the file has one.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file. Give a .safetensors file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            digest = (file.metadata() or {}).get(DIGEST)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: damaged, or no safetensors file ({error}).") from error
+    if digest is not None and digest != _digest(tensors):
+        raise WeightsError(f"{path}: damaged, its tensors are not those that were saved.")
+    return tensors
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -15,7 +15,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssl_rot.config.paths import conf_dir
-from ssl_rot.errors import EXIT_STATUS, ConfigError, UserError, as_text
+from ssl_rot.errors import EXIT_STATUS, ConfigError, UserError, as_text, without_password
 
 
 @dataclass
@@ -55,7 +55,7 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
     from ssl_rot.report.comparison.published import against_published
     from ssl_rot.report.load.histories import COSTS, CURVES, load_histories
     from ssl_rot.report.load.runs import find_sweep, load_runs
-    from ssl_rot.report.load.store import publish, without_password
+    from ssl_rot.report.load.store import publish
     from ssl_rot.report.page import report_tables as tables
     from ssl_rot.report.page.headline import write_headline
     from ssl_rot.report.page.rendering import write_report

@@ -35,6 +35,7 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Checks all jobs and opens the sweep's run. Ends the program if that fails."""
         global _open_run
+        log.disabled = False  # hydra/hydra_logging=disabled: an error still reaches stderr
         try:
             check_launcher_and_sweeper(config)
 
@@ -52,6 +53,7 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Prints and records the table of jobs. Ends the program with 1 if a job failed."""
+        log.disabled = False  # the jobs' logging may have disabled it
         run = _take_open_run()
         assert run is not None
         try:
@@ -59,7 +61,7 @@ class Sweep(Callback):
                 return
         except UserError as error:
             log.error("The table of jobs could not be recorded: %s", error)
-            log.error("Once MLflow answers, run: python -m ssl_rot.sync %s", run.folder)
+            log.error("Once MLflow answers, run: %s", run.log.sync_command(run.folder))
             run.abandon(error)
         except Exception as error:  # Hydra would turn it into a warning and exit with 0
             log.exception("The table of jobs could not be recorded: %s", error)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ssl_rot.errors import without_password
 from ssl_rot.sweep.failures import JobFailure, load_failures
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 
@@ -45,7 +46,8 @@ def _list_planned_jobs(
     for job in plan.jobs:
         own = [item for item in job.overrides if item not in common]
         outcome = _find_outcome(job, tracker, by_key, failures.get(job.number))
-        rows.append({"job": job.number, "overrides": " ".join(own or job.overrides), **outcome})
+        overrides = without_password(" ".join(own or job.overrides))
+        rows.append({"job": job.number, "overrides": overrides, **outcome})
     return rows
 
 

@@ -32,12 +32,12 @@ _STOP_SIGNAL = signal.SIGUSR1
 
 
 def ignore_signals() -> None:
-    """Ignores Ctrl-C and the signal to stop: the initializer of a pool's idle workers.
+    """Ignores the signals that reach a whole sweep: the initializer of a pool's idle workers.
 
     If an idle worker ended, the pool would take it for a crash and kill the workers that finish
     their epoch. Jobs install signal handlers of their own.
     """
-    for signum in (signal.SIGINT, _STOP_SIGNAL):
+    for signum in (signal.SIGINT, signal.SIGHUP, _STOP_SIGNAL):
         signal.signal(signum, signal.SIG_IGN)
 
 

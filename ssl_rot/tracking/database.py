@@ -1,15 +1,47 @@
-"""The SQLite database of a tracking store: its location and its creation."""
+"""Connects to a tracking store; where the database of a SQLite store is, and how it is made."""
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
 
+import mlflow
 from mlflow import MlflowClient
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url
 
 _SCHEME = "sqlite:///"
+_DATABASE_SERVERS = ("postgresql", "mysql", "mssql")
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of a tracking store, set up to report one that is down within seconds.
+
+    By itself, MLflow retries for minutes, with a log of every attempt.
+
+    Raises:
+        Exception: a database server does not answer; of almost any type.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It logs errors with tracebacks, although it also raises them.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one for every file
+    if uri.startswith(_DATABASE_SERVERS):
+        engine = create_engine(uri)
+        engine.connect().close()
+        engine.dispose()
+    return MlflowClient(tracking_uri=uri)
+
+
+def suggest_fix(uri: str) -> str:
+    """What to check if a store cannot be used."""
+    if uri.startswith(("http://", "https://")):
+        return "Is the server running, and is the address right?"
+    path = database_path(uri)
+    return "Is the database running?" if path is None else f"Is {path.parent} writable?"
 
 
 def database_path(uri: str) -> Path | None:
@@ -23,8 +55,12 @@ def database_path(uri: str) -> Path | None:
     return None if database in (None, "", ":memory:") else Path(str(database))
 
 
-def absolute_uri(uri: str) -> str:
-    """A SQLite store named so that it is found from any working directory; others as they are."""
+def absolute_uri(uri: str | None) -> str:
+    """A SQLite store named so that it is found from any working directory; others as they are.
+
+    ``None`` follows MLflow's own defaults.
+    """
+    uri = mlflow.get_tracking_uri() if uri is None else uri
     path = database_path(uri)
     if path is None:
         return uri
@@ -51,8 +87,7 @@ def create_database(uri: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        client = MlflowClient(tracking_uri=database_uri(temporary))
-        client.search_experiments(max_results=1)
+        connect(database_uri(temporary)).search_experiments(max_results=1)
         with suppress(FileExistsError):
             os.link(temporary, path)  # unlike a rename, it replaces nothing
     finally:

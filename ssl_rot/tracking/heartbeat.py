@@ -1,20 +1,20 @@
 """Whether a run is still alive: it holds a lock on a file in its folder and touches that file.
 
 The lock answers immediately, and the operating system releases it when the process dies. If two
-machines share the folder but not its locks, the heartbeat answers after some seconds.
+machines share the folder but not its locks, or its file system has no locks, the heartbeat answers
+after some seconds.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from filelock import FileLock
 
 _LOCK = "running.lock"
 HEARTBEAT = 5.0  # seconds between two beats
@@ -30,20 +30,34 @@ def heartbeat(folder: Path) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(HEARTBEAT):
-            try:
+            with suppress(OSError):  # it may pass; if the folder is gone, the run itself will fail
                 os.utime(path)
-            except OSError:  # the folder was moved or deleted: the run itself will fail
-                return
 
-    with FileLock(path):
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-    path.unlink(missing_ok=True)
+    descriptor = _lock(path)
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    """Opens and locks the file.
+
+    A library would take the file itself for the lock on a file system that has none, and a killed
+    run leaves its file.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with suppress(OSError):  # no locks here: the heartbeat alone tells
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # its earlier holder has deleted it
 
 
 def is_alive(folder: Path, *, same_host: bool) -> bool:
@@ -57,13 +71,17 @@ def is_alive(folder: Path, *, same_host: bool) -> bool:
     path = folder / _LOCK
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:  # whether it is another user's or cannot be read for now: leave it alone
+        return True
     try:
         # Shared, so that two processes that check do not mistake each other for the run.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return True
+        same_host = False  # no locks here
     finally:
         os.close(descriptor)
     return not same_host and _beats(path)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +13,8 @@ import pandas as pd
 from mlflow.entities import Metric, Param
 
 from ssl_rot import files
-from ssl_rot.errors import TrackingError, describe_error, store_errors
+from ssl_rot.errors import TrackingError, describe_error, store_errors, without_password
+from ssl_rot.tracking.database import absolute_uri
 from ssl_rot.tracking.history import History, now
 from ssl_rot.tracking.names import RECORD, Tag
 from ssl_rot.tracking.run_record import RunRecord
@@ -147,6 +147,12 @@ class RunLog:
         record.sent = True
         record.save()
 
+    def sync_command(self, *folders: Path) -> str:
+        """The command that sends what is in the folders to this run's store."""
+        uri = self.record.uri
+        to = [] if uri == without_password(absolute_uri(None)) else ["--to", uri]
+        return shlex.join(["python", "-m", "ssl_rot.sync", *to, *map(str, folders)])
+
     def _send_params(self, run_id: str) -> None:
         params = self.record.params
         unsent = [
@@ -199,13 +205,17 @@ class RunLog:
         return run_id
 
 
-def unsent_error(runs: Iterable[RunLog], error: TrackingError) -> TrackingError:
+def unsent_error(runs: Sequence[RunLog], error: TrackingError) -> TrackingError:
     """An error that also says where the unsent data is, and how to send it."""
-    folders = sorted({os.path.relpath(run.record.folder) for run in runs})
-    command = shlex.join(["python", "-m", "ssl_rot.sync", *folders])
+    folders = sorted({run.record.folder for run in runs})
+    if gone := [str(folder) for folder in folders if not folder.is_dir()]:
+        return TrackingError(
+            f"{error}\nThe rest was in {', '.join(gone)}, which is no longer there. If it was "
+            f"moved: {runs[0].sync_command(Path('NEW_PLACE'))}"
+        )
     return TrackingError(
-        f"{error}\nNothing is lost: all of it is in {', '.join(folders)}. When MLflow answers "
-        f"again: {command}"
+        f"{error}\nNothing is lost: all of it is in {', '.join(map(str, folders))}. When MLflow "
+        f"answers again: {runs[0].sync_command(*folders)}"
     )
 
 

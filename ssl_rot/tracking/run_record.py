@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from ssl_rot import files
-from ssl_rot.errors import TrackingError
+from ssl_rot.errors import StorageError, TrackingError, describe_error
 from ssl_rot.tracking.names import RECORD
 
 
@@ -19,7 +23,7 @@ class RunRecord:
 
     Args:
         folder: where the file is; not stored in it, since the folder may be moved.
-        uri: of the tracking store.
+        uri: of the tracking store, without its password.
         experiment: the name of the experiment there.
         params: flat.
         prefix: of every metric's name.
@@ -49,8 +53,11 @@ class RunRecord:
         """Writes the record to the disk, replacing an earlier one.
 
         Raises:
-            StorageError: the disk is full, or cannot be written.
+            StorageError: the disk is full, or cannot be written, or the folder was moved.
         """
+        if not self.folder.is_dir():
+            missing = FileNotFoundError(errno.ENOENT, "its folder is no longer there")
+            raise StorageError(self.folder / RECORD, missing)
         values = asdict(self)
         del values["folder"]
         files.write(self.folder / RECORD, json.dumps(values, indent=1).encode())
@@ -60,13 +67,25 @@ class RunRecord:
         """The record in ``folder``, if there is one.
 
         Raises:
-            TrackingError: the file is damaged.
+            TrackingError: the file is damaged or belongs to another user, or names files outside
+                of the folder.
         """
         path = folder / RECORD
         try:
-            return cls(folder, **json.loads(path.read_bytes()))
+            values = json.loads(path.read_bytes())
+            record = TypeAdapter(cls).validate_python({**values, "folder": folder})
+            owners = {folder.stat().st_uid, path.stat().st_uid}
+            paths = [(folder / name).resolve() for name in record.artifacts]
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise TrackingError(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, TypeError) as error:
-            message = f"{path} is damaged, or not the record of a run: {error}"
+            message = f"{path} is damaged, or not the record of a run: {describe_error(error)}"
             raise TrackingError(message) from error
+        # What it names is sent to a server: it must be this user's own run, and nothing else.
+        if owners != {os.getuid()}:
+            raise TrackingError(f"{path} belongs to another user, who alone can send the run")
+        if outside := [str(at) for at in paths if not at.is_relative_to(folder.resolve())]:
+            raise TrackingError(f"{path} names {outside[0]}, which is not in that folder")
+        return record

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
-from ssl_rot.errors import store_errors
+from ssl_rot.errors import store_errors, without_password
 from ssl_rot.tracking.names import Tag
 from ssl_rot.tracking.store import Store
 
@@ -42,6 +43,17 @@ class StoredRuns:
         """A run by its id."""
         with store_errors(f"Run {run_id} is not in {self._store.uri}"):
             return _stored(self._store.client.get_run(run_id))
+
+    def has(self, run_id: str) -> bool:
+        """Whether the store has a run, deleted ones included."""
+        with store_errors(f"Run {run_id} cannot be looked up in {self._store.uri}"):
+            try:
+                self._store.client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return False
+            return True
 
     def find(
         self, phase: str, tag: str, key: str, parent: str | None = None, everywhere: bool = False
@@ -82,7 +94,7 @@ class StoredRuns:
     def tag(self, run_id: str, key: str, value: str) -> None:
         """Sets a tag of a run."""
         with store_errors(f"A tag of run {run_id} cannot be set in {self._store.uri}"):
-            self._store.client.set_tag(run_id, key, value)
+            self._store.client.set_tag(run_id, key, without_password(value))
 
     def remove_tags(self, run: StoredRun, prefix: str) -> None:
         """Removes the tags of ``run`` that start with ``prefix``."""

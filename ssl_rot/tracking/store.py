@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager, suppress
 from pathlib import Path
 
-import mlflow
 from filelock import FileLock, Timeout
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ssl_rot.errors import TrackingError, store_errors
-from ssl_rot.tracking.database import absolute_uri, create_database, database_path
+from ssl_rot.tracking.database import (
+    absolute_uri,
+    connect,
+    create_database,
+    database_path,
+    suggest_fix,
+)
 from ssl_rot.tracking.lease import lease, withdraw
 from ssl_rot.tracking.names import Tag
 
@@ -41,24 +45,17 @@ class Store:
     def __init__(
         self, experiment_name: str, uri: str | None = None, directory: Path | None = None
     ) -> None:
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        # It logs errors with tracebacks, although it also raises them.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-        # A server that is down is reported within seconds, not MLflow's minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.experiment_name = experiment_name
         with chdir(directory or "."):
-            self.uri = absolute_uri(uri if uri is not None else mlflow.get_tracking_uri())
+            self.uri = absolute_uri(uri)
             self._open()
 
     def _open(self) -> None:
         what = f"The tracking store tracking.uri={self.uri} cannot be used"
         # If several processes create a database at once, all but one fail.
-        with store_errors(what, f"\n{_hint(self.uri)}"), self.lock("store"):
+        with store_errors(what, f"\n{suggest_fix(self.uri)}"), self.lock("store"):
             create_database(self.uri)
-            self.client = MlflowClient(tracking_uri=self.uri)
+            self.client = connect(self.uri)
             self.experiment_id = self._open_experiment()
 
     def _open_experiment(self) -> str:
@@ -118,13 +115,6 @@ class Store:
             return FileLock(folder / f"{name}.lock")
         digest = hashlib.sha256(self.uri.encode()).hexdigest()[:12]
         return FileLock(_private_folder() / f"{digest}-{name}.lock")
-
-
-def _hint(uri: str) -> str:
-    if uri.startswith(("http://", "https://")):
-        return "Is the server running, and is the address right?"
-    path = database_path(uri)
-    return "Is the database running?" if path is None else f"Is {path.parent} writable?"
 
 
 def _lock_folder() -> Path:

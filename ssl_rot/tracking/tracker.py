@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlflow.tracking.context.registry import resolve_tags
 
-from ssl_rot.errors import TrackingError, UserError, store_errors
+from ssl_rot.errors import TrackingError, UserError, store_errors, without_password
 from ssl_rot.tracking.heartbeat import heartbeat, is_alive
 from ssl_rot.tracking.history import History, now
 from ssl_rot.tracking.lease import LOCK
@@ -70,12 +70,12 @@ class Tracker:
             own[Tag.PARENT_RUN_ID] = parent
         record = RunRecord(
             folder,
-            uri=self.store.uri,
+            uri=without_password(self.store.uri),
             experiment=self.store.experiment_name,
-            name=name,
+            name=without_password(name),
             start_time=now(),
-            tags=resolve_tags(own),
-            params=dict(params),
+            tags=_mask(resolve_tags(own)),
+            params=_mask(params),
             prefix=prefix,
         )
         with ExitStack() as stack:
@@ -177,6 +177,10 @@ class Tracker:
             raise TrackingError(str(error)) from error
 
 
+def _mask(values: Mapping[str, str]) -> dict[str, str]:
+    return {key: without_password(value) for key, value in values.items()}
+
+
 def _read_history(path: Path) -> History:
     """Reads the metrics file. A damaged one is renamed: the checkpoints have most of its rows."""
     try:
@@ -193,15 +197,18 @@ def _folder(run: StoredRun) -> Path:
 
 
 def _is_here(run: StoredRun) -> bool:
-    """Whether the run started on this machine, or in a folder that this machine can read.
+    """Whether this user started the run on this machine, or in a folder that this machine can read.
 
     The host name alone proves nothing: containers and copies of a machine share it.
     """
-    if run.tags.get(Tag.HOST) == socket.gethostname():
-        return _folder(run).is_dir()
+    folder = _folder(run)
     try:
-        record = RunRecord.load(_folder(run))
-    except UserError:
+        if not folder.is_dir() or folder.stat().st_uid != os.getuid():
+            return False
+        if run.tags.get(Tag.HOST) == socket.gethostname():
+            return True
+        record = RunRecord.load(folder)
+    except (OSError, UserError):  # another user's, perhaps
         return False
     return record is not None and record.run_id == run.run_id
 

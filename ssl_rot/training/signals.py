@@ -11,9 +11,10 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""The signals that ask a run to stop. Under submitit, SLURM sends SIGUSR2 before the time limit.
-submitit's own handler would requeue the job and end it without a checkpoint, so it is replaced."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""The signals that ask a run to stop. SIGHUP means that its terminal is gone. Under submitit, SLURM
+sends SIGUSR2 before the time limit. submitit's own handler would requeue the job and end it without
+a checkpoint, so it is replaced."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -62,11 +63,18 @@ class Interrupts:
 
     @contextmanager
     def installed(self) -> Iterator[Interrupts]:
-        """Handles the signals inside the block. Does nothing outside of the main thread."""
+        """Handles the signals inside the block. Does nothing outside of the main thread.
+
+        A SIGHUP that is ignored stays ignored: the program was started with ``nohup``.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        previous = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
+        previous = {
+            signum: signal.signal(signum, self._handle)
+            for signum in SIGNALS
+            if (signum, signal.getsignal(signum)) != (signal.SIGHUP, signal.SIG_IGN)
+        }
         outer = getattr(previous[signal.SIGINT], "__self__", None)
         try:
             # Python drops an exception raised in a __del__; the signal is still pending then.

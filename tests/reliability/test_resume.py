@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -95,6 +96,21 @@ def test_pretext_weights_that_are_gone_are_trained_again(run_job, tmp_path):
     shutil.rmtree(first.runs["pretext"].info.artifact_uri.removeprefix("file://"))
     again = run_job(tmp_path, "+experiment=rotation", "dataset.labels_per_class=2")
     assert set(again.runs) == {"pretext", "downstream"}
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "history.csv"])
+def test_pretext_artifacts_that_are_damaged_are_trained_again(run_job, caplog, tmp_path, name):
+    first = run_job(tmp_path, "+experiment=rotation")
+    info = first.runs["pretext"].info
+    path = Path(info.artifact_uri.removeprefix("file://")) / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    again = run_job(tmp_path, "+experiment=rotation", "schedule.lr=0.01")
+    assert (
+        f"pretext of run {info.run_id} is missing or damaged, so it is trained again" in caplog.text
+    )
+    assert again.runs.keys() == {"pretext", "downstream"}
+    (third,) = run_job(tmp_path, "+experiment=rotation", "schedule.lr=0.02").runs.values()
+    assert third.data.tags["ssl_rot.pretext_run_id"] == again.runs["pretext"].info.run_id
 
 
 def test_a_finished_pretext_is_not_trained_again_even_without_reuse(

@@ -306,18 +306,18 @@ def test_a_filter_that_mlflow_cannot_read(runs, store_uri: str, where: str) -> N
     [
         "http://127.0.0.1:9",
         "http://user:secret@127.0.0.1:9",
-        "postgresql://user:secret@127.0.0.1:9/mlflow",
+        "postgresql+psycopg2://user:secret@127.0.0.1:9/mlflow",  # MLflow alone tries for minutes
         "nonsense://somewhere",
         "file:///nowhere/mlruns",
     ],
 )
 def test_an_unreachable_store_is_reported_quickly_and_without_passwords(uri: str) -> None:
     start = time.monotonic()
-    with pytest.raises(TrackingError, match="cannot be re") as caught:
+    with pytest.raises(TrackingError, match="cannot be read") as caught:
         load_runs(uri=uri)
     assert time.monotonic() - start < 15
     assert "secret" not in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).count("\n") == 1  # the reason, and what to check
 
 
 def log_earlier_run(

@@ -143,6 +143,14 @@ def test_the_command_prints_its_result_and_records_it(run_cli, all_runs, checkou
         assert {run.data.tags["mlflow.source.git.commit"] for run in runs} == {head}
 
 
+@pytest.mark.parametrize("kind", [[], ["--multirun"]], ids=["run", "sweep"])
+def test_with_logging_disabled_a_refusal_still_reaches_stderr(run_cli, kind):
+    disabled = ("hydra/job_logging=disabled", "hydra/hydra_logging=disabled")
+    done = run_cli(*kind, *disabled, "seed=-1", expect=2)
+    assert done.stderr.count("seed=-1 is not allowed") == 1
+    assert done.stdout == ""
+
+
 def test_a_refusal_in_a_process_of_its_own(run_cli, tmp_path):
     done = run_cli("+schedule.optimizer.momntum=0.9", expect=2)
     output = done.stdout + done.stderr

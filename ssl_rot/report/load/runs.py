@@ -13,8 +13,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 
-from ssl_rot.errors import ConfigError, TrackingError
-from ssl_rot.report.load.store import open_store, without_password
+from ssl_rot.errors import ConfigError, TrackingError, without_password
+from ssl_rot.report.load.store import open_store
 from ssl_rot.tracking import Tag
 
 _PAGE = 1000  # runs a request
@@ -64,7 +64,7 @@ def load_runs(
         narrowed = " that meets where and since" if where.strip() or since is not None else ""
         raise TrackingError(
             f"There is no downstream run{narrowed} in experiment {experiment_name} of "
-            f"{without_password(client.tracking_uri)}. "
+            f"{client.tracking_uri}. "
             "Train both arms first: python -m ssl_rot.run --multirun "
             "+experiment=rotation,supervised seed=0,1,2"
         )
@@ -108,7 +108,7 @@ def _experiment_ids(client: MlflowClient, name: str | None) -> list[str]:
         return list(ids.values())
     if name not in ids:
         raise TrackingError(
-            f"There is no experiment {name!r} in {without_password(client.tracking_uri)}. "
+            f"There is no experiment {name!r} in {client.tracking_uri}. "
             f"There are: {', '.join(sorted(ids))}. Choose with experiment_name=..."
         )
     return [ids[name]]

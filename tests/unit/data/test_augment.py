@@ -43,6 +43,14 @@ def test_each_image_of_a_batch_is_augmented_independently():
     assert len(kinds) == 2 * 5 * 5, "400 draws should show all 25 crops, mirrored and not"
 
 
+def test_every_crop_and_either_side_are_equally_likely():
+    same = torch.arange(1, 37, dtype=torch.uint8).reshape(1, 1, 6, 6).expand(5000, 1, 6, 6)
+    seen = Augment(2, True)(same, generator(0)).flatten(1).unique(dim=0, return_counts=True)[1]
+    assert seen.float().std() < 2 * (5000 / 50) ** 0.5  # that of a Poisson number is its root
+    mirrored = Augment(0, True)(same, generator(0))[:, 0, 0, 0] == 6
+    assert abs(mirrored.double().mean() - 0.5) < 0.03  # four standard errors
+
+
 def test_results_depend_on_the_generator_alone(images):
     augment = Augment(2, True)
     torch.manual_seed(1)

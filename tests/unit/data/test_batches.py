@@ -84,6 +84,12 @@ def test_augmentation_is_new_in_every_epoch(make_batches):
     assert not torch.equal(everything(batches, 1)[0], everything(batches, 2)[0])
 
 
+def test_augmentation_is_another_for_another_seed_or_stream(make_batches):
+    plain, _ = everything(make_batches(shuffle=False), epoch=1)
+    for other in ({"seed": 1}, {"stream": "pretext"}):
+        assert not torch.equal(everything(make_batches(shuffle=False, **other), epoch=1)[0], plain)
+
+
 @pytest.mark.parametrize(
     ("count", "batch_size", "shuffle", "sizes"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -44,6 +46,18 @@ def test_the_pretext_evaluates_on_plain_images_in_every_rotation(context):
     upside_down = torch.cat([inputs[targets == 2] for inputs, targets in seen])
     assert torch.equal(unrotated, plain)
     assert torch.equal(upside_down, plain.flip(2, 3))
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_seed_starts_from_weights_of_its_own(context, phase):
+    other = replace(context, config={**context.config, "seed": 1})
+    starts = [PHASES[phase](each, None).model.state_dict() for each in (context, context, other)]
+    kernels = [name for name, tensor in starts[0].items() if tensor.ndim > 1]
+    assert any(name.startswith("backbone.") for name in kernels)
+    assert any(name.startswith("head.") for name in kernels)
+    for name in kernels:
+        assert torch.equal(starts[0][name], starts[1][name])
+        assert not torch.equal(starts[0][name], starts[2][name])
 
 
 def test_training_images_are_augmented(context):

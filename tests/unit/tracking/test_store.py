@@ -101,6 +101,7 @@ def test_a_lock_folder_of_somebody_else_is_refused(tmp_path, make_store, monkeyp
     ("uri", "hint"),
     [
         ("http://127.0.0.1:1", "Is the server running"),
+        ("postgresql+psycopg2://127.0.0.1:9/x", "Is the database running"),
         ("sqlite:////proc/x.db", "Is /proc writable"),
     ],
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -297,3 +299,44 @@ def test_epochs_shorter_than_a_call_are_sent_together(make_store, monkeypatch, t
     ]
     assert len(calls) < 30
     assert max(calls) <= 1000  # MLflow's limit
+
+
+@pytest.fixture
+def left_running(make_store, tmp_path):
+    """A run that is RUNNING in MLflow and that no process is working on: its id and folder."""
+    tracker = Tracker("left", make_store(tmp_path))
+    folder = tmp_path / "left"
+    folder.mkdir()
+    tags = {Tag.FOLDER: str(folder), Tag.HOST: socket.gethostname()}
+    run = tracker.store.client.create_run(tracker.store.experiment_id, tags=tags)
+    return tracker, run.info.run_id, folder
+
+
+def test_a_run_whose_process_is_gone_is_closed(left_running):
+    tracker, run_id, _ = left_running
+    tracker.close_dead()
+    assert tracker.runs.get(run_id).status == "KILLED"
+
+
+@pytest.mark.parametrize("unreadable", ["parent", "content", "nothing"])
+def test_a_run_of_another_user_is_left_alone(left_running, unreadable, monkeypatch):
+    """On a shared server: in a folder that only they can read, or that anybody can."""
+    tracker, run_id, folder = left_running
+    (folder / "running.lock").touch()
+    if unreadable == "nothing":
+        monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+
+    def deny(function):
+        def call(path, *args, **kwargs):
+            inside = isinstance(path, os.PathLike) and folder in Path(path).parents
+            if inside or (path == folder and unreadable == "parent"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return function(path, *args, **kwargs)
+
+        return call
+
+    if unreadable != "nothing":
+        monkeypatch.setattr(os, "stat", deny(os.stat))
+        monkeypatch.setattr(os, "open", deny(os.open))
+    tracker.close_dead()
+    assert tracker.runs.get(run_id).status == "RUNNING"

@@ -20,7 +20,9 @@ from ssl_rot.training.phase import Phase
 CPU = Compute(torch.device("cpu"), "fp32")
 
 
-def make_phase(*, epochs=4, freeze=None, early_stop=None, optimizer=None) -> Phase:
+def make_phase(
+    *, epochs=4, freeze=None, early_stop=None, optimizer=None, scheduler=None, interval="epoch"
+) -> Phase:
     torch.manual_seed(0)
     stages = {name: nn.Sequential(nn.Conv2d(1 if name == "a" else 2, 2, 1)) for name in "abc"}
     model = Classifier(
@@ -45,6 +47,8 @@ def make_phase(*, epochs=4, freeze=None, early_stop=None, optimizer=None) -> Pha
             lr=0.1,
             optimizer=optimizer or partial(torch.optim.SGD, lr=0.1, momentum=0.9),
             early_stop=early_stop or EarlyStop(),
+            scheduler=scheduler,
+            interval=interval,
         ),
         freeze=freeze or FreezeNothing(),
         seed=0,
@@ -72,6 +76,24 @@ def test_a_phase_that_has_stopped_early_trains_no_further():
     assert history == states[1]["history"]
     for name, value in resumed.model.state_dict().items():
         assert torch.equal(value, states[1]["model"][name])
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "interval"),
+    [
+        (partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[1, 3], gamma=0.5), "epoch"),
+        (partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, epochs=4), "step"),
+    ],
+)
+def test_the_learning_rate_goes_on_where_it_was(scheduler, interval):
+    make = partial(make_phase, scheduler=scheduler, interval=interval)
+    states = states_of(make())
+    resumed = make()
+    history = fit(resumed, CPU, log=lambda *_: None, state=states[2])
+    assert len({metrics["lr"] for metrics in history}) > 2
+    assert [m["lr"] for m in history] == [m["lr"] for m in states[4]["history"]]
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, states[4]["model"][name]), name
 
 
 @pytest.mark.parametrize("epoch", [2, 3, 4])

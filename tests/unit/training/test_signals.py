@@ -31,13 +31,23 @@ def test_outside_of_training_a_signal_takes_effect_immediately():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_during_training_each_signal_waits_for_the_end_of_the_epoch(name):
     signum = getattr(signal, name)
     interrupts = Interrupts()
     with interrupts.installed(), pytest.raises(Interrupted, match=name), interrupts.training():
         os.kill(os.getpid(), signum)
     assert interrupts.pending == signum
+
+
+def test_under_nohup_a_lost_terminal_stops_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts().installed() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupts.pending is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_during_training_a_second_ctrl_c_does_not_wait():
