@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,16 +152,6 @@ def _as_user_error(error: Exception) -> Exception:
 def main() -> None:
     """The console script ``ssl-rot``."""
     sys.argv[1:] = [quote_name(argument, "tracking.experiment_name") for argument in sys.argv[1:]]
-    try:
-        with tempfile.TemporaryFile(dir="."):
-            pass
-    except OSError as error:
-        print(
-            f"The working directory {Path.cwd()} cannot be written to ({error.strerror}). Runs "
-            "write outputs/, mlruns/ and mlflow.db there: change to a directory of your own.",
-            file=sys.stderr,
-        )
-        sys.exit(EXIT_STATUS)
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and maybe others
         _run_distributed()
     else:

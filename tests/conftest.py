@@ -27,6 +27,7 @@ import torch
 from filelock import FileLock
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hypothesis import settings
 from mlflow.entities import Run
 from omegaconf import DictConfig, open_dict
@@ -261,8 +262,9 @@ def call_main(
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
-    def call(*args: str) -> tuple[int, str]:
-        monkeypatch.chdir(tmp_path)
+    def call(*args: str, cwd: Path | str = tmp_path) -> tuple[int, str]:
+        monkeypatch.chdir(cwd)
+        HydraConfig.instance().cfg = None  # that of an earlier call names another directory
         monkeypatch.setattr(sys, "argv", ["ssl-rot", *args])
         capfd.readouterr()
         status: Any = 0

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from ssl_rot import files
-from ssl_rot.errors import describe_error, without_password
+from ssl_rot.errors import describe_error
 from ssl_rot.experiment import figures
 from ssl_rot.experiment.context import RunContext
 from ssl_rot.experiment.follower import Assignment
@@ -123,12 +122,9 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
         context.params,
         prefix="pretext/" if phase == "pretext" else "",
         parent=context.sweep_run_id,
+        config=OmegaConf.to_yaml(OmegaConf.create(config)),
         unfinished=unfinished,
     ) as run:
-        path = folder / "config.yaml"
-        text = without_password(OmegaConf.to_yaml(OmegaConf.create(config)))
-        files.write(path, text.encode())
-        run.artifacts([path])
         yield PhaseRecorder(context, name, folder, run, resumed=unfinished is not None)
     if config["checkpoint"]["keep"] is not None:  # nobody resumes a finished run
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
@@ -31,6 +33,21 @@ class Sweep(Callback):
 
     Hydra's callback; see ``hydra.callbacks`` in ``conf/config.yaml``.
     """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Ends the program if a single run has nowhere to write to."""
+        folder = Path(config.hydra.run.dir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            log.disabled = False
+            log.error(
+                "hydra.run.dir=%s cannot be written to in %s (%s). Choose another folder, or "
+                "change to a directory of your own.",
+                *(folder, Path.cwd(), error.strerror),
+            )
+            sys.exit(EXIT_STATUS)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Checks all jobs and opens the sweep's run. Ends the program if that fails."""

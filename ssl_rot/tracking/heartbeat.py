@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ssl_rot.errors import StorageError
+
 _LOCK = "running.lock"
 HEARTBEAT = 5.0  # seconds between two beats
 _WATCH = 3 * HEARTBEAT  # seconds without a beat that mean death
@@ -23,8 +25,11 @@ _WATCH = 3 * HEARTBEAT  # seconds without a beat that mean death
 
 @contextmanager
 def heartbeat(folder: Path) -> Iterator[None]:
-    """Marks the run in ``folder`` as alive inside the block."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Marks the run in ``folder`` as alive inside the block.
+
+    Raises:
+        StorageError: the folder cannot be created or written to.
+    """
     path = folder / _LOCK
     ended = threading.Event()
 
@@ -33,7 +38,11 @@ def heartbeat(folder: Path) -> Iterator[None]:
             with suppress(OSError):  # it may pass; if the folder is gone, the run itself will fail
                 os.utime(path)
 
-    descriptor = _lock(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = _lock(path)
+    except OSError as error:
+        raise StorageError(path, error) from error
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:

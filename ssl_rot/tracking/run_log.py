@@ -16,7 +16,7 @@ from ssl_rot import files
 from ssl_rot.errors import TrackingError, describe_error, store_errors, without_password
 from ssl_rot.tracking.database import absolute_uri
 from ssl_rot.tracking.history import History, now
-from ssl_rot.tracking.names import RECORD, Tag
+from ssl_rot.tracking.names import CONFIG, RECORD, Tag
 from ssl_rot.tracking.run_record import RunRecord
 from ssl_rot.tracking.store import Store
 
@@ -76,9 +76,11 @@ class RunLog:
     def end(self, status: str, error: BaseException | None = None) -> None:
         """Ends the run. What MLflow does not accept now can be sent later."""
         record = self.record
-        if record.run_id is None and error is not None and not self.history.rows:
-            (record.folder / RECORD).unlink(missing_ok=True)  # nothing happened in this run
-            return
+        if error is not None and not self.history.rows:  # nothing happened in this run
+            if record.run_id is None:
+                (record.folder / RECORD).unlink(missing_ok=True)
+                return
+            record.artifacts.pop(CONFIG, None)  # it may be what the store does not accept
         record.status, record.end_time = status, now()
         record.error = None if error is None else describe_error(error)
         try:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from mlflow.tracking.context.registry import resolve_tags
 
+from ssl_rot import files
 from ssl_rot.errors import TrackingError, UserError, store_errors, without_password
 from ssl_rot.tracking.heartbeat import heartbeat, is_alive
 from ssl_rot.tracking.history import History, now
 from ssl_rot.tracking.lease import LOCK
-from ssl_rot.tracking.names import HISTORY, Tag
+from ssl_rot.tracking.names import CONFIG, HISTORY, Tag
 from ssl_rot.tracking.run_log import PROCESS_GONE, RunLog, unsent_error
 from ssl_rot.tracking.run_record import RunRecord
 from ssl_rot.tracking.runs import StoredRun, StoredRuns
@@ -48,6 +49,7 @@ class Tracker:
         *,
         prefix: str = "",
         parent: str | None = None,
+        config: str | None = None,
         unfinished: StoredRun | None = None,
     ) -> Iterator[RunLog]:
         """Opens a run: FINISHED after the block, FAILED if it raises, KILLED if it is interrupted.
@@ -60,10 +62,12 @@ class Tracker:
             tags: in addition to those of every run.
             prefix: of every metric's name.
             parent: run id of the sweep.
+            config: in YAML, becomes an artifact. As the first one, it shows whether the store
+                accepts artifacts.
             unfinished: a run to resume, instead of starting a new one.
 
         Raises:
-            TrackingError: MLflow does not answer at the start.
+            TrackingError: MLflow does not answer at the start, or does not accept the config.
         """
         own = {Tag.FOLDER: str(folder), Tag.HOST: socket.gethostname(), **tags}
         if parent is not None:
@@ -83,6 +87,9 @@ class Tracker:
                 stack.enter_context(heartbeat(folder))
                 if unfinished is not None:
                     self._reopen(record, unfinished)
+            if config is not None:
+                files.write(folder / CONFIG, without_password(config).encode())
+                record.artifacts[CONFIG] = None
             record.save()
             run = RunLog(self.store, record, _read_history(folder / HISTORY))
             is_first = not self._logs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from mlflow import MlflowClient
 from PIL import Image
 
 
@@ -98,11 +99,38 @@ def test_a_non_finite_loss_is_located_and_ends_the_run_as_failed(
     assert run.info.status == "FAILED"
 
 
-def test_a_directory_that_cannot_be_written_to_is_reported(run_cli):
-    # Not even root can write in /proc.
-    done = run_cli("+experiment=rotation", cwd="/proc", expect=2)
-    assert "working directory /proc cannot be written" in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+# Not even root can write in /proc.
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "cannot be written to in /proc"),
+        (["hydra.run.dir={}/run"], "tracking.uri=sqlite:////proc/mlflow.db cannot be used"),
+        (["hydra.run.dir={}/run", "tracking.uri=sqlite:///{}/mlflow.db"], "/proc/mlruns"),
+        (["--multirun", "tracking.uri=sqlite:///{}/mlflow.db"], "running.lock cannot be written"),
+    ],
+)
+def test_a_directory_that_cannot_be_written_to_is_reported(
+    call_main, all_runs, make_store, monkeypatch, tmp_path, arguments, message
+):
+    make_store(tmp_path)
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "sqlite:///mlflow.db")
+    call = [argument.format(tmp_path) for argument in arguments]
+    status, output = call_main(*call, "tracking.experiment_name=new", cwd="/proc")
+    check_refused(output, status, 2, [message])
+    assert "RUNNING" not in {run.info.status for run in all_runs(make_store(tmp_path))}
+
+
+def test_where_all_output_goes_elsewhere_the_directory_need_not_be_writable(
+    call_main, make_store, tmp_path
+):
+    uri = make_store(tmp_path)
+    location = [f"hydra.run.dir={tmp_path}/run", f"tracking.uri={uri}"]
+    MlflowClient(uri).create_experiment("here", str(tmp_path / "artifacts"))
+    tiny = ("dataset.image_size=8", "dataset.train_size=96", "schedule.epochs=1")
+    status, output = call_main(*location, *tiny, "tracking.experiment_name=here", cwd="/proc")
+    assert status == 0, output
+    status, output = call_main("--help", cwd="/proc")
+    assert status == 0, output
 
 
 def test_help_lists_what_can_be_set_and_imports_nothing_heavy(run_cli, checkout):

@@ -27,15 +27,11 @@ def test_nothing_else_is_quoted(argument):
     assert quote_name(argument, "name") == argument
 
 
-@pytest.mark.parametrize(
-    ("given", "name"), [("2024_01", "2024_01"), ("o'brien", "o'brien"), ('"it\'s"', "it's")]
-)
+@pytest.mark.parametrize("name", ["2024_01", "o'brien"])
 @pytest.mark.parametrize("kind", [[], ["--multirun"]], ids=["run", "sweep"])
-def test_an_experiment_may_have_any_name(
-    call_main, make_store, all_runs, tmp_path, kind, given, name
-):
+def test_an_experiment_may_have_any_name(call_main, make_store, all_runs, tmp_path, kind, name):
     uri = make_store(tmp_path)
-    command = (*kind, f"tracking.experiment_name={given}", *TINY, "resume=true")
+    command = (*kind, f"tracking.experiment_name={name}", *TINY, "resume=true")
     for _ in range(2):  # the second time everything is found, and nothing trained
         status, output = call_main(*command)
         assert status == 0, output
