@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,15 @@ class RunContext(TrainingContext):
 
     Args:
         params: the config as MLflow takes it, flat, with the chosen option of each group.
+        request_key: the config key with a precision of ``auto`` left as it is: a sweep may be
+            planned, run and resumed on different hardware.
         initial_weights: the file that ``model.weights`` resolved to.
     """
 
     params: dict[str, str]
     folder: Path
     keys: RunKeys
+    request_key: str
     tracker: Tracker
     initial_weights: Path | None
 
@@ -89,19 +92,21 @@ def open_run_context(
     """
     training = load_training_context(config)
     weights = _find_initial_weights(config["model"].get("weights"), tracker, folder)
-    keys = compute_run_keys(
+    keys_for = partial(
+        compute_run_keys,
         config,
         data=training.data.fingerprint,
-        arithmetic=training.compute.arithmetic,
         weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
     )
+    requested = replace(training.compute, precision=config["precision"])
     # The names of the options, beside their keys: people group and filter by them.
     options = {group: name for group, name in choices.items() if group in config}
     return RunContext(
         **vars(training),
         params=to_params(config) | options,
         folder=folder,
-        keys=keys,
+        keys=keys_for(arithmetic=training.compute.arithmetic),
+        request_key=keys_for(arithmetic=requested.arithmetic).config,
         tracker=tracker,
         initial_weights=weights,
     )

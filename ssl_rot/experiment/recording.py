@@ -11,6 +11,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from ssl_rot import files
@@ -116,6 +117,8 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
         folder = Path(unfinished.tags[Tag.FOLDER])
         log.info("Resuming run %s in %s", unfinished.run_id, folder)
     name = _run_name(context, phase)
+    if context.sweep_run_id is not None:
+        tags[Tag.JOB] = str(HydraConfig.get().job.num)
     with tracker.start(
         name,
         folder,

@@ -1,0 +1,49 @@
+"""Sweeps that are planned on one machine and run on another."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+
+from ssl_rot.training import compute
+
+TINY = (
+    *("--multirun", "+experiment=supervised", "dataset.image_size=8", "dataset.train_size=32"),
+    *("dataset.labels_per_class=2", "model.widths=[4]", "model.blocks=[1]", "schedule.epochs=1"),
+)
+
+
+@pytest.fixture
+def sweep(call_main, make_store, tmp_path):
+    """``sweep("seed=0,1")``: a sweep of tiny runs in this process; exit status and output."""
+    make_store(tmp_path)
+    return lambda *args: call_main(*TINY, *args)
+
+
+@pytest.fixture
+def bf16_on(monkeypatch):
+    """``bf16_on(plan=False, jobs=True)``: only the machine of the jobs has bfloat16."""
+
+    def fake(*, plan, jobs):
+        has_bf16 = lambda device: jobs if HydraConfig.initialized() else plan  # noqa: E731
+        monkeypatch.setattr(compute, "_has_bf16", has_bf16)
+
+    return fake
+
+
+def test_a_job_is_found_whatever_precision_auto_came_to_where_it_ran(
+    sweep, bf16_on, all_runs, tmp_path
+):
+    bf16_on(plan=False, jobs=True)
+    status, output = sweep("seed=0,1", "pretext.schedule.epochs=1,2")  # two of them duplicates
+    assert "4 of 4 jobs finished" in output
+    assert status == 0
+
+    bf16_on(plan=True, jobs=False)
+    status, output = sweep("seed=0,1", "pretext.schedule.epochs=1,2", "resume=true")
+    assert "2 finished earlier, 0 to train" in output
+    assert "4 of 4 jobs finished" in output
+    assert status == 0
+    runs = all_runs(f"sqlite:///{tmp_path}/mlflow.db")
+    jobs = [run for run in runs if run.data.tags["ssl_rot.phase"] == "downstream"]
+    assert {run.data.tags["ssl_rot.job"] for run in jobs} == {"0", "2"}
