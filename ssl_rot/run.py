@@ -50,11 +50,12 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     config = validate(cfg)
     tracker = open_tracker(config)
     parent = config["tracking"]["parent_run_id"]
-    if parent is not None and tracker.runs.get(parent).status != "RUNNING":
+    sweep = None if parent is None else tracker.runs.get(parent)
+    if sweep is not None and sweep.status != "RUNNING":
         raise SweepFailed("The sweep that this job belongs to has been stopped")
-    context = open_run_context(config, choices, folder, tracker)
-    may_be_finished = parent is not None or context.resume
-    if context.resume and parent is None:
+    context = open_run_context(config, choices, folder, tracker, sweep)
+    may_be_finished = sweep is not None or context.resume
+    if context.resume and sweep is None:
         check_resumable(context)
     lock = tracker.store.lock(f"config-{context.keys.config}")
     with lock if may_be_finished else nullcontext():

@@ -117,15 +117,21 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
         folder = Path(unfinished.tags[Tag.FOLDER])
         log.info("Resuming run %s in %s", unfinished.run_id, folder)
     name = _run_name(context, phase)
-    if context.sweep_run_id is not None:
+    if context.sweep is not None:
         tags[Tag.JOB] = str(HydraConfig.get().job.num)
     with tracker.start(
         name,
         folder,
-        {Tag.PHASE: phase, Tag.ARM: context.arm, **tags, **version_tags()},
+        {
+            Tag.PHASE: phase,
+            Tag.ARM: context.arm,
+            Tag.SOURCE: context.command,
+            **tags,
+            **version_tags(),
+        },
         context.params,
         prefix="pretext/" if phase == "pretext" else "",
-        parent=context.sweep_run_id,
+        parent=None if context.sweep is None else context.sweep.run_id,
         unfinished=unfinished,
     ) as run:
         path = folder / "config.yaml"
