@@ -11,6 +11,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
@@ -119,6 +120,8 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
     name = _run_name(context, phase)
     if context.sweep is not None:
         tags[Tag.JOB] = str(HydraConfig.get().job.num)
+    if context.compute.device.type == "cpu":
+        tags[Tag.THREADS] = str(torch.get_num_threads())
     with tracker.start(
         name,
         folder,

@@ -104,7 +104,7 @@ class Tracker:
         client = self.store.client
         with store_errors(f"Run {run_id} cannot be resumed"):
             client.update_run(run_id, status="RUNNING")
-            for tag in (Tag.FOLDER, Tag.HOST, Tag.PARENT_RUN_ID, Tag.JOB):
+            for tag in (Tag.FOLDER, Tag.HOST, Tag.PARENT_RUN_ID, Tag.JOB, Tag.THREADS):
                 value = record.tags.get(tag)
                 if value is not None and value != unfinished.tags.get(tag):
                     client.set_tag(run_id, tag, value)
