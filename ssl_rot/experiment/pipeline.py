@@ -73,7 +73,7 @@ def run_pretext(context: RunContext) -> PhaseResult | None:
 
 def _find_interrupted_pretext(context: RunContext) -> PhaseResult | None:
     """The pre-training that the interrupted downstream run started from: it needs the same one."""
-    interrupted = context.tracker.resumable("downstream", Tag.CONFIG_KEY, context.keys.config)
+    interrupted = context.tracker.resumable("downstream", context.keys.config)
     run_id = None if interrupted is None else interrupted.tags.get(Tag.PRETEXT_RUN_ID)
     return None if run_id is None else _reuse(context, context.tracker.runs.get(run_id))
 

@@ -58,10 +58,12 @@ class ParentRun:
         # The same command gives the same key, with or without resume=true.
         command = sorted(item for item in overrides if not item.startswith("resume="))
         key = hashlib.sha256(f"{command} {grid}".encode()).hexdigest()[:16]
-        unfinished = tracker.resumable("sweep", Tag.CONFIG_KEY, key) if config.resume else None
         gpus = {Tag.GPUS: describe_gpus()} if torch.cuda.device_count() else {}
         allow_jobs(folder)
         stack = ExitStack()
+        unfinished = None
+        if config.resume:
+            unfinished = stack.enter_context(tracker.claim_resumable("sweep", key))
         log = stack.enter_context(
             tracker.start(
                 "sweep " + " ".join(command)[:100],

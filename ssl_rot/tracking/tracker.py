@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mlflow.tracking.context.registry import resolve_tags
@@ -60,7 +60,7 @@ class Tracker:
             tags: in addition to those of every run.
             prefix: of every metric's name.
             parent: run id of the sweep.
-            unfinished: a run to resume, instead of starting a new one.
+            unfinished: a run from :meth:`claim_resumable`, to resume instead of starting a new one.
 
         Raises:
             TrackingError: MLflow does not answer at the start.
@@ -79,10 +79,10 @@ class Tracker:
             prefix=prefix,
         )
         with ExitStack() as stack:
-            with self.store.lock("dead") if unfinished is not None else nullcontext():
+            if unfinished is None:
                 stack.enter_context(heartbeat(folder))
-                if unfinished is not None:
-                    self._reopen(record, unfinished)
+            else:
+                self._reopen(record, unfinished)
             record.save()
             run = RunLog(self.store, record, _read_history(folder / HISTORY))
             is_first = not self._logs
@@ -129,12 +129,22 @@ class Tracker:
                 time.sleep(1)
         self.close_dead()  # MLflow may have been unavailable for earlier runs, too
 
-    def resumable(self, phase: str, tag: str, key: str) -> StoredRun | None:
-        """The latest interrupted run of a phase whose ``tag`` is ``key``.
+    @contextmanager
+    def claim_resumable(self, phase: str, key: str) -> Iterator[StoredRun | None]:
+        """The run of :meth:`resumable`, which no other process can resume or close in the block."""
+        with ExitStack() as stack:
+            with self.store.lock("dead"):
+                run = self.resumable(phase, key)
+                if run is not None:
+                    stack.enter_context(heartbeat(_folder(run)))
+            yield run
+
+    def resumable(self, phase: str, key: str) -> StoredRun | None:
+        """The latest interrupted run of a phase with this config key.
 
         Only runs of this machine, which may have been renamed since, can be resumed.
         """
-        runs = self.runs.unfinished(phase, tag, key)
+        runs = self.runs.unfinished(phase, Tag.CONFIG_KEY, key)
         return next((run for run in runs if _is_here(run) and not _is_alive(run)), None)
 
     def close_dead(self) -> None:
