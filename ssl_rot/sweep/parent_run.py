@@ -21,7 +21,7 @@ from ssl_rot.experiment.context import open_tracker, typed_command
 from ssl_rot.sweep.failures import forget_failures
 from ssl_rot.sweep.job_table import make_job_table, print_job_table, tag_best_run
 from ssl_rot.sweep.plan import Plan, make_plan
-from ssl_rot.sweep.workers import allow_jobs, stop_workers, wait_for_workers
+from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 from ssl_rot.training.compute import describe_gpus
 
@@ -59,8 +59,8 @@ class ParentRun:
         command = sorted(item for item in overrides if not item.startswith("resume="))
         key = hashlib.sha256(f"{command} {grid}".encode()).hexdigest()[:16]
         gpus = {Tag.GPUS: describe_gpus()} if torch.cuda.device_count() else {}
-        allow_jobs(folder)
         stack = ExitStack()
+        stack.enter_context(claim_folder(folder))
         unfinished = None
         if config.resume:
             unfinished = stack.enter_context(tracker.claim_resumable("sweep", key))
