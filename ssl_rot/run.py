@@ -9,7 +9,6 @@ import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hydra
 from hydra.conf import HydraConf
@@ -25,9 +24,6 @@ from ssl_rot.sweep.failures import record_failure
 from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.sweep.workers import register_worker
 from ssl_rot.training.signals import Interrupts
-
-if TYPE_CHECKING:
-    from ssl_rot.experiment.context import RunContext
 
 log = logging.getLogger(__name__)
 
@@ -45,29 +41,21 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     Raises:
         UserError: something that the user can fix.
     """
-    return _execute(_prepare(cfg, choices, folder))
-
-
-def _prepare(cfg: DictConfig, choices: dict[str, str], folder: Path) -> RunContext:
     # Torch and MLflow take seconds to import, and --help needs neither.
     from ssl_rot.config.validation import validate
+    from ssl_rot.experiment import pipeline
     from ssl_rot.experiment.context import open_run_context, open_tracker
+    from ssl_rot.experiment.resume import check_resumable
 
     config = validate(cfg)
     tracker = open_tracker(config)
     parent = config["tracking"]["parent_run_id"]
-    if parent is not None and tracker.runs.get(parent).status != "RUNNING":
+    sweep = None if parent is None else tracker.runs.get(parent)
+    if sweep is not None and sweep.status != "RUNNING":
         raise SweepFailed("The sweep that this job belongs to has been stopped")
-    return open_run_context(config, choices, folder, tracker)
-
-
-def _execute(context: RunContext) -> float:
-    from ssl_rot.experiment import pipeline
-    from ssl_rot.experiment.resume import check_resumable
-
-    tracker, in_sweep = context.tracker, context.sweep_run_id is not None
-    may_be_finished = in_sweep or context.resume
-    if context.resume and not in_sweep:
+    context = open_run_context(config, choices, folder, tracker, sweep)
+    may_be_finished = sweep is not None or context.resume
+    if context.resume and sweep is None:
         check_resumable(context)
     lock = tracker.store.lock(f"config-{context.keys.config}")
     with lock if may_be_finished else nullcontext():
@@ -100,11 +88,9 @@ def _task(cfg: DictConfig) -> float | None:
 
 def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
     """One job of a sweep; a failure is recorded and leaves the other jobs alone."""
-    context = None
     try:
         with Interrupts().installed(), register_worker(Path(hydra_cfg.sweep.dir).absolute()):
-            context = _prepare(cfg, *_choices_and_folder(hydra_cfg))
-            return _execute(context)
+            return run(cfg, *_choices_and_folder(hydra_cfg))
     except KeyboardInterrupt:
         if is_basic(hydra_cfg.launcher):
             raise
@@ -124,7 +110,7 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
             error,
             exc_info=not isinstance(error, UserError),
         )
-        record_failure(cfg, hydra_cfg, context, error)
+        record_failure(cfg, hydra_cfg, error)
         if is_basic(hydra_cfg.sweeper):
             return None  # the table of jobs reports it
         # A sweeper that chooses by results has to know. Not every exception can be sent from one

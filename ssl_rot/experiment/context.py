@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import shlex
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,10 @@ from ssl_rot.config.run_keys import RunKeys, compute_run_keys
 from ssl_rot.data import Dataset, Source
 from ssl_rot.errors import WeightsError
 from ssl_rot.pretext import Pretext
-from ssl_rot.tracking import WEIGHTS, Tracker
-from ssl_rot.training.compute import Compute, resolve_compute
+from ssl_rot.tracking import WEIGHTS, StoredRun, Tag, Tracker
+from ssl_rot.training.compute import Compute, describe_gpus, resolve_compute
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,18 @@ class RunContext(TrainingContext):
 
     Args:
         params: the config as MLflow takes it, flat, with the chosen option of each group.
+        request_key: the config key with a precision of ``auto`` left as it is: a sweep may be
+            planned, run and resumed on different hardware.
+        sweep: the run of the sweep that this run belongs to.
         initial_weights: the file that ``model.weights`` resolved to.
     """
 
     params: dict[str, str]
     folder: Path
     keys: RunKeys
+    request_key: str
     tracker: Tracker
+    sweep: StoredRun | None
     initial_weights: Path | None
 
     @property
@@ -60,10 +70,14 @@ class RunContext(TrainingContext):
         return "rotation" if self.pretext.angles else "supervised"
 
     @property
-    def sweep_run_id(self) -> str | None:
-        """The MLflow run of the sweep that the run belongs to."""
-        parent: str | None = self.config["tracking"]["parent_run_id"]
-        return parent
+    def command(self) -> str:
+        """What the user typed; a job of a sweep may be in a process that something else started."""
+        return typed_command() if self.sweep is None else self.sweep.tags[Tag.COMMAND]
+
+
+def typed_command() -> str:
+    """The command that started this process."""
+    return shlex.join(["python", "-m", "ssl_rot.run", *sys.argv[1:]])
 
 
 def open_tracker(config: Mapping[str, Any]) -> Tracker:
@@ -77,7 +91,11 @@ def open_tracker(config: Mapping[str, Any]) -> Tracker:
 
 
 def open_run_context(
-    config: dict[str, Any], choices: Mapping[str, str], folder: Path, tracker: Tracker
+    config: dict[str, Any],
+    choices: Mapping[str, str],
+    folder: Path,
+    tracker: Tracker,
+    sweep: StoredRun | None = None,
 ) -> RunContext:
     """Loads the data and computes the keys.
 
@@ -88,21 +106,32 @@ def open_run_context(
         UserError: data or weights are missing, or do not match the config.
     """
     training = load_training_context(config)
+    gpus = None if sweep is None else sweep.tags.get(Tag.GPUS)
+    if gpus is not None and config["device"] == "auto" and training.compute.device.type == "cpu":
+        log.warning(
+            "device=auto trains on the CPU: the sweep was started in a process that sees %s, but "
+            "this job sees %s",
+            gpus,
+            describe_gpus(),
+        )
     weights = _find_initial_weights(config["model"].get("weights"), tracker, folder)
-    keys = compute_run_keys(
+    keys_for = partial(
+        compute_run_keys,
         config,
         data=training.data.fingerprint,
-        arithmetic=training.compute.arithmetic,
         weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
     )
+    requested = replace(training.compute, precision=config["precision"])
     # The names of the options, beside their keys: people group and filter by them.
     options = {group: name for group, name in choices.items() if group in config}
     return RunContext(
         **vars(training),
         params=to_params(config) | options,
         folder=folder,
-        keys=keys,
+        keys=keys_for(arithmetic=training.compute.arithmetic),
+        request_key=keys_for(arithmetic=requested.arithmetic).config,
         tracker=tracker,
+        sweep=sweep,
         initial_weights=weights,
     )
 

@@ -22,13 +22,8 @@ log = logging.getLogger(__name__)
 
 
 def find_finished(context: RunContext) -> EpochMetrics | None:
-    """The last epoch's metrics if the downstream run is finished already; prints its summary.
-
-    With ``resume=true`` any finished run of the same config counts. Otherwise only one of the same
-    sweep does: jobs that differ only in what their arm ignores have the same result.
-    """
-    parent = None if context.resume else context.sweep_run_id
-    found = context.tracker.runs.find("downstream", Tag.CONFIG_KEY, context.keys.config, parent)
+    """The last epoch's metrics if the downstream run is finished already; prints its summary."""
+    found = find_finished_run(context)
     if found is None:
         return None
     pretext_run_id = found.tags.get(Tag.PRETEXT_RUN_ID)
@@ -40,6 +35,23 @@ def find_finished(context: RunContext) -> EpochMetrics | None:
     except TrackingError as error:  # its artifacts were deleted
         log.warning("%s. The run is finished all the same and is not trained again.", error)
     return found.metrics
+
+
+def find_finished_run(context: RunContext) -> StoredRun | None:
+    """The latest finished downstream run of the config, whatever ``precision=auto`` came to there.
+
+    With ``resume=true`` any run of the experiment counts. Otherwise only one of the same sweep
+    does: jobs that differ only in what their arm ignores have the same result.
+    """
+    parent = None if context.resume or context.sweep is None else context.sweep.run_id
+    for tag, key in (
+        (Tag.CONFIG_KEY, context.keys.config),
+        (Tag.REQUEST_KEY, context.request_key),
+    ):
+        found = context.tracker.runs.find("downstream", tag, key, parent)
+        if found is not None:
+            return found
+    return None
 
 
 def run_pretext(context: RunContext) -> PhaseResult | None:
@@ -62,7 +74,7 @@ def run_pretext(context: RunContext) -> PhaseResult | None:
 
 def _find_interrupted_pretext(context: RunContext) -> PhaseResult | None:
     """The pre-training that the interrupted downstream run started from: it needs the same one."""
-    interrupted = context.tracker.resumable("downstream", Tag.CONFIG_KEY, context.keys.config)
+    interrupted = context.tracker.resumable("downstream", context.keys.config)
     run_id = None if interrupted is None else interrupted.tags.get(Tag.PRETEXT_RUN_ID)
     return None if run_id is None else _reuse(context, context.tracker.runs.get(run_id))
 
@@ -116,7 +128,12 @@ def _pretrain(context: RunContext, key: str) -> PhaseResult:
 def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> PhaseResult:
     """Puts a new head on the backbone and trains on the labelled images."""
     keys = context.keys
-    tags = {Tag.CONFIG_KEY: keys.config, Tag.PAIR_KEY: keys.pair, Tag.CONTENT_KEY: keys.content}
+    tags = {
+        Tag.CONFIG_KEY: keys.config,
+        Tag.REQUEST_KEY: context.request_key,
+        Tag.PAIR_KEY: keys.pair,
+        Tag.CONTENT_KEY: keys.content,
+    }
     if pretrained is not None:
         tags[Tag.PRETEXT_KEY] = str(keys.pretext)
         tags[Tag.PRETEXT_RUN_ID] = str(pretrained.run_id)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 
+import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from ssl_rot.errors import describe_error
@@ -106,25 +108,34 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
     The ``tags`` are the keys that it can be found by, ``config_key`` among them.
     """
     config, tracker = context.config, context.tracker
-    unfinished = (
-        tracker.resumable(phase, Tag.CONFIG_KEY, tags[Tag.CONFIG_KEY]) if context.resume else None
-    )
-    if unfinished is None:
-        folder = claim_folder(context.folder / phase)
-    else:
-        folder = Path(unfinished.tags[Tag.FOLDER])
-        log.info("Resuming run %s in %s", unfinished.run_id, folder)
     name = _run_name(context, phase)
-    with tracker.start(
-        name,
-        folder,
-        {Tag.PHASE: phase, Tag.ARM: context.arm, **tags, **version_tags()},
-        context.params,
-        prefix="pretext/" if phase == "pretext" else "",
-        parent=context.sweep_run_id,
-        config=OmegaConf.to_yaml(OmegaConf.create(config)),
-        unfinished=unfinished,
-    ) as run:
+    tags |= {Tag.PHASE: phase, Tag.ARM: context.arm, Tag.SOURCE: context.command, **version_tags()}
+    if context.sweep is not None:
+        tags[Tag.JOB] = str(HydraConfig.get().job.num)
+    if context.compute.device.type == "cpu":
+        tags[Tag.THREADS] = str(torch.get_num_threads())
+    with ExitStack() as stack:
+        unfinished = None
+        if context.resume:
+            key = tags[Tag.CONFIG_KEY]
+            unfinished = stack.enter_context(tracker.claim_resumable(phase, key))
+        if unfinished is None:
+            folder = claim_folder(context.folder / phase)
+        else:
+            folder = Path(unfinished.tags[Tag.FOLDER])
+            log.info("Resuming run %s in %s", unfinished.run_id, folder)
+        run = stack.enter_context(
+            tracker.start(
+                name,
+                folder,
+                tags,
+                context.params,
+                prefix="pretext/" if phase == "pretext" else "",
+                parent=None if context.sweep is None else context.sweep.run_id,
+                config=OmegaConf.to_yaml(OmegaConf.create(config)),
+                unfinished=unfinished,
+            )
+        )
         yield PhaseRecorder(context, name, folder, run, resumed=unfinished is not None)
     if config["checkpoint"]["keep"] is not None:  # nobody resumes a finished run
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)

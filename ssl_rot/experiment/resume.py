@@ -61,7 +61,7 @@ def _has_runs(context: RunContext) -> bool:
     """Whether MLflow has a run of this config to skip or to resume."""
     keys = {"downstream": context.keys.config, "pretext": context.keys.pretext}
     return any(
-        context.tracker.resumable(phase, Tag.CONFIG_KEY, key) is not None
+        context.tracker.resumable(phase, key) is not None
         or context.tracker.runs.find(phase, Tag.CONFIG_KEY, key) is not None
         for phase, key in keys.items()
         if key is not None

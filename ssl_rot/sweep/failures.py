@@ -15,7 +15,6 @@ from omegaconf import DictConfig
 from ssl_rot.errors import describe_error
 
 if TYPE_CHECKING:
-    from ssl_rot.experiment.context import RunContext
     from ssl_rot.tracking import StoredRun, Tracker
 
 log = logging.getLogger(__name__)
@@ -23,25 +22,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class JobFailure:
-    """Why a job failed, in one line; ``config_key`` is ``None`` if it was not known by then."""
+    """Why a job failed, in one line."""
 
     error: str
     overrides: list[str]
-    config_key: str | None
 
 
-def record_failure(
-    config: DictConfig, hydra: HydraConf, context: RunContext | None, error: Exception
-) -> None:
-    """Records with the sweep's run why a job failed; ``context`` is ``None`` before it is open."""
+def record_failure(config: DictConfig, hydra: HydraConf, error: Exception) -> None:
+    """Records with the sweep's run why a job failed."""
     from ssl_rot.experiment.context import open_tracker
     from ssl_rot.tracking import Tag
 
     parent = config.tracking.parent_run_id
     own = [item for item in hydra.overrides.task if not item.startswith("tracking.parent_run_id=")]
     tags = {Tag.JOB_OVERRIDES: " ".join(own), Tag.JOB_ERROR: describe_error(error)}
-    if context is not None:
-        tags[Tag.JOB_KEY] = context.keys.config
     try:
         tracker = open_tracker(config)
         for tag, value in tags.items():
@@ -59,8 +53,7 @@ def load_failures(parent: StoredRun) -> dict[int, JobFailure]:
         name, _, number = tag.rpartition(".")
         if name == Tag.JOB_ERROR:
             overrides = parent.tags.get(f"{Tag.JOB_OVERRIDES}.{number}", "").split(" ")
-            key = parent.tags.get(f"{Tag.JOB_KEY}.{number}")
-            failures[int(number)] = JobFailure(error, overrides, key)
+            failures[int(number)] = JobFailure(error, overrides)
     return failures
 
 
@@ -68,5 +61,5 @@ def forget_failures(tracker: Tracker, parent: StoredRun) -> None:
     """Removes the failures recorded with a sweep's run."""
     from ssl_rot.tracking import Tag
 
-    for tag in (Tag.JOB_ERROR, Tag.JOB_KEY, Tag.JOB_OVERRIDES):
+    for tag in (Tag.JOB_ERROR, Tag.JOB_OVERRIDES):
         tracker.runs.remove_tags(parent, f"{tag}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,7 +11,7 @@ from ssl_rot.sweep.failures import JobFailure, load_failures
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 
 if TYPE_CHECKING:
-    from ssl_rot.sweep.plan import Plan, PlannedJob
+    from ssl_rot.sweep.plan import Plan
 
 _COLUMNS = ["job", "overrides", "status", "test_acc", "val_acc", "error", "run_id"]
 
@@ -31,40 +30,46 @@ def make_job_table(tracker: Tracker, parent_run_id: str, plan: Plan | None) -> p
     children = tracker.runs.children(parent_run_id)
     failures = load_failures(parent)
     if plan is not None:
-        rows = _list_planned_jobs(plan, tracker, children, failures)
+        rows = _list_planned_jobs(plan, children, failures)
     else:
         rows = _list_unplanned_jobs(children, failures, parent.params["overrides"].split(" "))
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def _list_planned_jobs(
-    plan: Plan, tracker: Tracker, children: list[StoredRun], failures: dict[int, JobFailure]
+    plan: Plan, children: list[StoredRun], failures: dict[int, JobFailure]
 ) -> list[Row]:
-    by_key = {run.tags[Tag.CONFIG_KEY]: run for run in children}
+    """Jobs are found by their number: their keys may differ from those of the plan.
+
+    Keys contain what ``precision=auto`` came to on the machine of the job.
+    """
+    own = {(run.tags[Tag.PHASE], run.tags[Tag.JOB]): run for run in children}
+    finished = {
+        key: run
+        for run in children
+        if run.status == "FINISHED"
+        for key in (run.tags[Tag.CONFIG_KEY], run.tags.get(Tag.REQUEST_KEY))
+    }
     common = set.intersection(*(set(job.overrides) for job in plan.jobs))
     rows = []
     for job in plan.jobs:
-        own = [item for item in job.overrides if item not in common]
-        outcome = _find_outcome(job, tracker, by_key, failures.get(job.number))
-        overrides = without_password(" ".join(own or job.overrides))
-        rows.append({"job": job.number, "overrides": overrides, **outcome})
+        run = own.get(("downstream", str(job.number)))
+        if run is None or run.status != "FINISHED":
+            duplicate = finished.get(job.keys.config) or finished.get(job.request_key)
+            run = duplicate or job.finished or run
+        pretext = own.get(("pretext", str(job.number)))
+        if run is not None:
+            outcome = _describe_run(run)
+        elif job.number in failures:
+            outcome = _describe_failure(failures[job.number])
+        elif pretext is not None and pretext.status != "FINISHED":
+            outcome = _describe_run(pretext)
+        else:
+            outcome = {"status": "MISSING", "error": "it had not started: no run in MLflow"}
+        overrides = [item for item in job.overrides if item not in common] or job.overrides
+        text = without_password(" ".join(overrides))
+        rows.append({"job": job.number, "overrides": text, **outcome})
     return rows
-
-
-def _find_outcome(
-    job: PlannedJob, tracker: Tracker, by_key: dict[str, StoredRun], failure: JobFailure | None
-) -> Row:
-    run = by_key.get(job.keys.config)
-    if run is None and job.is_finished:  # in an earlier sweep, or as a single run
-        run = tracker.runs.find("downstream", Tag.CONFIG_KEY, job.keys.config)
-    if run is not None:
-        return _describe_run(run)
-    if failure is not None:
-        return _describe_failure(failure)
-    pretext = by_key.get(str(job.keys.pretext))
-    if pretext is not None and pretext.status != "FINISHED":
-        return _describe_run(pretext)
-    return {"status": "MISSING", "error": "it had not started: no run in MLflow"}
 
 
 def _describe_failure(failure: JobFailure) -> Row:
@@ -85,19 +90,14 @@ def _list_unplanned_jobs(
     children: list[StoredRun], failures: dict[int, JobFailure], given: list[str]
 ) -> list[Row]:
     """The jobs that a sweeper chose; ``given`` are the command line's overrides, which all have."""
-    runs = [run for run in children if run.tags[Tag.PHASE] == "downstream"]
-    with_run = {run.tags[Tag.CONFIG_KEY] for run in runs}
+    runs = {int(run.tags[Tag.JOB]): run for run in children if run.tags[Tag.PHASE] == "downstream"}
     rows: list[Row] = []
-    for number, failure in failures.items():
-        if failure.config_key not in with_run:
-            own = " ".join(item for item in failure.overrides if item not in given)
-            rows.append({"job": number, "overrides": own, **_describe_failure(failure)})
-    # Jobs start in order, so the runs have the remaining numbers, in order.
-    taken = {row["job"] for row in rows}
-    free = (number for number in count() if number not in taken)
-    params = [run.params.items() for run in runs]
+    for number in failures.keys() - runs.keys():
+        own = " ".join(item for item in failures[number].overrides if item not in given)
+        rows.append({"job": number, "overrides": own, **_describe_failure(failures[number])})
+    params = [run.params.items() for run in runs.values()]
     common = set.intersection(*map(set, params)) if len(params) > 1 else set()
-    for number, run in zip(free, runs, strict=False):
+    for number, run in runs.items():
         own = " ".join(
             f"{key}={value}"
             for key, value in sorted(run.params.items() - common)

@@ -6,24 +6,24 @@ The table is built from MLflow, the one place that the jobs of every launcher wr
 from __future__ import annotations
 
 import hashlib
-import shlex
-import sys
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ssl_rot.config.params import flatten
 from ssl_rot.errors import SweepFailed, UserError, as_text
-from ssl_rot.experiment.context import open_tracker
+from ssl_rot.experiment.context import open_tracker, typed_command
 from ssl_rot.sweep.failures import forget_failures
 from ssl_rot.sweep.job_table import make_job_table, print_job_table, tag_best_run
 from ssl_rot.sweep.plan import Plan, make_plan
-from ssl_rot.sweep.workers import allow_jobs, stop_workers, wait_for_workers
+from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
+from ssl_rot.training.compute import describe_gpus
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,12 @@ class ParentRun:
         # The same command gives the same key, with or without resume=true.
         command = sorted(item for item in overrides if not item.startswith("resume="))
         key = hashlib.sha256(f"{command} {grid}".encode()).hexdigest()[:16]
-        unfinished = tracker.resumable("sweep", Tag.CONFIG_KEY, key) if config.resume else None
-        allow_jobs(folder)
+        gpus = {Tag.GPUS: describe_gpus()} if torch.cuda.device_count() else {}
         stack = ExitStack()
+        stack.enter_context(claim_folder(folder))
+        unfinished = None
+        if config.resume:
+            unfinished = stack.enter_context(tracker.claim_resumable("sweep", key))
         log = stack.enter_context(
             tracker.start(
                 "sweep " + " ".join(command)[:100],
@@ -70,7 +73,9 @@ class ParentRun:
                 {
                     Tag.PHASE: "sweep",
                     Tag.CONFIG_KEY: key,
-                    Tag.COMMAND: shlex.join(["python", "-m", "ssl_rot.run", *sys.argv[1:]]),
+                    Tag.COMMAND: typed_command(),
+                    Tag.SOURCE: typed_command(),
+                    **gpus,
                 },
                 {"overrides": " ".join(overrides), **grid},
                 unfinished=unfinished,

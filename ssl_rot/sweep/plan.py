@@ -18,8 +18,9 @@ from ssl_rot.config.run_keys import RunKeys
 from ssl_rot.config.validation import validate
 from ssl_rot.errors import ConfigError, UserError
 from ssl_rot.experiment.context import RunContext, open_run_context
+from ssl_rot.experiment.pipeline import find_finished_run
 from ssl_rot.sweep.plugin_checks import is_basic
-from ssl_rot.tracking import Tag, Tracker
+from ssl_rot.tracking import StoredRun, Tag, Tracker
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,17 @@ class PlannedJob:
     """A job of a sweep, by Hydra's number; ``keys`` identify its runs.
 
     Args:
+        request_key: see :class:`RunContext`.
         reuses_pretext: whether it takes pretext weights that exist already.
-        is_finished: whether it need not run again.
+        finished: the run of an earlier sweep, or a single one, that ``resume=true`` found.
     """
 
     number: int
     overrides: tuple[str, ...]
     keys: RunKeys
+    request_key: str
     reuses_pretext: bool
-    is_finished: bool
+    finished: StoredRun | None
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Plan:
     def describe(self, tracker: Tracker) -> str:
         """Two lines: how many jobs, and how many pre-trainings they need beside those stored."""
         distinct = {job.keys.config: job for job in self.jobs}
-        to_train = [job for job in distinct.values() if not job.is_finished]
+        to_train = [job for job in distinct.values() if job.finished is None]
         jobs = f"Sweep of {len(self.jobs)} jobs"
         if duplicates := len(self.jobs) - len(distinct):
             jobs += f", {duplicates} of them duplicates that are not trained again"
@@ -87,7 +90,7 @@ def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None
         return None
     jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     planned = []
-    finished: dict[str, bool] = {}
+    finished: dict[str, StoredRun | None] = {}
     faults: dict[str, list[int]] = defaultdict(list)
     for number, job_overrides in enumerate(jobs):
         try:
@@ -97,12 +100,18 @@ def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None
             for fault in error.faults if isinstance(error, ConfigError) else [str(error)]:
                 faults[fault].append(number)
             continue
-        keys, reuses = context.keys, context.pretext.reuse
-        if keys.config not in finished:
-            found = context.resume and tracker.runs.find("downstream", Tag.CONFIG_KEY, keys.config)
-            finished[keys.config] = bool(found)
+        key = context.keys.config
+        if key not in finished:
+            finished[key] = find_finished_run(context) if context.resume else None
         planned.append(
-            PlannedJob(number, tuple(job_overrides), keys, reuses, finished[keys.config])
+            PlannedJob(
+                number,
+                tuple(job_overrides),
+                context.keys,
+                context.request_key,
+                context.pretext.reuse,
+                finished[key],
+            )
         )
     if faults:
         raise ConfigError([f"{text}  [{_list_jobs(at, len(jobs))}]" for text, at in faults.items()])

@@ -95,9 +95,31 @@ def wait_for_workers(sweep: Path) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def allow_jobs(sweep: Path) -> None:
-    """Allows jobs to start again in the folder of a sweep that was stopped."""
-    (_worker_folder(sweep) / _STOP_FILE).unlink(missing_ok=True)
+@contextmanager
+def claim_folder(sweep: Path) -> Iterator[None]:
+    """Keeps other sweeps out of the folder; jobs may start there, also after a sweep was stopped.
+
+    Raises:
+        ConfigError: another sweep is running there, or the folder cannot be written to.
+    """
+    folder = _worker_folder(sweep)
+    lock = FileLock(folder / "sweep.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        (folder / _STOP_FILE).unlink(missing_ok=True)
+    except Timeout:
+        hint = "start this one again, or choose another hydra.sweep.dir"
+        raise ConfigError(
+            [f"another sweep is running in hydra.sweep.dir={sweep}; {hint}"]
+        ) from None
+    except OSError as error:
+        fault = f"hydra.sweep.dir={sweep} cannot be written to: {error.strerror}"
+        raise ConfigError([fault]) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def stop_workers(sweep: Path) -> None:

@@ -9,18 +9,23 @@ class Tag:
     PHASE = "ssl_rot.phase"  # pretext | downstream | sweep
     ARM = "ssl_rot.arm"  # rotation | supervised
     CONFIG_KEY = "ssl_rot.config_key"
+    REQUEST_KEY = (
+        "ssl_rot.request_key"  # the config key with auto left as auto: alike on all machines
+    )
     PAIR_KEY = "ssl_rot.pair_key"
     CONTENT_KEY = "ssl_rot.content_key"
     PRETEXT_KEY = "ssl_rot.pretext_key"
     PRETEXT_RUN_ID = "ssl_rot.pretext_run_id"
     PARENT_RUN_ID = "mlflow.parentRunId"  # MLflow's own: the sweep that a run belongs to
+    JOB = "ssl_rot.job"  # the number of the job in that sweep
     FOLDER = "ssl_rot.folder"  # where the run writes on its host, checkpoints included
     HOST = "ssl_rot.host"
     THREADS = "ssl_rot.threads"  # of torch on the CPU, where their number can change the result
+    GPUS = "ssl_rot.gpus"  # of a sweep: the GPUs that its own process saw, if any
     COMMAND = "ssl_rot.command"  # of a sweep
+    SOURCE = "mlflow.source.name"  # MLflow's own: the command, also of the jobs of a sweep
     ERROR = "ssl_rot.error"  # why the run did not finish, in one line
     JOB_ERROR = "ssl_rot.job_error"  # of a sweep: why job .0, .1, ... failed, even without a run
-    JOB_KEY = "ssl_rot.job_key"  # of a sweep: the config key of that job, if it got that far
     JOB_OVERRIDES = "ssl_rot.job_overrides"  # of a sweep: the overrides of that job
     BEST = "ssl_rot.best"  # true: the best trial of an optimizing sweeper
 

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mlflow.tracking.context.registry import resolve_tags
@@ -64,7 +64,7 @@ class Tracker:
             parent: run id of the sweep.
             config: in YAML, becomes an artifact. As the first one, it shows whether the store
                 accepts artifacts.
-            unfinished: a run to resume, instead of starting a new one.
+            unfinished: a run from :meth:`claim_resumable`, to resume instead of starting a new one.
 
         Raises:
             TrackingError: MLflow does not answer at the start, or does not accept the config.
@@ -83,10 +83,10 @@ class Tracker:
             prefix=prefix,
         )
         with ExitStack() as stack:
-            with self.store.lock("dead") if unfinished is not None else nullcontext():
+            if unfinished is None:
                 stack.enter_context(heartbeat(folder))
-                if unfinished is not None:
-                    self._reopen(record, unfinished)
+            else:
+                self._reopen(record, unfinished)
             if config is not None:
                 files.write(folder / CONFIG, without_password(config).encode())
                 record.artifacts[CONFIG] = None
@@ -111,7 +111,7 @@ class Tracker:
         client = self.store.client
         with store_errors(f"Run {run_id} cannot be resumed"):
             client.update_run(run_id, status="RUNNING")
-            for tag in (Tag.FOLDER, Tag.HOST, Tag.PARENT_RUN_ID):
+            for tag in (Tag.FOLDER, Tag.HOST, Tag.PARENT_RUN_ID, Tag.JOB, Tag.THREADS):
                 value = record.tags.get(tag)
                 if value is not None and value != unfinished.tags.get(tag):
                     client.set_tag(run_id, tag, value)
@@ -136,12 +136,22 @@ class Tracker:
                 time.sleep(1)
         self.close_dead()  # MLflow may have been unavailable for earlier runs, too
 
-    def resumable(self, phase: str, tag: str, key: str) -> StoredRun | None:
-        """The latest interrupted run of a phase whose ``tag`` is ``key``.
+    @contextmanager
+    def claim_resumable(self, phase: str, key: str) -> Iterator[StoredRun | None]:
+        """The run of :meth:`resumable`, which no other process can resume or close in the block."""
+        with ExitStack() as stack:
+            with self.store.lock("dead"):
+                run = self.resumable(phase, key)
+                if run is not None:
+                    stack.enter_context(heartbeat(_folder(run)))
+            yield run
+
+    def resumable(self, phase: str, key: str) -> StoredRun | None:
+        """The latest interrupted run of a phase with this config key.
 
         Only runs of this machine, which may have been renamed since, can be resumed.
         """
-        runs = self.runs.unfinished(phase, tag, key)
+        runs = self.runs.unfinished(phase, Tag.CONFIG_KEY, key)
         return next((run for run in runs if _is_here(run) and not _is_alive(run)), None)
 
     def close_dead(self) -> None:

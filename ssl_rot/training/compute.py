@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -99,6 +100,12 @@ def resolve_compute(
         place = torch.device(device, processes.local_rank)
         torch.cuda.set_device(place)
     return Compute(place, precision, compiled, processes, sync_batchnorm)
+
+
+def describe_gpus() -> str:
+    """How many GPUs this process sees, and the variable that may hide others."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "is not set")
+    return f"{torch.cuda.device_count()} GPUs (CUDA_VISIBLE_DEVICES={visible})"
 
 
 def _has_bf16(device: str) -> bool:

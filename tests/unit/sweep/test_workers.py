@@ -68,6 +68,5 @@ def test_a_stopped_sweep_starts_no_job_until_it_is_resumed(tmp_path):
     workers.stop_workers(tmp_path)
     with pytest.raises(KeyboardInterrupt), workers.register_worker(tmp_path):
         pytest.fail("a job started")
-    workers.allow_jobs(tmp_path)
-    with workers.register_worker(tmp_path):
+    with workers.claim_folder(tmp_path), workers.register_worker(tmp_path):
         pass

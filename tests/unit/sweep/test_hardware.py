@@ -1,0 +1,96 @@
+"""Sweeps that are planned on one machine and run on another."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from contextlib import nullcontext
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+
+from ssl_rot.training import compute
+
+TINY = (
+    *("--multirun", "+experiment=supervised", "dataset.image_size=8", "dataset.train_size=32"),
+    *("dataset.labels_per_class=2", "model.widths=[4]", "model.blocks=[1]", "schedule.epochs=1"),
+)
+
+
+@pytest.fixture
+def sweep(call_main, make_store, tmp_path):
+    """``sweep("seed=0,1")``: a sweep of tiny runs in this process; exit status and output."""
+    make_store(tmp_path)
+    return lambda *args: call_main(*TINY, *args)
+
+
+@pytest.fixture
+def bf16_on(monkeypatch):
+    """``bf16_on(plan=False, jobs=True)``: only the machine of the jobs has bfloat16."""
+
+    def fake(*, plan, jobs):
+        has_bf16 = lambda device: jobs if HydraConfig.initialized() else plan  # noqa: E731
+        monkeypatch.setattr(compute, "_has_bf16", has_bf16)
+
+    return fake
+
+
+def test_a_job_is_found_whatever_precision_auto_came_to_where_it_ran(
+    sweep, bf16_on, all_runs, tmp_path
+):
+    bf16_on(plan=False, jobs=True)
+    status, output = sweep("seed=0,1", "pretext.schedule.epochs=1,2")  # two of them duplicates
+    assert "4 of 4 jobs finished" in output
+    assert status == 0
+
+    bf16_on(plan=True, jobs=False)
+    status, output = sweep("seed=0,1", "pretext.schedule.epochs=1,2", "resume=true")
+    assert "2 finished earlier, 0 to train" in output
+    assert "4 of 4 jobs finished" in output
+    assert status == 0
+    runs = all_runs(f"sqlite:///{tmp_path}/mlflow.db")
+    jobs = [run for run in runs if run.data.tags["ssl_rot.phase"] == "downstream"]
+    assert {run.data.tags["ssl_rot.job"] for run in jobs} == {"0", "2"}
+
+
+def test_a_job_that_sees_no_gpu_though_the_sweep_saw_some_says_so(sweep, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0 if HydraConfig.initialized() else 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    (warning,) = [line for line in sweep()[1].splitlines() if "trains on the CPU" in line]
+    assert "2 GPUs (CUDA_VISIBLE_DEVICES=0,1)" in warning
+    assert "0 GPUs (CUDA_VISIBLE_DEVICES=0,1)" in warning
+    assert "trains on the CPU" not in sweep("device=cpu", "seed=1")[1]
+
+
+def test_parallel_jobs_see_the_gpus_of_their_sweep(monkeypatch, checkout, tmp_path):
+    submitit = pytest.importorskip("submitit")
+    cases = [(None, None, None), ("", None, ""), ("2,3", None, "2,3"), ("2,3", 1, "0")]
+    jobs = []
+    for seen, gpus_per_node, _ in cases:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if seen is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+        with initialize_config_dir(version_base="1.3", config_dir=str(checkout / "conf")):
+            config = compose("config", ["hydra/launcher=parallel"], return_hydra_config=True)
+        executor = submitit.LocalExecutor(tmp_path)
+        executor.update_parameters(setup=list(config.hydra.launcher.setup), timeout_min=1)
+        if gpus_per_node is not None:
+            executor.update_parameters(gpus_per_node=gpus_per_node)
+        jobs.append(executor.submit(os.getenv, "CUDA_VISIBLE_DEVICES"))
+    assert [job.result() for job in jobs] == [expected for *_, expected in cases]
+
+
+def test_runs_name_the_command_that_the_user_typed(sweep, monkeypatch, all_runs, tmp_path):
+    def register_worker(folder):
+        monkeypatch.setattr(sys, "argv", ["/site-packages/submitit/core/_submit.py", "folder"])
+        return nullcontext()
+
+    monkeypatch.setattr("ssl_rot.run.register_worker", register_worker)
+    sweep("seed=3")
+    runs = all_runs(f"sqlite:///{tmp_path}/mlflow.db")
+    assert len(runs) == 2
+    command = shlex.join(["python", "-m", "ssl_rot.run", *TINY, "seed=3"])
+    assert {run.data.tags["mlflow.source.name"] for run in runs} == {command}
