@@ -51,7 +51,7 @@ def answer(runs: pd.DataFrame, question: Question, scope: str, own_command: str)
     hits: Hits = {}
     if metric == BALANCED:
         hits = _load_hits(downstream, runs)
-        runs = add_balanced_accuracy(runs, hits)
+        runs = add_balanced_accuracy(runs, hits) if hits else runs
     check_metric(runs, metric)
     selection = _select(runs, question)
     compared = runs if selection is None else selection.runs

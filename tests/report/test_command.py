@@ -152,7 +152,7 @@ def test_a_report_without_a_single_pair_says_why(
             "select=[] is not allowed; it must be auto, a list of config keys, or null",
         ),
         (["select=5"], "select=5 is not allowed; it must be auto, a list of config keys"),
-        (["margin=0"], "margin=0.0 is not allowed; it must be a number greater than 0"),
+        (["margin=0"], "margin=0 is not allowed; it must be a number greater than 0"),
         (["margin=much"], "margin=much is not allowed; it must be a number greater than 0"),
         (["interval=wide"], "interval=wide is not allowed; it must be two_way or seeds"),
         (["planned_seeds=0"], "planned_seeds=0 is not allowed; it must be a whole number"),
