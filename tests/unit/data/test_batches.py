@@ -120,12 +120,12 @@ def test_the_task_comes_last_and_returns_the_targets(make_batches, pixels):
         assert targets.tolist() == [0] * len(upright) + [1] * len(upright)
 
 
-def test_the_draws_of_a_task_are_named_by_epoch_step_and_process(make_batches):
+def test_the_draws_of_a_task_are_named_by_epoch_step_and_process(make_batches, pixels):
     def draws(epoch: int, **options: object) -> list[float]:
         def draw(inputs: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
             return inputs, torch.rand(1, generator=generator)
 
-        steps = make_batches(labels=None, task=draw, **options).epoch(epoch)
+        steps = make_batches(pixels[:20], None, task=draw, **options).epoch(epoch)
         return [float(drawn) for _, drawn in steps]
 
     first, second = draws(1), draws(2)
@@ -205,6 +205,6 @@ def test_a_gpu_gets_the_same_batches(make_batches):
         assert torch.equal(b, d.cpu())
 
 
-def test_labels_or_rotate_must_be_given(make_batches):
-    with pytest.raises(ValueError, match="rotate must return the targets"):
+def test_labels_or_a_task_must_be_given(make_batches):
+    with pytest.raises(ValueError, match="the task must return the targets"):
         make_batches(labels=None)
