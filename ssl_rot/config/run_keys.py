@@ -1,7 +1,5 @@
 """Keys that identify runs: with the same result, the same partner, or the same pre-training."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json

@@ -6,8 +6,6 @@ trial build of everything cheap, on torch's meta device. Values are checked for 
 package and a few of torch's; the author of any other target decides what it accepts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
