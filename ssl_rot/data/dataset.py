@@ -1,7 +1,5 @@
 """From a source to the data of a run: validation split, size, label budget, statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
