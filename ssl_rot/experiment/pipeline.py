@@ -6,6 +6,7 @@ Both phases are recorded in the same way; they differ in the network, the batche
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from ssl_rot.errors import TrackingError, WeightsError
@@ -14,6 +15,7 @@ from ssl_rot.experiment.context import RunContext
 from ssl_rot.experiment.phases import downstream_phase, pretext_phase
 from ssl_rot.experiment.recording import PhaseResult, claim_folder, record_phase
 from ssl_rot.models.weights import read_weights
+from ssl_rot.pretext import Pretext
 from ssl_rot.tracking import HISTORY, WEIGHTS, History, StoredRun, Tag
 from ssl_rot.training.evaluation import predict
 from ssl_rot.training.phase import EpochMetrics
@@ -113,17 +115,18 @@ def _download(context: RunContext, phase: str, found: StoredRun) -> PhaseResult:
 
 
 def _pretrain(context: RunContext, key: str) -> PhaseResult:
-    data, angles = context.data, context.pretext.angles
+    data, pretext = context.data, context.pretext
+    assert isinstance(pretext, Pretext)
     # For a pretext phase, what can change the result is what can change the weights.
     with record_phase(context, "pretext", {Tag.CONFIG_KEY: key, Tag.PRETEXT_KEY: key}) as recorder:
         phase = pretext_phase(context, context.initial_weights)
 
         def draw(path: Path) -> None:
-            inputs, targets = next(phase.train.whole().epoch(1))
-            figures.draw_rotated_batch(inputs, targets, angles, data.mean, data.std, path)
+            rows = pretext.figure(*next(phase.train.whole().epoch(1)))
+            figures.draw_pretext_batch(rows, data.mean, data.std, path)
 
         result = recorder.train(phase)
-        recorder.draw("rotated_batch.png", draw)
+        recorder.draw("pretext_batch.png", draw)
         return result
 
 
@@ -135,6 +138,7 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
         Tag.REQUEST_KEY: context.request_key,
         Tag.PAIR_KEY: keys.pair,
         Tag.CONTENT_KEY: keys.content,
+        Tag.FLOOR_KEY: keys.floor,
     }
     if pretrained is not None:
         tags[Tag.PRETEXT_KEY] = str(keys.pretext)
@@ -158,7 +162,10 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
 
 
 def print_summary(
-    context: RunContext, pretrained: PhaseResult | None, downstream: PhaseResult
+    context: RunContext,
+    pretrained: PhaseResult | None,
+    downstream: PhaseResult,
+    floors: Mapping[str, float] | None = None,
 ) -> None:
     """Prints the accuracy and cost of a finished run, and where its results are."""
     images = seconds = 0.0
@@ -175,6 +182,9 @@ def print_summary(
             + (f"  (reused from run {result.run_id})" if result.reused else "")
         )
     lines.append(f"  {'total':<33}{images:>11,.0f} images {seconds:>8.1f} s")
+    if floors is not None:
+        nearest, linear = (f"{floors[name]:.4f}" for name in ("knn_acc", "linear_acc"))
+        lines.append(f"  on pixels   nearest neighbor {nearest}, logistic regression {linear}")
     run_id = downstream.run_id or "(not sent yet)"
     record = f'mlflow ui, experiment "{context.tracker.store.experiment_name}", run {run_id}'
     lines += [f"  weights     {downstream.weights}", f"  record      {record}"]

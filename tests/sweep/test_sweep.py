@@ -19,7 +19,7 @@ from tests.warm import Process
 
 TINY = (
     *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
-    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1"),
+    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1", "floors=false"),
 )
 PARENT = "mlflow.parentRunId"
 
@@ -65,7 +65,8 @@ def test_twelve_jobs_share_one_pretraining_and_one_parent(sweep, runs, tmp_path)
         "freeze=none,backbone",
     )
     assert status == 0
-    assert "Sweep of 12 jobs.\nPre-trained backbones needed: 1." in output
+    plan = "Sweep of 12 jobs.\nPre-trained backbones needed: 1.\nLabeled images: 10, 20, 30."
+    assert plan in output
     assert "12 of 12 jobs finished" in output
     (parent,) = runs("sweep")
     assert parent.info.status == "FINISHED"
