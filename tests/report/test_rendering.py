@@ -227,7 +227,7 @@ def test_differences_have_an_axis_of_their_own(runs) -> None:
     for labels, gain in (("1", 0.004), ("5", -0.002)):
         runs.arms([gain - 0.0005, gain, gain + 0.0005], dataset__labels_per_class=labels)
     axes = draw(runs)["labels"].axes[1]
-    shown = [line.get_ydata().item() for line in axes.get_lines() if line.get_marker() in "so"]
+    shown = [line.get_ydata().item() for line in axes.get_lines() if line.get_marker() == "^"]
     np.testing.assert_allclose(shown, [0.4, -0.2])
     low, high = axes.get_ylim()
     assert high - low < 2

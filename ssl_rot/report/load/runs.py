@@ -20,7 +20,6 @@ from ssl_rot.tracking import Tag
 _PAGE = 1000  # runs a request
 _IDS = 100  # run IDs a filter
 _INFO = ("run_id", "run_name", "experiment_id", "status", "artifact_uri", "start_time", "end_time")
-_FLOOR_KEY = "ssl_rot.floor_key"
 _COMMAND = f"tags.{Tag.COMMAND}"
 _MAY_HOLD_PASSWORD = ["artifact_uri", "params.tracking.uri", "params.overrides", _COMMAND]
 
@@ -74,7 +73,7 @@ def load_runs(
     for column in (f"tags.{Tag.PRETEXT_RUN_ID}", f"tags.{Tag.PARENT_RUN_ID}"):
         referred = {row[column] for row in rows if column in row} - {row["run_id"] for row in rows}
         rows += _find(client, sorted(referred))
-    if any(f"tags.{_FLOOR_KEY}" in row for row in rows):
+    if any(f"tags.{Tag.FLOOR_KEY}" in row for row in rows):
         rows += _search(client, _experiment_ids(client, None), f"tags.`{Tag.PHASE}` = 'floor'")
     runs = pd.DataFrame(rows)
     runs = runs.drop_duplicates("run_id", ignore_index=True)  # pages shift if a run is added

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ssl_rot.report.comparison.basis import plural
 from ssl_rot.report.comparison.cell_names import setting_columns
 from ssl_rot.report.comparison.columns import LABELS
 from ssl_rot.report.comparison.contrasts import name_arm
 from ssl_rot.report.comparison.floors import FLOORS
 from ssl_rot.report.comparison.label_worth import labels_worth
 from ssl_rot.report.comparison.metrics import PERCENT, format_difference, unit_of
-from ssl_rot.report.comparison.verdicts import BETTER, NOT_ENOUGH, UNDECIDED
+from ssl_rot.report.comparison.verdicts import BETTER, EQUIVALENT, NOT_ENOUGH, UNDECIDED
+
+# From this many seeds on, a majority that the mean does not show is pointed out.
+_MANY, _MOST = 8, 0.8
 
 # A class that differs from the overall difference by this much is named.
 _HIDDEN = 0.05
@@ -29,6 +33,7 @@ def describe_caveats(
     rows = cells.to_dict("records")
     return [
         *_describe_failures(rows, name),
+        *_describe_spread(rows, name),
         *_describe_trials(rows),
         *_describe_cost(rows, name),
         *_describe_worth(cells),
@@ -53,6 +58,18 @@ def _describe_failures(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]
         if row["overruled"]:
             text += ", so that the finished runs alone decide nothing"
         yield f"{text}."
+
+
+def _describe_spread(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
+    """A rare collapse: most seeds agree, and the mean says the opposite or nothing."""
+    for row in rows:
+        share = row["wins"] / max(1, row["n"])
+        if row["verdict"] in (UNDECIDED, EQUIVALENT) and row["n"] >= _MANY and share >= _MOST:
+            yield (
+                f"Seeds differ widely: {name_arm(row['arm'])} is better in {row['wins']} of "
+                f"{plural(row['n'], row['unit'])}{_where(row, rows, name)}, and the mean depends "
+                "on the few others."
+            )
 
 
 def _describe_trials(rows: list[dict[Any, Any]]) -> Iterator[str]:
@@ -104,7 +121,7 @@ def _describe_worth(cells: pd.DataFrame) -> Iterator[str]:
         if is_gain.any():
             row = int(np.flatnonzero(is_gain)[-1])
             yield (
-                f"{labels[row]:.0f} label{'s' * (labels[row] != 1)} per class with "
+                f"{plural(int(labels[row]), 'label')} per class with "
                 f"{name_arm(str(arm))} are worth about {worth[row]:.0f} with "
                 f"{name_arm(str(reference))}."
             )
