@@ -93,7 +93,7 @@ def _phase(
     freeze: FreezePolicy,
     pretext: Pretext | None = None,
 ) -> Phase:
-    """A phase on ``splits``, ``train`` among them; ``pretext`` makes targets where there are none."""
+    """A phase on ``splits``, ``train`` among them; ``pretext`` makes missing targets."""
     data, group = context.data, context.compute.group
     own_augmentation = pretext is not None and pretext.own_augmentation
     compares_batch = pretext is not None and pretext.compares_batch

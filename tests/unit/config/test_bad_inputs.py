@@ -114,8 +114,6 @@ pretext=simclr pretext.flip=1
 pretext=random_targets pretext.classes=1
 pretext=weights | pretext.source is not set
 pretext=weights pretext.source=1
-pretext=weights pretext.source=nowhere
-pretext=weights pretext.source=timm:resnet10t | fits no other network than model=timm model.name=resnet10t
 pretext=rotation pretext.angles=[0] | pretext.angles=[0]
 pretext=rotation pretext.angles=[0,360] | pretext.angles=[0, 360]
 pretext=rotation pretext.angles=[0,30] | pretext.angles=[0, 30]
