@@ -45,6 +45,7 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     from ssl_rot.config.validation import validate
     from ssl_rot.experiment import pipeline
     from ssl_rot.experiment.context import open_run_context, open_tracker
+    from ssl_rot.experiment.floors import find_or_measure_floors
     from ssl_rot.experiment.resume import check_resumable
 
     config = validate(cfg)
@@ -63,8 +64,11 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
         if last is None:
             pretrained = pipeline.run_pretext(context)
             downstream = pipeline.run_downstream(context, pretrained)
-            pipeline.print_summary(context, pretrained, downstream)
+            floors = find_or_measure_floors(context)
+            pipeline.print_summary(context, pretrained, downstream, floors)
             last = downstream.history[-1]
+        else:
+            find_or_measure_floors(context)
     tracker.flush()
     return last.get("val_acc", last["test_acc"])
 

@@ -16,6 +16,7 @@ TOP_LEVEL: dict[str, Any] = {
     "compile": bool,
     "sync_batchnorm": bool,
     "profile": bool,
+    "floors": bool,
     "resume": bool,
 }
 

@@ -21,6 +21,7 @@ precision=fp16
 compile=1
 profile=yes
 sync_batchnorm=2
+floors=2
 resume=1
 checkpoint.every=0
 checkpoint.every=null
