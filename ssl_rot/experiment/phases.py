@@ -25,8 +25,9 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
     """The backbone, starting from ``weights``, under the head of the pretext task."""
     pretext = context.pretext
     assert isinstance(pretext, Pretext)
-    backbone = _backbone(context, weights)
-    with seeded(context.seed, "pretext", "head"):
+    seed = context.pretext_seed
+    backbone = _backbone(context, weights, seed)
+    with seeded(seed, "pretext", "head"):
         model = Classifier(backbone, pretext.head(backbone))
     train = (context.data.pretext_images, None)
     return _phase(
@@ -37,6 +38,7 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
         pretext.loss,
         pretext.schedule,
         FreezeNothing(),
+        seed,
         task=pretext.batch,
     )
 
@@ -44,7 +46,7 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
 def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
     """The backbone, starting from ``weights``, or what ``model.cut`` keeps of it; a new head."""
     config, data = context.config, context.data
-    backbone = _backbone(context, weights)
+    backbone = _backbone(context, weights, context.seed)
     if config["model"].get("cut") is not None:
         backbone = backbone.cut(config["model"]["cut"])
     head = build_head(
@@ -56,18 +58,18 @@ def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
     model = Classifier(backbone, head)
     train = (data.train.images, data.train.labels)
     loss, schedule, freeze = (build(config[key]) for key in ("loss", "schedule", "freeze"))
-    return _phase(context, "downstream", model, train, loss, schedule, freeze)
+    return _phase(context, "downstream", model, train, loss, schedule, freeze, context.seed)
 
 
 PHASES = {"pretext": pretext_phase, "downstream": downstream_phase}
 
 
-def _backbone(context: TrainingContext, weights: Path | None) -> Backbone:
+def _backbone(context: TrainingContext, weights: Path | None, seed: int) -> Backbone:
     # model.weights was resolved to a file before, and only the first process reads that.
     return build_backbone(
         {**context.config["model"], "weights": None},
         in_channels=int(context.data.test.images.shape[1]),
-        seed=context.seed,
+        seed=seed,
         weights=weights,
     )
 
@@ -80,6 +82,7 @@ def _phase(
     loss_fn: nn.Module,
     schedule: Schedule,
     freeze: FreezePolicy,
+    seed: int,
     task: Task | None = None,
 ) -> Phase:
     """A phase whose targets are the labels; without labels for training, those of the task."""
@@ -92,7 +95,7 @@ def _phase(
         mean=data.mean,
         std=data.std,
         task=task,
-        seed=context.seed,
+        seed=seed,
         stream=name,
         part=(group.rank, group.size),
     )
@@ -110,5 +113,5 @@ def _phase(
         loss_fn=loss_fn,
         schedule=schedule,
         freeze=freeze,
-        seed=context.seed,
+        seed=seed,
     )

@@ -107,6 +107,8 @@ freeze=through freeze.stage=stage9
 pretext=rotation pretext.angles=[0] | pretext.angles=[0]
 pretext=rotation pretext.angles=[0,360] | pretext.angles=[0, 360]
 pretext=rotation pretext.angles=[0,30] | pretext.angles=[0, 30]
+pretext.seed=-1
+pretext.seed=x
 pretext.reuse=1
 pretext.loss=1
 pretext.schedule=1
