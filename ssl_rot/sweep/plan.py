@@ -19,6 +19,7 @@ from ssl_rot.config.validation import validate
 from ssl_rot.errors import ConfigError, UserError
 from ssl_rot.experiment.context import RunContext, open_run_context
 from ssl_rot.experiment.pipeline import find_finished_run
+from ssl_rot.pretext import Pretext
 from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 
@@ -29,6 +30,7 @@ class PlannedJob:
 
     Args:
         request_key: see :class:`RunContext`.
+        pretrains: whether it has a pretext phase.
         reuses_pretext: whether it takes pretext weights that exist already.
         labels: how many labels it uses, in words.
         finished: the run of an earlier sweep, or a single one, that ``resume=true`` found.
@@ -38,6 +40,7 @@ class PlannedJob:
     overrides: tuple[str, ...]
     keys: RunKeys
     request_key: str
+    pretrains: bool
     reuses_pretext: bool
     labels: str
     finished: StoredRun | None
@@ -59,7 +62,7 @@ class Plan:
         if finished := len(distinct) - len(to_train):
             jobs += f"; {finished} finished earlier, {len(to_train)} to train"
 
-        pretrained = [job for job in to_train if job.keys.pretext is not None]
+        pretrained = [job for job in to_train if job.pretrains]
         shared = {str(job.keys.pretext) for job in pretrained if job.reuses_pretext}
         unshared = sum(not job.reuses_pretext for job in pretrained)
         existing = sum(
@@ -112,6 +115,7 @@ def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None
                 tuple(job_overrides),
                 context.keys,
                 context.request_key,
+                isinstance(context.pretext, Pretext),
                 context.pretext.reuse,
                 context.data.count_labels(),
                 finished[key],
