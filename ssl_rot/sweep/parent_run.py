@@ -21,6 +21,7 @@ from ssl_rot.experiment.context import open_tracker, typed_command
 from ssl_rot.sweep.failures import forget_failures
 from ssl_rot.sweep.job_table import make_job_table, print_job_table, tag_best_run
 from ssl_rot.sweep.plan import Plan, make_plan
+from ssl_rot.sweep.verdict import record_verdict
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 from ssl_rot.training.compute import describe_gpus
@@ -108,6 +109,8 @@ class ParentRun:
         if self.plan is None:
             tag_best_run(self.tracker, table)
         self.log.table(table, "jobs")
+        if not interrupted:
+            record_verdict(self.log, self.tracker.store.uri)
         failed = int((table["status"] != "FINISHED").sum())
         if failed and not interrupted:
             error = SweepFailed(f"{failed} of {len(table)} jobs did not finish")
