@@ -8,12 +8,19 @@ import os
 from omegaconf import DictConfig
 
 from ssl_rot.errors import ConfigError
+from ssl_rot.sweep.slots import find_setting_faults
 
 
 def is_basic(node: DictConfig) -> bool:
     """Whether a launcher or sweeper is Hydra's own: one job after the other, all known ahead."""
     name: str = node._target_
     return name.endswith((".BasicLauncher", ".BasicSweeper"))
+
+
+def is_parallel(node: DictConfig) -> bool:
+    """Whether a launcher is ``hydra/launcher=parallel``."""
+    name: str = node._target_
+    return name.endswith(".ParallelLauncher")
 
 
 def check_launcher_and_sweeper(config: DictConfig) -> None:
@@ -31,6 +38,8 @@ def check_launcher_and_sweeper(config: DictConfig) -> None:
             option = options[f"hydra/{kind}"]
             faults.append(f"hydra/{kind}={option} is not installed; run: pip install {name}")
     launcher = config.hydra.launcher
+    if is_parallel(launcher):
+        faults += find_setting_faults(launcher)
     if "TORCHELASTIC_RUN_ID" in os.environ and not is_basic(launcher):
         faults.append(
             "under torchrun all processes work on one job at a time, but hydra/launcher="
