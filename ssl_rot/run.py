@@ -22,8 +22,8 @@ from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
-from ssl_rot.sweep.job_process import announce_pretrained, checked_config
-from ssl_rot.sweep.plugin_checks import is_basic, is_parallel
+from ssl_rot.sweep.job_process import announce_pretrained, checked_config, reports_to_sweep
+from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.sweep.workers import register_worker
 from ssl_rot.training.signals import Interrupts
 
@@ -96,17 +96,16 @@ def _task(cfg: DictConfig) -> float | None:
 
 def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
     """One job of a sweep; a failure is recorded and leaves the other jobs alone."""
-    is_reported = is_parallel(hydra_cfg.launcher)  # to the sweep, by the process of the job
     try:
         with Interrupts().installed(), register_worker(Path(hydra_cfg.sweep.dir).absolute()):
             where = _choices_and_folder(hydra_cfg)
             checked = checked_config()
             return run(cfg, *where) if checked is None else run_valid(checked, *where)
     except KeyboardInterrupt:
-        if is_reported or is_basic(hydra_cfg.launcher):
-            raise
-        if "submitit" not in hydra_cfg.launcher._target_:
+        if "ray" in hydra_cfg.launcher._target_:
             return None  # if a worker ended, ray would run the job again
+        if "submitit" not in hydra_cfg.launcher._target_:
+            raise
         # The end of this process could wait forever for a library's thread that the signal met
         # while it started. All that must be kept is on the disk by now.
         logging.shutdown()
@@ -120,7 +119,7 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
             error,
             exc_info=not isinstance(error, UserError),
         )
-        if is_reported:
+        if reports_to_sweep():
             raise error from None
         record_failure(cfg, hydra_cfg, error)
         if is_basic(hydra_cfg.sweeper):
