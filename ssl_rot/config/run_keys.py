@@ -27,6 +27,7 @@ WITHOUT_EFFECT = (
     "resume",
     "checkpoint",
     "profile",
+    "figures",
     "compile",
     "sync_batchnorm",
 )

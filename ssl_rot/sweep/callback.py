@@ -64,7 +64,7 @@ class Sweep(Callback):
             check_launcher_and_sweeper(config)
             jobs, composer = split_overrides(config), Composer(config)
             if is_parallel(config.hydra.launcher):
-                start_fork_server(composer.sources([[]] if jobs is None else jobs))
+                start_fork_server(composer.sources(jobs))
 
             from ssl_rot.sweep.parent_run import ParentRun
 

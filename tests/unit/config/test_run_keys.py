@@ -24,6 +24,7 @@ RULES = [
     ("resume", NONE),
     ("device", NONE),
     ("profile", NONE),
+    ("figures", NONE),
     ("compile", NONE),  # a part of the arithmetic, which is given apart
     ("sync_batchnorm", NONE),  # likewise
     ("precision", NONE),  # "auto" is no precision; what it came to is given apart
