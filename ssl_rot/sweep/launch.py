@@ -59,7 +59,7 @@ def launch_batch(
         reports[number] = report
         view.job_ended(number, report.problem)
         if report.problem is not None:
-            _record_failure(sweep, todo[number], report.problem)
+            _record_failure(sweep, number, todo[number].overrides, report.problem)
 
     WorkerPool(
         sweep.slots,
@@ -85,16 +85,18 @@ def _plan_batch(
         try:
             jobs.append(sweep.planner.plan(number, own))
         except UserError as error:
-            reports[number] = Report(problem=describe_error(error))
+            problem = describe_error(error)
+            reports[number] = Report(problem=problem)
+            _record_failure(sweep, number, own, problem)
     return jobs, reports
 
 
-def _record_failure(sweep: ParentRun, job: PlannedJob, problem: str) -> None:
-    failure = JobFailure(problem, list(job.overrides))
+def _record_failure(sweep: ParentRun, number: int, overrides: Sequence[str], problem: str) -> None:
+    failure = JobFailure(problem, list(overrides))
     try:
-        tag_failure(sweep.tracker, str(sweep.log.run_id), job.number, failure)
+        tag_failure(sweep.tracker, str(sweep.log.run_id), number, failure)
     except TrackingError as error:
-        log.warning("The failure of job %d could not be recorded: %s", job.number, error)
+        log.warning("The failure of job %d could not be recorded: %s", number, error)
 
 
 def _report_finished(job: PlannedJob) -> Report:
