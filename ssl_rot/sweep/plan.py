@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf, open_dict
 
 from ssl_rot.config.run_keys import RunKeys
 from ssl_rot.config.validation import validate
 from ssl_rot.errors import ConfigError, UserError
-from ssl_rot.experiment.context import open_run_context
+from ssl_rot.experiment.context import RunContext, open_run_context
 from ssl_rot.experiment.pipeline import find_finished_runs
+from ssl_rot.pretext import Pretext
 from ssl_rot.sweep.composition import Composer
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 
@@ -31,6 +33,7 @@ class PlannedJob:
         reuses_pretext: whether it takes pretext weights that exist already.
         pretext_images: that its pre-training processes, 0 without one.
         images: that its downstream phase processes.
+        labels: how many labels it uses, in words.
         finished: the run of an earlier sweep, or a single one, that ``resume=true`` found.
     """
 
@@ -43,6 +46,7 @@ class PlannedJob:
     reuses_pretext: bool
     pretext_images: int
     images: int
+    labels: str
     finished: StoredRun | None = None
 
 
@@ -58,7 +62,7 @@ class Plan:
     stored_pretexts: frozenset[str]
 
     def describe(self) -> str:
-        """Two lines: how many jobs, and how many pre-trainings they need beside those stored."""
+        """How many jobs, how many pre-trainings beside those stored, and how many labels."""
         distinct = {job.keys.config: job for job in self.jobs}
         to_train = [job for job in distinct.values() if job.finished is None]
         jobs = f"Sweep of {len(self.jobs)} jobs"
@@ -76,7 +80,8 @@ class Plan:
             backbones += f", {unshared} of them for one job each (pretext.reuse=false)"
         if existing:
             backbones += f", {existing} of them already in MLflow"
-        return f"{jobs}.\n{backbones}."
+        labels = ", ".join(dict.fromkeys(job.labels for job in self.jobs))
+        return f"{jobs}.\n{backbones}.\nLabeled images: {labels}."
 
 
 class Planner:
@@ -105,8 +110,6 @@ class Planner:
         if job.tracking != self.composer.config.tracking:
             raise ConfigError(["tracking.* cannot be swept: it must be the same for all jobs"])
         context = open_run_context(validate(job), choices, self.folder, self.tracker)
-        data, pretext = context.data, context.pretext
-        turned = len(data.pretext_images) * len(pretext.angles)
         return PlannedJob(
             number,
             tuple(overrides),
@@ -114,9 +117,10 @@ class Planner:
             context.config,
             context.keys,
             context.request_key,
-            pretext.reuse,
-            pretext_images=turned * pretext.schedule.epochs,
-            images=len(data.train) * context.config["schedule"]["epochs"],
+            context.pretext.reuse,
+            pretext_images=_count_pretext_images(context),
+            images=len(context.data.train) * context.config["schedule"]["epochs"],
+            labels=context.data.count_labels(),
         )
 
     def find_stored_pretexts(self, jobs: Iterable[PlannedJob]) -> frozenset[str]:
@@ -128,6 +132,15 @@ class Planner:
             if key is not None
             and self.tracker.runs.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True)
         )
+
+
+def _count_pretext_images(context: RunContext) -> int:
+    """The images that the pre-training of a run processes, by the inputs that two images make."""
+    task, images = context.pretext, context.data.pretext_images
+    if not isinstance(task, Pretext):
+        return 0
+    inputs, _ = task.batch(torch.zeros(2, *images.shape[1:]), torch.Generator())
+    return len(images) * len(inputs) // 2 * task.schedule.epochs
 
 
 def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:
