@@ -18,6 +18,9 @@ from ssl_rot.config.schema import has_pretext
 # Part of every key: raise it when the same config gives another result, or names have changed.
 RESULTS = 2
 
+# Part of the keys of floors: raise it when the same images give other floors.
+FLOORS = 1
+
 # Keys that do not change a run's result, or do so as a part of the arithmetic (`compile` and
 # `sync_batchnorm`).
 WITHOUT_EFFECT = (
@@ -27,6 +30,7 @@ WITHOUT_EFFECT = (
     "checkpoint",
     "profile",
     "figures",
+    "floors",
     "compile",
     "sync_batchnorm",
 )
@@ -43,12 +47,14 @@ class RunKeys:
         pretext: of all that the pretext weights depend on; ``None`` without a pretext task.
         content: of what the config refers to: data, starting weights, source files, arithmetic and
             ``RESULTS``. With the config's values, it identifies runs that differ in a few of them.
+        floor: of the labeled images to train on and the test images.
     """
 
     config: str
     pair: str
     pretext: str | None
     content: str
+    floor: str
 
 
 def compute_run_keys(
@@ -86,7 +92,15 @@ def compute_run_keys(
         pair=_digest(common),
         pretext=_digest(before_transfer | {"pretext": task}) if has_pretext(config) else None,
         content=_digest(content | {"weights": weights, "code": sorted(hashed)}),
+        floor=_floor_key(common),
     )
+
+
+def _floor_key(common: Mapping[str, Any]) -> str:
+    data = {k: v for k, v in common["dataset"].items() if k not in ("mean", "std", "augment")}
+    restrictions = ("labels_per_class", "val_per_class", "val_fraction", "train_size")
+    is_drawn = any(data.get(name) for name in restrictions)
+    return _digest([FLOORS, common["data"], data, common["seed"] if is_drawn else None])
 
 
 def _hash_sources(value: Any) -> Any:

@@ -6,6 +6,7 @@ Both phases are recorded in the same way; they differ in the network, the batche
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from ssl_rot.errors import TrackingError, WeightsError
@@ -148,6 +149,7 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
         Tag.REQUEST_KEY: context.request_key,
         Tag.PAIR_KEY: keys.pair,
         Tag.CONTENT_KEY: keys.content,
+        Tag.FLOOR_KEY: keys.floor,
     }
     if pretrained is not None:
         tags[Tag.PRETEXT_KEY] = str(keys.pretext)
@@ -171,7 +173,10 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
 
 
 def print_summary(
-    context: RunContext, pretrained: PhaseResult | None, downstream: PhaseResult
+    context: RunContext,
+    pretrained: PhaseResult | None,
+    downstream: PhaseResult,
+    floors: Mapping[str, float] | None = None,
 ) -> None:
     """Prints the accuracy and cost of a finished run, and where its results are."""
     images = seconds = 0.0
@@ -188,6 +193,9 @@ def print_summary(
             + (f"  (reused from run {result.run_id})" if result.reused else "")
         )
     lines.append(f"  {'total':<33}{images:>11,.0f} images {seconds:>8.1f} s")
+    if floors is not None:
+        nearest, linear = (f"{floors[name]:.4f}" for name in ("knn_acc", "linear_acc"))
+        lines.append(f"  on pixels   nearest neighbor {nearest}, logistic regression {linear}")
     run_id = downstream.run_id or "(not sent yet)"
     record = f'mlflow ui, experiment "{context.tracker.store.experiment_name}", run {run_id}'
     lines += [f"  weights     {downstream.weights}", f"  record      {record}"]

@@ -23,6 +23,7 @@ profile=yes
 figures=maybe | must be auto, true or false
 figures=null
 sync_batchnorm=2
+floors=2
 resume=1
 checkpoint.every=0
 checkpoint.every=null
