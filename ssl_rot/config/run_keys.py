@@ -58,7 +58,12 @@ class RunKeys:
 
 
 def compute_run_keys(
-    config: Mapping[str, Any], *, data: str, arithmetic: str, weights: str | None
+    config: Mapping[str, Any],
+    *,
+    data: str,
+    arithmetic: str,
+    weights: str | None,
+    given: str | None = None,
 ) -> RunKeys:
     """The keys of one run with a resolved config.
 
@@ -66,6 +71,7 @@ def compute_run_keys(
         data: the data set's fingerprint, used instead of ``dataset.root`` and ``dataset.name``.
         arithmetic: the precision in effect, with all else that changes rounding.
         weights: the hash of the file in ``model.weights``, used instead of its name.
+        given: the hash of the weights in ``pretext.source``, likewise; ``None`` for other arms.
     """
     common = {k: _hash_sources(v) for k, v in config.items() if k not in WITHOUT_EFFECT}
     content = {"precision": arithmetic, "data": data, "results": RESULTS}
@@ -76,6 +82,8 @@ def compute_run_keys(
         node.pop("root", None)
     pretext = common.pop("pretext")
     pretext.pop("reuse")
+    if given is not None:
+        pretext = {"name": pretext["name"], "source": given}
     arm = {"pretext": pretext if has_pretext(config) else None}
 
     # Pre-training depends on neither the labels, those for validation included, nor the cut.
@@ -84,13 +92,15 @@ def compute_run_keys(
     for key in ("labels_per_class", "val_per_class"):
         before_transfer["dataset"].pop(key, None)
     before_transfer["model"].pop("cut", None)
-    task = {key: value for key, value in pretext.items() if key != "name"}
+    task = {"pretext": {key: value for key, value in pretext.items() if key != "name"}}
+    if given is None:
+        task |= before_transfer
     values = flatten(common | arm).items()
     hashed = {v for key, v in values if key.endswith("._target_") and "#" in v}
     return RunKeys(
         config=_digest(common | arm),
         pair=_digest(common),
-        pretext=_digest(before_transfer | {"pretext": task}) if has_pretext(config) else None,
+        pretext=_digest(task) if has_pretext(config) else None,
         content=_digest(content | {"weights": weights, "code": sorted(hashed)}),
         floor=_floor_key(common),
     )

@@ -73,7 +73,7 @@ def run_pretext(context: RunContext) -> PhaseResult | None:
     Of several processes that want the same weights at once, one trains and the others wait.
     """
     key = context.keys.pretext
-    if key is None:
+    if key is None or context.given_weights is not None:
         return None
     if not context.pretext.reuse:
         started_from = _find_interrupted_pretext(context) if context.resume else None
@@ -151,12 +151,15 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
         Tag.CONTENT_KEY: keys.content,
         Tag.FLOOR_KEY: keys.floor,
     }
+    if keys.pretext is not None:
+        tags[Tag.PRETEXT_KEY] = keys.pretext
     if pretrained is not None:
-        tags[Tag.PRETEXT_KEY] = str(keys.pretext)
         tags[Tag.PRETEXT_RUN_ID] = str(pretrained.run_id)
     with record_phase(context, "downstream", tags) as recorder:
         # From the file even right after pre-training: fresh or reused, the bits are the same.
-        weights = context.initial_weights if pretrained is None else pretrained.weights
+        weights = context.given_weights or context.initial_weights
+        if pretrained is not None:
+            weights = pretrained.weights
         phase = downstream_phase(context, weights)
         result = recorder.train(phase)
         predictions = predict(phase.model, phase.evaluations["test"], context.compute)

@@ -6,6 +6,7 @@ import pickle
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class PlannedJob:
         composed: its config with the ``hydra`` node, pickled: a thousand of them take little room.
         config: the same resolved and validated.
         request_key: see :class:`RunContext`.
+        pretrains: whether it has a pretext phase.
         reuses_pretext: whether it takes pretext weights that exist already.
         pretext_images: that its pre-training processes, 0 without one.
         images: that its downstream phase processes.
@@ -43,6 +45,7 @@ class PlannedJob:
     config: dict[str, Any]
     keys: RunKeys
     request_key: str
+    pretrains: bool
     reuses_pretext: bool
     pretext_images: int
     images: int
@@ -71,7 +74,7 @@ class Plan:
         if finished := len(distinct) - len(to_train):
             jobs += f"; {finished} finished earlier, {len(to_train)} to train"
 
-        pretrained = [job for job in to_train if job.keys.pretext is not None]
+        pretrained = [job for job in to_train if job.pretrains]
         shared = {str(job.keys.pretext) for job in pretrained if job.reuses_pretext}
         unshared = sum(not job.reuses_pretext for job in pretrained)
         existing = len(shared & self.stored_pretexts)
@@ -117,6 +120,7 @@ class Planner:
             context.config,
             context.keys,
             context.request_key,
+            isinstance(context.pretext, Pretext),
             context.pretext.reuse,
             pretext_images=_count_pretext_images(context),
             images=len(context.data.train) * context.config["schedule"]["epochs"],
@@ -125,13 +129,13 @@ class Planner:
 
     def find_stored_pretexts(self, jobs: Iterable[PlannedJob]) -> frozenset[str]:
         """The keys of the pre-trained weights that the jobs share and MLflow has already."""
-        keys = {job.keys.pretext for job in jobs if job.reuses_pretext and job.finished is None}
-        return frozenset(
-            key
-            for key in keys
-            if key is not None
-            and self.tracker.runs.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True)
-        )
+        keys = {
+            str(job.keys.pretext)
+            for job in jobs
+            if job.pretrains and job.reuses_pretext and job.finished is None
+        }
+        find = partial(self.tracker.runs.find, "pretext", Tag.PRETEXT_KEY, everywhere=True)
+        return frozenset(key for key in keys if find(key) is not None)
 
 
 def _count_pretext_images(context: RunContext) -> int:

@@ -5,7 +5,7 @@ class Tag:
     """The tags of runs."""
 
     PHASE = "ssl_rot.phase"  # pretext | downstream | floor | sweep
-    ARM = "ssl_rot.arm"  # rotation | supervised
+    ARM = "ssl_rot.arm"  # supervised, or the name of the pretext: rotation, simclr, ...
     CONFIG_KEY = "ssl_rot.config_key"
     REQUEST_KEY = "ssl_rot.request_key"  # the config key with auto left as auto, on all machines
     PAIR_KEY = "ssl_rot.pair_key"
