@@ -29,6 +29,7 @@ WITHOUT_EFFECT = (
     "resume",
     "checkpoint",
     "profile",
+    "figures",
     "floors",
     "compile",
     "sync_batchnorm",

@@ -14,6 +14,7 @@ TOP_LEVEL: dict[str, Any] = {
     "compile": bool,
     "sync_batchnorm": bool,
     "profile": bool,
+    "figures": Literal["auto", True, False],
     "floors": bool,
     "resume": bool,
 }

@@ -88,13 +88,18 @@ def typed_command() -> str:
     return shlex.join(["python", "-m", "ssl_rot.run", *sys.argv[1:]])
 
 
-def open_tracker(config: Mapping[str, Any]) -> Tracker:
-    """Opens the tracking store of a config, and ends the runs that a crash left RUNNING there."""
+def open_tracker(config: Mapping[str, Any], *, close_dead: bool = True) -> Tracker:
+    """Opens the tracking store of a config.
+
+    Args:
+        close_dead: ends the runs that a crash left RUNNING there.
+    """
     tracking = config["tracking"]
     # hydra.job.chdir=true moves each job into a folder of its own.
     started_in = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else None
     tracker = Tracker(tracking["experiment_name"], tracking["uri"], started_in)
-    tracker.close_dead()
+    if close_dead:
+        tracker.close_dead()
     return tracker
 
 
@@ -168,7 +173,7 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
         sync_batchnorm=config["sync_batchnorm"],
     )
     node = dict(config["dataset"])
-    source = _load_source(json.dumps(node.pop("source")))
+    source = load_source(json.dumps(node.pop("source")))
     # A partial: Hydra would take a Source among the arguments for a config.
     data: Dataset = build(node | {"_partial_": True})(source=source, seed=config["seed"])
     pretext = build(config["pretext"])
@@ -180,8 +185,8 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
     return TrainingContext(config, compute, data, pretext)
 
 
-@lru_cache(maxsize=2)
-def _load_source(node: str) -> Source:
+@lru_cache(maxsize=4)
+def load_source(node: str) -> Source:
     """Reads the data once per process: most jobs of a sweep share it."""
     source: Source = build(json.loads(node))
     return source

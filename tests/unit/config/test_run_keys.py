@@ -25,6 +25,7 @@ RULES = [
     ("resume", NONE),
     ("device", NONE),
     ("profile", NONE),
+    ("figures", NONE),
     ("floors", NONE),
     ("compile", NONE),  # a part of the arithmetic, which is given apart
     ("sync_batchnorm", NONE),  # likewise
