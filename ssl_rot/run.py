@@ -21,7 +21,7 @@ from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
-from ssl_rot.sweep.plugin_checks import is_basic
+from ssl_rot.sweep.plugin_checks import is_basic, is_slurm
 from ssl_rot.sweep.workers import register_worker
 from ssl_rot.training.signals import Interrupts
 
@@ -92,7 +92,7 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
         with Interrupts().installed(), register_worker(Path(hydra_cfg.sweep.dir).absolute()):
             return run(cfg, *_choices_and_folder(hydra_cfg))
     except KeyboardInterrupt:
-        if is_basic(hydra_cfg.launcher):
+        if is_basic(hydra_cfg.launcher) or is_slurm(hydra_cfg.launcher):
             raise
         if "submitit" not in hydra_cfg.launcher._target_:
             # If a worker ended, joblib would kill the others, and ray would run the job again.

@@ -22,6 +22,7 @@ from ssl_rot.data import Dataset, Source
 from ssl_rot.errors import WeightsError
 from ssl_rot.pretext import Pretext
 from ssl_rot.tracking import WEIGHTS, StoredRun, Tag, Tracker
+from ssl_rot.tracking.slurm import is_requeued
 from ssl_rot.training.compute import Compute, describe_gpus, resolve_compute
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ class RunContext(TrainingContext):
 
     @property
     def resume(self) -> bool:
-        return bool(self.config["resume"])
+        """Whether to continue what was interrupted; a job that SLURM started again always does."""
+        return bool(self.config["resume"]) or is_requeued()
 
     @property
     def arm(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,8 @@ class Sweep(Callback):
         """Prints and records the table of jobs. Ends the program with 1 if a job failed."""
         log.disabled = False  # the jobs' logging may have disabled it
         run = _take_open_run()
-        assert run is not None
+        if run is None:  # handed over
+            return
         try:
             if run.close():
                 return
@@ -96,6 +98,13 @@ def close_open_sweep(error: BaseException) -> None:
     run = _take_open_run()
     if run is not None:
         run.close(error)
+
+
+def hand_over_open_sweep(submit: Callable[[Callable[[], None]], str]) -> None:
+    """Leaves the open sweep to a later SLURM job; see :meth:`ParentRun.hand_over`."""
+    run = _take_open_run()
+    assert run is not None
+    run.hand_over(submit)
 
 
 def _take_open_run() -> ParentRun | None:

@@ -6,8 +6,11 @@ The table is built from MLflow, the one place that the jobs of every launcher wr
 from __future__ import annotations
 
 import hashlib
+import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,14 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ssl_rot.config.params import flatten
-from ssl_rot.errors import SweepFailed, UserError, as_text
+from ssl_rot.errors import ConfigError, SweepFailed, UserError, as_text
 from ssl_rot.experiment.context import open_tracker, typed_command
 from ssl_rot.sweep.failures import forget_failures
 from ssl_rot.sweep.job_table import make_job_table, print_job_table, tag_best_run
 from ssl_rot.sweep.plan import Plan, make_plan
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
+from ssl_rot.tracking.slurm import is_queued
 from ssl_rot.training.compute import describe_gpus
 
 
@@ -63,6 +67,7 @@ class ParentRun:
         stack.enter_context(claim_folder(folder))
         unfinished = None
         if config.resume:
+            _check_not_queued(tracker, key)
             unfinished = stack.enter_context(tracker.claim_resumable("sweep", key))
         log = stack.enter_context(
             tracker.start(
@@ -116,6 +121,27 @@ class ParentRun:
         self._end(error)
         return failed == 0
 
+    def hand_over(self, submit: Callable[[Callable[[], None]], str]) -> None:
+        """Leaves the run open, to be closed by a SLURM job.
+
+        Args:
+            submit: submits the function that the job has to call, and returns the job's id.
+        """
+        store = self.tracker.store
+        close = partial(
+            _close_later,
+            *(store.experiment_name, store.uri, self.plan),
+            *(self.folder, self.log.record.folder),
+        )
+        closer = submit(close)
+        self.tracker.runs.tag(str(self.log.run_id), Tag.CLOSER, closer)
+        self.log.hand_over()
+        self.stack.close()
+        print(
+            f"SLURM job {closer} closes the sweep once all jobs have ended; its table will be in "
+            f"MLflow, run {self.log.run_id}, and in {self.log.record.folder}/jobs.csv."
+        )
+
     def abandon(self, error: UserError) -> None:
         """Ends the run without a table of jobs, as far as MLflow can be reached."""
         with suppress(UserError):
@@ -124,6 +150,31 @@ class ParentRun:
     def _end(self, error: BaseException | None) -> None:
         details = (None, None, None) if error is None else (type(error), error, error.__traceback__)
         self.stack.__exit__(*details)
+
+
+def _check_not_queued(tracker: Tracker, key: str) -> None:
+    """Refuses to resume a sweep whose jobs SLURM still has."""
+    for run in tracker.runs.unfinished("sweep", Tag.CONFIG_KEY, key):
+        closer = run.tags.get(Tag.CLOSER)
+        if run.status == "RUNNING" and closer is not None and is_queued(closer):
+            raise ConfigError(
+                [
+                    f"resume=true: this sweep is still running, SLURM job {closer} closes it. To "
+                    f"see it: python -m ssl_rot.sweep status {run.run_id}. To end it: scancel its "
+                    "jobs"
+                ]
+            )
+
+
+def _close_later(
+    experiment: str, uri: str, plan: Plan | None, folder: Path, record_folder: Path
+) -> None:
+    """Closes a sweep that was handed over; ends the program with 1 if a job failed."""
+    tracker = Tracker(experiment, uri)
+    with ExitStack() as stack:
+        log = stack.enter_context(tracker.take_over(record_folder))
+        run = ParentRun(folder, tracker, plan, log, unfinished=None, stack=stack)
+        sys.exit(0 if run.close() else 1)
 
 
 def _make_and_print_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
