@@ -1,7 +1,7 @@
 # make run | test | soak | lint | format | bench    Needs Python 3.11 or newer and make; installs everything else.
 PYTHON ?= python3
 PY := .venv/bin/python
-CODE := ssl_rot conf tests benchmarks scripts
+CODE := ssl_rot hydra_plugins conf tests benchmarks scripts
 INSTALLED := .venv/.installed
 
 .PHONY: run test soak lint format bench clean

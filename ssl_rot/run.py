@@ -9,6 +9,7 @@ import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.conf import HydraConf
@@ -21,7 +22,8 @@ from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
-from ssl_rot.sweep.plugin_checks import is_basic, is_slurm
+from ssl_rot.sweep.job_process import announce_pretrained, checked_config
+from ssl_rot.sweep.plugin_checks import is_basic, is_parallel
 from ssl_rot.sweep.workers import register_worker
 from ssl_rot.training.signals import Interrupts
 
@@ -43,11 +45,16 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     """
     # Torch and MLflow take seconds to import, and --help needs neither.
     from ssl_rot.config.validation import validate
+
+    return run_valid(validate(cfg), choices, folder)
+
+
+def run_valid(config: dict[str, Any], choices: dict[str, str], folder: Path) -> float:
+    """:func:`run` with a config that is resolved and valid."""
     from ssl_rot.experiment import pipeline
     from ssl_rot.experiment.context import open_run_context, open_tracker
     from ssl_rot.experiment.resume import check_resumable
 
-    config = validate(cfg)
     tracker = open_tracker(config)
     parent = config["tracking"]["parent_run_id"]
     sweep = None if parent is None else tracker.runs.get(parent)
@@ -62,6 +69,7 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
         last = pipeline.find_finished(context) if may_be_finished else None
         if last is None:
             pretrained = pipeline.run_pretext(context)
+            announce_pretrained()
             downstream = pipeline.run_downstream(context, pretrained)
             pipeline.print_summary(context, pretrained, downstream)
             last = downstream.history[-1]
@@ -88,19 +96,16 @@ def _task(cfg: DictConfig) -> float | None:
 
 def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
     """One job of a sweep; a failure is recorded and leaves the other jobs alone."""
+    is_reported = is_parallel(hydra_cfg.launcher)  # to the sweep, by the process of the job
     try:
         with Interrupts().installed(), register_worker(Path(hydra_cfg.sweep.dir).absolute()):
-            return run(cfg, *_choices_and_folder(hydra_cfg))
+            where = _choices_and_folder(hydra_cfg)
+            checked = checked_config()
+            return run(cfg, *where) if checked is None else run_valid(checked, *where)
     except KeyboardInterrupt:
-        if is_basic(hydra_cfg.launcher) or is_slurm(hydra_cfg.launcher):
-            raise
-        if "submitit" not in hydra_cfg.launcher._target_:
-            # If a worker ended, joblib would kill the others, and ray would run the job again.
-            return None
-        # The end of this process could wait forever for a library's thread that the signal met
-        # while it started. All that must be kept is on the disk by now.
-        logging.shutdown()
-        os._exit(128 + signal.SIGINT)
+        if hydra_cfg.launcher._target_.endswith(".RayLauncher"):
+            return None  # if a worker ended, ray would run the job again
+        raise
     except Exception as raised:
         error = _as_user_error(raised)
         # Logged now, in the job's own log too; Hydra reports only the first failure, at the end.
@@ -110,6 +115,8 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
             error,
             exc_info=not isinstance(error, UserError),
         )
+        if is_reported:
+            raise error from None
         record_failure(cfg, hydra_cfg, error)
         if is_basic(hydra_cfg.sweeper):
             return None  # the table of jobs reports it

@@ -151,14 +151,14 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
         sync_batchnorm=config["sync_batchnorm"],
     )
     node = dict(config["dataset"])
-    source = _load_source(json.dumps(node.pop("source")))
+    source = load_source(json.dumps(node.pop("source")))
     # A partial: Hydra would take a Source among the arguments for a config.
     data: Dataset = build(node | {"_partial_": True})(source=source, seed=config["seed"])
     return TrainingContext(config, compute, data, build(config["pretext"]))
 
 
-@lru_cache(maxsize=2)
-def _load_source(node: str) -> Source:
+@lru_cache(maxsize=4)
+def load_source(node: str) -> Source:
     """Reads the data once per process: most jobs of a sweep share it."""
     source: Source = build(json.loads(node))
     return source

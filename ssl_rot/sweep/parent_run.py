@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +21,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ssl_rot.config.params import flatten
 from ssl_rot.errors import ConfigError, SweepFailed, UserError, as_text
 from ssl_rot.experiment.context import open_tracker, typed_command
+from ssl_rot.sweep.composition import Composer
 from ssl_rot.sweep.failures import forget_failures
 from ssl_rot.sweep.job_table import make_job_table, print_job_table, tag_best_run
-from ssl_rot.sweep.plan import Plan, make_plan
+from ssl_rot.sweep.plan import Plan, Planner, make_plan
+from ssl_rot.sweep.plugin_checks import is_parallel
+from ssl_rot.sweep.slots import (
+    Slot,
+    describe_sharing,
+    make_slots,
+    usable_cores,
+    visible_cards,
+)
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 from ssl_rot.tracking.slurm import is_queued
@@ -36,27 +45,37 @@ class ParentRun:
 
     Args:
         plan: ``None`` if the sweeper chooses its jobs as it goes.
+        slots: of ``hydra/launcher=parallel``; none with other launchers.
         unfinished: the interrupted or failed sweep that it resumes.
         stack: ends the run in MLflow when it is closed.
     """
 
     folder: Path
     tracker: Tracker
+    planner: Planner
     plan: Plan | None
+    slots: tuple[Slot, ...]
     log: RunLog
     unfinished: StoredRun | None
     stack: ExitStack
 
     @classmethod
-    def open(cls, config: DictConfig) -> ParentRun:
+    def open(
+        cls, config: DictConfig, jobs: Sequence[Sequence[str]] | None, composer: Composer
+    ) -> ParentRun:
         """Plans the sweep, prints the plan, and starts or resumes the run.
+
+        Args:
+            jobs: the overrides of each; ``None`` if the sweeper chooses them as it goes.
 
         Raises:
             UserError: a job has a fault, data is missing, or MLflow does not answer.
         """
         folder = Path(config.hydra.sweep.dir).absolute()
         tracker = open_tracker(config)
-        plan = _make_and_print_plan(config, tracker, folder)
+        planner = Planner(composer, tracker, folder)
+        slots = _open_slots(config)
+        plan = _make_and_print_plan(planner, jobs)
         overrides = list(config.hydra.overrides.task)
         grid = _flatten_sweeper(config)
         # The same command gives the same key, with or without resume=true.
@@ -86,7 +105,7 @@ class ParentRun:
                 unfinished=unfinished,
             )
         )
-        return cls(folder, tracker, plan, log, unfinished, stack)
+        return cls(folder, tracker, planner, plan, slots, log, unfinished, stack)
 
     def adopt_jobs(self, config: DictConfig) -> None:
         """Makes the jobs children of this run; jobs that failed before are tried again."""
@@ -108,18 +127,13 @@ class ParentRun:
             # A launcher that lost one job may stop waiting for the others.
             wait_for_workers(self.folder)
         self.tracker.close_dead()
-        table = make_job_table(self.tracker, str(self.log.run_id), self.plan)
-        print_job_table(table)
-        if self.plan is None:
-            tag_best_run(self.tracker, table)
-        self.log.table(table, "jobs")
-        failed = int((table["status"] != "FINISHED").sum())
-        if failed and not interrupted:
-            error = SweepFailed(f"{failed} of {len(table)} jobs did not finish")
+        failure = _record_table(self.tracker, self.log, self.plan)
+        if failure is not None and not interrupted:
+            error = failure
         elif isinstance(error, SystemExit):  # Hydra's, for whatever a launcher raised
             error = SweepFailed("The launcher or the sweeper failed")
         self._end(error)
-        return failed == 0
+        return failure is None
 
     def hand_over(self, submit: Callable[[Callable[[], None]], str]) -> None:
         """Leaves the run open, to be closed by a SLURM job.
@@ -127,19 +141,15 @@ class ParentRun:
         Args:
             submit: submits the function that the job has to call, and returns the job's id.
         """
-        store = self.tracker.store
-        close = partial(
-            _close_later,
-            *(store.experiment_name, store.uri, self.plan),
-            *(self.folder, self.log.record.folder),
-        )
-        closer = submit(close)
+        store, folder = self.tracker.store, self.log.record.folder
+        closer = submit(partial(_close_later, store.experiment_name, store.uri, self.plan, folder))
         self.tracker.runs.tag(str(self.log.run_id), Tag.CLOSER, closer)
         self.log.hand_over()
         self.stack.close()
         print(
-            f"SLURM job {closer} closes the sweep once all jobs have ended; its table will be in "
-            f"MLflow, run {self.log.run_id}, and in {self.log.record.folder}/jobs.csv."
+            f"SLURM job {closer} closes the sweep once all jobs have ended. Its table will be in "
+            f"{folder}/jobs.csv and in MLflow, run {self.log.run_id}. Until then: "
+            "python -m ssl_rot.sweep status"
         )
 
     def abandon(self, error: UserError) -> None:
@@ -150,6 +160,29 @@ class ParentRun:
     def _end(self, error: BaseException | None) -> None:
         details = (None, None, None) if error is None else (type(error), error, error.__traceback__)
         self.stack.__exit__(*details)
+
+
+def _record_table(tracker: Tracker, log: RunLog, plan: Plan | None) -> SweepFailed | None:
+    """Prints and records the table of jobs; returns an error if some did not finish."""
+    table = make_job_table(tracker, str(log.run_id), plan)
+    print_job_table(table)
+    if plan is None:
+        tag_best_run(tracker, table)
+    log.table(table, "jobs")
+    failed = int((table["status"] != "FINISHED").sum())
+    return SweepFailed(f"{failed} of {len(table)} jobs did not finish") if failed else None
+
+
+def _close_later(experiment: str, uri: str, plan: Plan | None, folder: Path) -> None:
+    """Closes a sweep that was handed over; ends the program with 1 if a job failed."""
+    tracker = Tracker(experiment, uri)
+    with suppress(SweepFailed), tracker.take_over(folder) as log:
+        tracker.close_dead()
+        failure = _record_table(tracker, log, plan)
+        if failure is None:
+            return
+        raise failure
+    sys.exit(1)
 
 
 def _check_not_queued(tracker: Tracker, key: str) -> None:
@@ -166,23 +199,23 @@ def _check_not_queued(tracker: Tracker, key: str) -> None:
             )
 
 
-def _close_later(
-    experiment: str, uri: str, plan: Plan | None, folder: Path, record_folder: Path
-) -> None:
-    """Closes a sweep that was handed over; ends the program with 1 if a job failed."""
-    tracker = Tracker(experiment, uri)
-    with ExitStack() as stack:
-        log = stack.enter_context(tracker.take_over(record_folder))
-        run = ParentRun(folder, tracker, plan, log, unfinished=None, stack=stack)
-        sys.exit(0 if run.close() else 1)
+def _open_slots(config: DictConfig) -> tuple[Slot, ...]:
+    launcher = config.hydra.launcher
+    if not is_parallel(launcher):
+        return ()
+    cards = visible_cards() if config.device in ("auto", "cuda") else []
+    slots = make_slots(launcher, usable_cores(), cards)
+    if cards and launcher.per_gpu > 1:
+        print(describe_sharing(launcher.per_gpu))
+    return slots
 
 
-def _make_and_print_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
-    plan = make_plan(config, tracker, folder)
-    if plan is None:
+def _make_and_print_plan(planner: Planner, jobs: Sequence[Sequence[str]] | None) -> Plan | None:
+    if jobs is None:
         print("The sweeper chooses the jobs as it goes; each is checked when it starts.")
         return None
-    print(plan.describe(tracker), flush=True)
+    plan = make_plan(planner, jobs)
+    print(plan.describe(), flush=True)
     # Hydra would compose every job once more only to check that it can, which takes a tenth of
     # the time of a sweep of short jobs. The plan has composed them all.
     setattr(Sweeper, "validate_batch_is_legal", lambda sweeper, batch: None)  # noqa: B010

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from ssl_rot.config.run_keys import RunKeys
 from ssl_rot.config.validation import validate
 from ssl_rot.errors import ConfigError, UserError
-from ssl_rot.experiment.context import RunContext, open_run_context
-from ssl_rot.experiment.pipeline import find_finished_run
-from ssl_rot.sweep.plugin_checks import is_basic
+from ssl_rot.experiment.context import open_run_context
+from ssl_rot.experiment.pipeline import find_finished_runs
+from ssl_rot.sweep.composition import Composer
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 
 
@@ -28,26 +25,39 @@ class PlannedJob:
     """A job of a sweep, by Hydra's number; ``keys`` identify its runs.
 
     Args:
+        composed: its config with the ``hydra`` node, pickled: a thousand of them take little room.
+        config: the same resolved and validated.
         request_key: see :class:`RunContext`.
         reuses_pretext: whether it takes pretext weights that exist already.
+        pretext_images: that its pre-training processes, 0 without one.
+        images: that its downstream phase processes.
         finished: the run of an earlier sweep, or a single one, that ``resume=true`` found.
     """
 
     number: int
     overrides: tuple[str, ...]
+    composed: bytes
+    config: dict[str, Any]
     keys: RunKeys
     request_key: str
     reuses_pretext: bool
-    finished: StoredRun | None
+    pretext_images: int
+    images: int
+    finished: StoredRun | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a sweep."""
+    """All jobs of a sweep.
+
+    Args:
+        stored_pretexts: the keys of the pre-trained weights that MLflow has already.
+    """
 
     jobs: tuple[PlannedJob, ...]
+    stored_pretexts: frozenset[str]
 
-    def describe(self, tracker: Tracker) -> str:
+    def describe(self) -> str:
         """Two lines: how many jobs, and how many pre-trainings they need beside those stored."""
         distinct = {job.keys.config: job for job in self.jobs}
         to_train = [job for job in distinct.values() if job.finished is None]
@@ -60,10 +70,7 @@ class Plan:
         pretrained = [job for job in to_train if job.keys.pretext is not None]
         shared = {str(job.keys.pretext) for job in pretrained if job.reuses_pretext}
         unshared = sum(not job.reuses_pretext for job in pretrained)
-        existing = sum(
-            tracker.runs.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True) is not None
-            for key in shared
-        )
+        existing = len(shared & self.stored_pretexts)
         backbones = f"Pre-trained backbones needed: {len(shared) + unshared}"
         if unshared:
             backbones += f", {unshared} of them for one job each (pretext.reuse=false)"
@@ -72,77 +79,80 @@ class Plan:
         return f"{jobs}.\n{backbones}."
 
 
-def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
-    """Composes and validates every job, loads its data, and computes its keys.
+class Planner:
+    """Plans jobs, one at a time.
 
-    Returns:
-        ``None`` if the sweeper chooses its jobs as it goes.
+    Args:
+        folder: of the sweep.
+    """
+
+    def __init__(self, composer: Composer, tracker: Tracker, folder: Path) -> None:
+        self.composer, self.tracker, self.folder = composer, tracker, folder
+
+    def plan(self, number: int, overrides: Sequence[str]) -> PlannedJob:
+        """Composes and validates a job, loads its data, and computes its keys.
+
+        Raises:
+            UserError: the job has a fault.
+        """
+        job = self.composer.compose(overrides)
+        with open_dict(job.hydra.job):
+            job.hydra.job.id = job.hydra.job.num = number
+        composed = pickle.dumps(job)
+        choices: dict[str, Any] = OmegaConf.to_container(job.hydra.runtime.choices)  # type: ignore[assignment]
+        OmegaConf.set_struct(job, False)
+        del job["hydra"]
+        if job.tracking != self.composer.config.tracking:
+            raise ConfigError(["tracking.* cannot be swept: it must be the same for all jobs"])
+        context = open_run_context(validate(job), choices, self.folder, self.tracker)
+        data, pretext = context.data, context.pretext
+        turned = len(data.pretext_images) * len(pretext.angles)
+        return PlannedJob(
+            number,
+            tuple(overrides),
+            composed,
+            context.config,
+            context.keys,
+            context.request_key,
+            pretext.reuse,
+            pretext_images=turned * pretext.schedule.epochs,
+            images=len(data.train) * context.config["schedule"]["epochs"],
+        )
+
+    def find_stored_pretexts(self, jobs: Iterable[PlannedJob]) -> frozenset[str]:
+        """The keys of the pre-trained weights that the jobs share and MLflow has already."""
+        keys = {job.keys.pretext for job in jobs if job.reuses_pretext and job.finished is None}
+        return frozenset(
+            key
+            for key in keys
+            if key is not None
+            and self.tracker.runs.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True)
+        )
+
+
+def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:
+    """Plans all jobs, and looks up what is finished already.
 
     Raises:
         ConfigError: all faults together, with the jobs they affect.
     """
-    loader = GlobalHydra.instance().config_loader()
-    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    arguments = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
-    if not is_basic(config.hydra.sweeper):
-        _check_search(config, overrides)
-        return None
-    jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     planned = []
-    finished: dict[str, StoredRun | None] = {}
     faults: dict[str, list[int]] = defaultdict(list)
-    for number, job_overrides in enumerate(jobs):
+    for number, overrides in enumerate(jobs):
         try:
-            job = loader.load_sweep_config(config, job_overrides)
-            context = _open_job(job, config.tracking, tracker, folder)
+            planned.append(planner.plan(number, overrides))
         except UserError as error:
             for fault in error.faults if isinstance(error, ConfigError) else [str(error)]:
                 faults[fault].append(number)
-            continue
-        key = context.keys.config
-        if key not in finished:
-            finished[key] = find_finished_run(context) if context.resume else None
-        planned.append(
-            PlannedJob(
-                number,
-                tuple(job_overrides),
-                context.keys,
-                context.request_key,
-                context.pretext.reuse,
-                finished[key],
-            )
-        )
     if faults:
         raise ConfigError([f"{text}  [{_list_jobs(at, len(jobs))}]" for text, at in faults.items()])
-    return Plan(tuple(planned))
-
-
-def _open_job(job: DictConfig, tracking: Any, tracker: Tracker, folder: Path) -> RunContext:
-    choices: dict[str, Any] = OmegaConf.to_container(job.hydra.runtime.choices)  # type: ignore[assignment]
-    OmegaConf.set_struct(job, False)
-    del job["hydra"]
-    if job.tracking != tracking:
-        raise ConfigError(["tracking.* cannot be swept: it must be the same for all jobs"])
-    return open_run_context(validate(job), choices, folder, tracker)
-
-
-def _check_search(config: DictConfig, overrides: Sequence[Override]) -> None:
-    """A sweeper that chooses by results must not see the test set, nor pick the luckiest seed."""
-    faults = []
-    if config.dataset.val_fraction == 0:
-        faults.append(
-            "dataset.val_fraction=0 leaves the sweeper only the test set to choose by; "
-            "set dataset.val_fraction=0.2, for example"
-        )
-    faults += [
-        f"{override.input_line} would be tuned, and the luckiest seed chosen; "
-        "set a single seed, and repeat the best trial with seed=range(5)"
-        for override in overrides
-        if override.key_or_group == "seed" and override.is_sweep_override()
-    ]
-    if faults:
-        raise ConfigError(faults)
+    if planner.composer.config.resume:
+        finished = find_finished_runs(planner.tracker)
+        planned = [
+            replace(job, finished=finished.get(job.keys.config) or finished.get(job.request_key))
+            for job in planned
+        ]
+    return Plan(tuple(planned), planner.find_stored_pretexts(planned))
 
 
 def _list_jobs(numbers: Sequence[int], total: int) -> str:

@@ -9,6 +9,7 @@ import shutil
 from omegaconf import DictConfig
 
 from ssl_rot.errors import ConfigError
+from ssl_rot.sweep.slots import find_setting_faults
 
 
 def is_basic(node: DictConfig) -> bool:
@@ -17,9 +18,16 @@ def is_basic(node: DictConfig) -> bool:
     return name.endswith((".BasicLauncher", ".BasicSweeper"))
 
 
+def is_parallel(node: DictConfig) -> bool:
+    """Whether a launcher is ``hydra/launcher=parallel``."""
+    name: str = node._target_
+    return name.endswith(".ParallelLauncher")
+
+
 def is_slurm(node: DictConfig) -> bool:
-    """Whether a launcher hands the jobs to SLURM."""
-    return bool(node._target_.endswith(".SlurmLauncher"))
+    """Whether a launcher is ``hydra/launcher=slurm``."""
+    name: str = node._target_
+    return name.endswith(".SlurmLauncher")
 
 
 def check_launcher_and_sweeper(config: DictConfig) -> None:
@@ -37,6 +45,8 @@ def check_launcher_and_sweeper(config: DictConfig) -> None:
             option = options[f"hydra/{kind}"]
             faults.append(f"hydra/{kind}={option} is not installed; run: pip install {name}")
     launcher = config.hydra.launcher
+    if is_parallel(launcher):
+        faults += find_setting_faults(launcher)
     if "TORCHELASTIC_RUN_ID" in os.environ and not is_basic(launcher):
         faults.append(
             "under torchrun all processes work on one job at a time, but hydra/launcher="

@@ -17,9 +17,9 @@ from ssl_rot.report.comparison.cell_names import (
     natural_sort_key,
     setting_columns,
 )
+from ssl_rot.report.comparison.estimates import ROUNDING
 from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
 from ssl_rot.report.comparison.inference import (
-    ROUNDING,
     adjust_holm,
     assign_verdicts,
     paired_t_test,
