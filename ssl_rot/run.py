@@ -23,6 +23,7 @@ from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
 from ssl_rot.sweep.job_process import announce_pretrained, checked_config
+from ssl_rot.sweep.output import JOB_OUTPUT, redirected_to
 from ssl_rot.sweep.plugin_checks import is_basic, is_parallel
 from ssl_rot.sweep.workers import register_worker
 from ssl_rot.training.signals import Interrupts
@@ -82,7 +83,10 @@ def _task(cfg: DictConfig) -> float | None:
     log.disabled = False  # hydra/job_logging=disabled: a refusal still reaches stderr
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        return _run_job(cfg, hydra_cfg)
+        # The process of a job of `parallel` has done so from its start.
+        output = Path(hydra_cfg.runtime.output_dir).absolute() / JOB_OUTPUT
+        with nullcontext() if is_parallel(hydra_cfg.launcher) else redirected_to(output):
+            return _run_job(cfg, hydra_cfg)
     try:
         with Interrupts().installed():
             return run(cfg, *_choices_and_folder(hydra_cfg))

@@ -25,6 +25,7 @@ WITHOUT_EFFECT = (
     "tracking",
     "device",
     "resume",
+    "dry_run",
     "checkpoint",
     "profile",
     "compile",

@@ -19,6 +19,7 @@ TOP_LEVEL: dict[str, Any] = {
     "sync_batchnorm": bool,
     "profile": bool,
     "resume": bool,
+    "dry_run": bool,
 }
 
 SECTIONS: dict[str, dict[str, Any]] = {

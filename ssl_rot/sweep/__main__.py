@@ -86,8 +86,12 @@ def show_status(name: str | None, *, watch: bool) -> None:
     if not watch:
         print("\n".join(describe(reader.read())))
     else:
-        with SweepView(reader) as view:
+        view = SweepView(reader)
+        view.start()
+        try:
             view.wait()
+        finally:
+            view.stop()
 
 
 def main() -> None:

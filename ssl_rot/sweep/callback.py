@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -51,6 +51,12 @@ class Sweep(Callback):
                 *(folder, Path.cwd(), error.strerror),
             )
             sys.exit(EXIT_STATUS)
+        if config.dry_run:
+            try:
+                _print_dry_run(config, [list(config.hydra.overrides.task)])
+            except UserError as error:
+                log.error("%s", error)
+                sys.exit(EXIT_STATUS)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Checks all jobs and opens the sweep's run. Ends the program if that fails."""
@@ -59,6 +65,8 @@ class Sweep(Callback):
         try:
             check_launcher_and_sweeper(config)
             jobs, composer = split_overrides(config), Composer(config)
+            if config.dry_run:
+                _print_dry_run(config, jobs)
             if is_parallel(config.hydra.launcher):
                 start_fork_server(composer.sources([[]] if jobs is None else jobs))
 
@@ -66,6 +74,7 @@ class Sweep(Callback):
 
             _open_run = ParentRun.open(config, jobs, composer)
             _open_run.adopt_jobs(config)
+            _open_run.view.start()
         except UserError as error:
             log.error("%s", error)
             sys.exit(EXIT_STATUS)
@@ -90,6 +99,13 @@ class Sweep(Callback):
         except Exception as error:  # Hydra would turn it into a warning and exit with 0
             log.exception("The table of jobs could not be recorded: %s", error)
         sys.exit(1)
+
+
+def _print_dry_run(config: DictConfig, jobs: list[list[str]] | None) -> NoReturn:
+    from ssl_rot.sweep.dry_run import print_dry_run
+
+    print_dry_run(config, jobs)
+    sys.exit(0)
 
 
 def open_sweep() -> ParentRun:

@@ -21,10 +21,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from ssl_rot.errors import describe_error
+from ssl_rot.sweep.output import JOB_OUTPUT
 from ssl_rot.sweep.slots import Slot
-
-OUTPUT = "output.txt"
-"""In the folder of a job: all that its process printed."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def run_order(order: Order, connection: Connection) -> None:
     HydraConfig.instance().set_config(job)
     folder = Path(str(job.hydra.sweep.dir)) / str(job.hydra.sweep.subdir)
     folder.mkdir(parents=True, exist_ok=True)
-    _redirect_output(folder / OUTPUT)
+    _redirect_output(folder / JOB_OUTPUT)
     try:
         returned = run_job(
             hydra_context=order.context,

@@ -22,10 +22,14 @@ from ssl_rot.config.params import flatten
 from ssl_rot.errors import ConfigError, SweepFailed, UserError, as_text
 from ssl_rot.experiment.context import open_tracker, typed_command
 from ssl_rot.sweep.composition import Composer
+from ssl_rot.sweep.description import PlanDescription
 from ssl_rot.sweep.failures import forget_failures
 from ssl_rot.sweep.job_table import make_job_table, print_job_table, tag_best_run
+from ssl_rot.sweep.outline import Outline
+from ssl_rot.sweep.output import hydras_log_in
 from ssl_rot.sweep.plan import Plan, Planner, make_plan
 from ssl_rot.sweep.plugin_checks import is_parallel
+from ssl_rot.sweep.progress import ProgressReader
 from ssl_rot.sweep.slots import (
     Slot,
     describe_sharing,
@@ -33,6 +37,7 @@ from ssl_rot.sweep.slots import (
     usable_cores,
     visible_cards,
 )
+from ssl_rot.sweep.view import SweepView
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 from ssl_rot.tracking.slurm import is_queued
@@ -47,6 +52,7 @@ class ParentRun:
         plan: ``None`` if the sweeper chooses its jobs as it goes.
         slots: of ``hydra/launcher=parallel``; none with other launchers.
         unfinished: the interrupted or failed sweep that it resumes.
+        view: what the terminal shows while jobs run.
         stack: ends the run in MLflow when it is closed.
     """
 
@@ -57,6 +63,7 @@ class ParentRun:
     slots: tuple[Slot, ...]
     log: RunLog
     unfinished: StoredRun | None
+    view: SweepView
     stack: ExitStack
 
     @classmethod
@@ -74,7 +81,7 @@ class ParentRun:
         folder = Path(config.hydra.sweep.dir).absolute()
         tracker = open_tracker(config)
         planner = Planner(composer, tracker, folder)
-        slots = _open_slots(config)
+        slots = open_slots(config)
         plan = _make_and_print_plan(planner, jobs)
         overrides = list(config.hydra.overrides.task)
         grid = _flatten_sweeper(config)
@@ -84,6 +91,7 @@ class ParentRun:
         gpus = {Tag.GPUS: describe_gpus()} if torch.cuda.device_count() else {}
         stack = ExitStack()
         stack.enter_context(claim_folder(folder))
+        stack.enter_context(hydras_log_in(folder))
         unfinished = None
         if config.resume:
             _check_not_queued(tracker, key)
@@ -105,7 +113,9 @@ class ParentRun:
                 unfinished=unfinished,
             )
         )
-        return cls(folder, tracker, planner, plan, slots, log, unfinished, stack)
+        outline = _save_outline(log, folder, plan)
+        view = SweepView(ProgressReader(outline, tracker))
+        return cls(folder, tracker, planner, plan, slots, log, unfinished, view, stack)
 
     def adopt_jobs(self, config: DictConfig) -> None:
         """Makes the jobs children of this run; jobs that failed before are tried again."""
@@ -127,6 +137,7 @@ class ParentRun:
             # A launcher that lost one job may stop waiting for the others.
             wait_for_workers(self.folder)
         self.tracker.close_dead()
+        self.view.stop()
         failure = _record_table(self.tracker, self.log, self.plan)
         if failure is not None and not interrupted:
             error = failure
@@ -141,6 +152,7 @@ class ParentRun:
         Args:
             submit: submits the function that the job has to call, and returns the job's id.
         """
+        self.view.stop()
         store, folder = self.tracker.store, self.log.record.folder
         closer = submit(partial(_close_later, store.experiment_name, store.uri, self.plan, folder))
         self.tracker.runs.tag(str(self.log.run_id), Tag.CLOSER, closer)
@@ -160,6 +172,20 @@ class ParentRun:
     def _end(self, error: BaseException | None) -> None:
         details = (None, None, None) if error is None else (type(error), error, error.__traceback__)
         self.stack.__exit__(*details)
+
+
+def _save_outline(log: RunLog, folder: Path, plan: Plan | None) -> Outline:
+    record = log.record
+    outline = Outline(
+        run_id=str(log.run_id),
+        uri=record.uri,
+        experiment=record.experiment,
+        folders=sorted({str(folder), str(record.folder)}),
+        record=str(record.folder),
+        jobs=None if plan is None else PlanDescription(plan).outline_jobs(),
+    )
+    outline.save()
+    return outline
 
 
 def _record_table(tracker: Tracker, log: RunLog, plan: Plan | None) -> SweepFailed | None:
@@ -199,7 +225,8 @@ def _check_not_queued(tracker: Tracker, key: str) -> None:
             )
 
 
-def _open_slots(config: DictConfig) -> tuple[Slot, ...]:
+def open_slots(config: DictConfig) -> tuple[Slot, ...]:
+    """The slots of ``hydra/launcher=parallel``; none with other launchers."""
     launcher = config.hydra.launcher
     if not is_parallel(launcher):
         return ()
@@ -215,7 +242,7 @@ def _make_and_print_plan(planner: Planner, jobs: Sequence[Sequence[str]] | None)
         print("The sweeper chooses the jobs as it goes; each is checked when it starts.")
         return None
     plan = make_plan(planner, jobs)
-    print(plan.describe(), flush=True)
+    print(PlanDescription(plan).summarize(), flush=True)
     # Hydra would compose every job once more only to check that it can, which takes a tenth of
     # the time of a sweep of short jobs. The plan has composed them all.
     setattr(Sweeper, "validate_batch_is_legal", lambda sweeper, batch: None)  # noqa: B010

@@ -45,6 +45,11 @@ class PlannedJob:
     images: int
     finished: StoredRun | None = None
 
+    @property
+    def labels(self) -> int:
+        """Labeled images that it trains on."""
+        return self.images // int(self.config["schedule"]["epochs"])
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -56,27 +61,6 @@ class Plan:
 
     jobs: tuple[PlannedJob, ...]
     stored_pretexts: frozenset[str]
-
-    def describe(self) -> str:
-        """Two lines: how many jobs, and how many pre-trainings they need beside those stored."""
-        distinct = {job.keys.config: job for job in self.jobs}
-        to_train = [job for job in distinct.values() if job.finished is None]
-        jobs = f"Sweep of {len(self.jobs)} jobs"
-        if duplicates := len(self.jobs) - len(distinct):
-            jobs += f", {duplicates} of them duplicates that are not trained again"
-        if finished := len(distinct) - len(to_train):
-            jobs += f"; {finished} finished earlier, {len(to_train)} to train"
-
-        pretrained = [job for job in to_train if job.keys.pretext is not None]
-        shared = {str(job.keys.pretext) for job in pretrained if job.reuses_pretext}
-        unshared = sum(not job.reuses_pretext for job in pretrained)
-        existing = len(shared & self.stored_pretexts)
-        backbones = f"Pre-trained backbones needed: {len(shared) + unshared}"
-        if unshared:
-            backbones += f", {unshared} of them for one job each (pretext.reuse=false)"
-        if existing:
-            backbones += f", {existing} of them already in MLflow"
-        return f"{jobs}.\n{backbones}."
 
 
 class Planner:

@@ -30,7 +30,7 @@ from ssl_rot.sweep.plugin_checks import is_basic
 if TYPE_CHECKING:
     from submitit import Job
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("hydra_plugins.ssl_rot_launcher.slurm")  # one of Hydra's
 
 _POLL_SECONDS = 5.0
 

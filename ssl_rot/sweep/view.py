@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
-from contextlib import ExitStack, suppress
-from types import TracebackType
+from contextlib import ExitStack
 from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
@@ -14,6 +14,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ssl_rot.sweep.phase_progress import PhaseProgress
 from ssl_rot.sweep.progress import Progress, ProgressReader
+from ssl_rot.sweep.wording import describe_duration, shorten_number
+
+log = logging.getLogger(__name__)
 
 _SECONDS = 1.0
 """Between two looks at the sweep."""
@@ -29,9 +32,9 @@ def describe_progress(progress: Progress) -> str:
         parts.append(f"{len(progress.problems)} failed")
     if progress.images_left:
         total = progress.images + progress.images_left
-        parts.append(f"{_shorten(progress.images)} of {_shorten(total)} images")
+        parts.append(f"{shorten_number(progress.images)} of {shorten_number(total)} images")
     if progress.images_left and progress.seconds_left is not None:
-        parts.append(f"about {_describe_duration(progress.seconds_left)} left")
+        parts.append(f"about {describe_duration(progress.seconds_left)} left")
     return ", ".join(parts)
 
 
@@ -56,7 +59,7 @@ def _describe_problem(problem: tuple[int, str]) -> str:
 
 
 class SweepView:
-    """Follows a sweep in a thread of its own inside the block, whatever launcher runs the jobs.
+    """Follows a sweep in a thread of its own, whatever launcher runs the jobs.
 
     Args:
         stream: ``None`` is stdout.
@@ -70,26 +73,25 @@ class SweepView:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="view", daemon=True)
         self._stack = ExitStack()
+        self._screen: _Screen | None = None
 
-    def __enter__(self) -> SweepView:
+    def start(self) -> None:
+        """Shows the sweep, and what changes, until :meth:`stop`."""
         if self._stream.isatty():
-            self._screen: _Screen = _Bars(self._stream)
+            self._screen = _Bars(self._stream)
             self._stack.enter_context(logging_redirect_tqdm())
         else:
             self._screen = _Lines(self._stream)
         self._update()
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    def stop(self) -> None:
+        """Shows what has happened until now, and leaves the screen to others."""
+        if self._screen is None or self._ended.is_set():
+            return
         self._ended.set()
         self._thread.join()
-        self._update(last=True)
+        self._update(ask_mlflow=True)
         self._screen.close()
         self._stack.close()
 
@@ -102,12 +104,13 @@ class SweepView:
         while not self._ended.wait(_SECONDS):
             self._update()
 
-    def _update(self, *, last: bool = False) -> None:
-        progress: Progress | None = None
-        with suppress(Exception):  # whatever is wrong with a file, the sweep goes on
-            progress = self._reader.read(ask_mlflow=last)
-        if progress is None:
+    def _update(self, *, ask_mlflow: bool = False) -> None:
+        try:
+            progress = self._reader.read(ask_mlflow=ask_mlflow)
+        except Exception as error:  # whatever is wrong with a file, the sweep goes on
+            log.debug("The view could not be updated: %s", error)
             return
+        assert self._screen is not None
         for item in progress.problems.items():
             if item not in self._told.items():
                 self._screen.tell(_describe_problem(item))
@@ -175,13 +178,3 @@ class _Lines:
 
     def close(self) -> None:
         pass
-
-
-def _shorten(number: float) -> str:
-    return tqdm.format_sizeof(number) if number >= 1000 else f"{number:.0f}"
-
-
-def _describe_duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -22,6 +22,7 @@ compile=1
 profile=yes
 sync_batchnorm=2
 resume=1
+dry_run=maybe
 checkpoint.every=0
 checkpoint.every=null
 checkpoint.keep=0
