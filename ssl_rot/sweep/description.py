@@ -42,7 +42,8 @@ class PlanDescription:
     def summarize(self) -> str:
         """Three lines: how many jobs, pre-trainings beside those stored, and images."""
         distinct = len(self.plan.jobs) - len(self.same_as)
-        jobs = f"Sweep of {len(self.plan.jobs)} jobs"
+        total = len(self.plan.jobs)
+        jobs = f"Sweep of {total} job{'' if total == 1 else 's'}"
         if self.same_as:
             jobs += f", {len(self.same_as)} of them duplicates that are not trained again"
         if finished := distinct - len(self.to_train):
@@ -127,5 +128,4 @@ def _common_overrides(plan: Plan) -> set[str]:
 
 
 def _describe_overrides(job: PlannedJob, common: set[str]) -> str:
-    own = [item for item in job.overrides if item not in common] or job.overrides
-    return without_password(" ".join(own))
+    return without_password(" ".join(item for item in job.overrides if item not in common))

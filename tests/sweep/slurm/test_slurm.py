@@ -108,7 +108,7 @@ def test_a_job_that_slurm_requeues_resumes_by_itself(cluster, start, finish, run
 def test_submit_and_leave_then_resume(cluster, start, finish, runs, tmp_path):
     """One job gets SLURM's warning before its time limit, the other one is canceled."""
     jobs = (*LONG, "dataset.labels_per_class=20,30", "schedule.epochs=4")
-    process = start(*jobs, "hydra.launcher.signal_delay_s=5", "hydra.launcher.wait=false")
+    process = start(*jobs, "hydra.launcher.signal_delay_s=30", "hydra.launcher.wait=false")
     assert "closes the sweep once all jobs have ended" in finish(process)
     wait_for(lambda: len(epochs(tmp_path, "downstream")) == 2)
     (warned,) = (pid for pid in workers(tmp_path) if task_of(pid) == "0")
@@ -117,10 +117,10 @@ def test_submit_and_leave_then_resume(cluster, start, finish, runs, tmp_path):
     assert [run.info.status for run in runs("sweep")] == ["RUNNING"]
     assert "is still running" in finish(start(*jobs, "resume=true"), expect=2)
     cluster("scancel", f"{job_id(process)}_1")
-    # The next full minute that leaves time for the warning.
+    # SLURM looks at the limits every 30 s, and warns in the first look that is near enough.
     elapsed = cluster("squeue", "--noheader", "--format=%M", "--job", f"{job_id(process)}_0")
     minutes, seconds = map(int, elapsed.split(":"))
-    limit = minutes + (1 if seconds < 45 else 2)
+    limit = minutes + (1 if seconds < 20 else 2)
     cluster("scontrol", "update", f"JobId={job_id(process)}_0", f"TimeLimit={limit}")
     wait_for(lambda: is_pending(signal.SIGUSR2, warned))
     os.kill(warned, signal.SIGCONT)
