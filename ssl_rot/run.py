@@ -22,9 +22,9 @@ from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
-from ssl_rot.sweep.job_process import announce_pretrained, checked_config
+from ssl_rot.sweep.job_process import announce_pretrained, checked_config, reports_to_sweep
 from ssl_rot.sweep.output import JOB_OUTPUT, redirected_to
-from ssl_rot.sweep.plugin_checks import is_basic, is_parallel
+from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.sweep.workers import register_worker
 from ssl_rot.training.signals import Interrupts
 
@@ -83,9 +83,9 @@ def _task(cfg: DictConfig) -> float | None:
     log.disabled = False  # hydra/job_logging=disabled: a refusal still reaches stderr
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        # The process of a job of `parallel` has done so from its start.
+        # A process that was started for the job has done so from its start.
         output = Path(hydra_cfg.runtime.output_dir).absolute() / JOB_OUTPUT
-        with nullcontext() if is_parallel(hydra_cfg.launcher) else redirected_to(output):
+        with nullcontext() if reports_to_sweep() else redirected_to(output):
             return _run_job(cfg, hydra_cfg)
     try:
         with Interrupts().installed():
@@ -100,7 +100,6 @@ def _task(cfg: DictConfig) -> float | None:
 
 def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
     """One job of a sweep; a failure is recorded and leaves the other jobs alone."""
-    is_reported = is_parallel(hydra_cfg.launcher)  # to the sweep, by the process of the job
     try:
         with Interrupts().installed(), register_worker(Path(hydra_cfg.sweep.dir).absolute()):
             where = _choices_and_folder(hydra_cfg)
@@ -119,7 +118,7 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
             error,
             exc_info=not isinstance(error, UserError),
         )
-        if is_reported:
+        if reports_to_sweep():
             raise error from None
         record_failure(cfg, hydra_cfg, error)
         if is_basic(hydra_cfg.sweeper):

@@ -28,6 +28,7 @@ WITHOUT_EFFECT = (
     "dry_run",
     "checkpoint",
     "profile",
+    "figures",
     "compile",
     "sync_batchnorm",
 )

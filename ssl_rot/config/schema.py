@@ -18,6 +18,7 @@ TOP_LEVEL: dict[str, Any] = {
     "compile": bool,
     "sync_batchnorm": bool,
     "profile": bool,
+    "figures": Literal["auto", True, False],
     "resume": bool,
     "dry_run": bool,
 }

@@ -19,7 +19,11 @@ from ssl_rot.errors import EXIT_STATUS, UserError
 from ssl_rot.sweep import workers
 from ssl_rot.sweep.composition import Composer, split_overrides
 from ssl_rot.sweep.fork_server import start_fork_server
-from ssl_rot.sweep.plugin_checks import check_launcher_and_sweeper, is_parallel
+from ssl_rot.sweep.plugin_checks import (
+    check_launcher_and_sweeper,
+    choose_basic_under_torchrun,
+    is_parallel,
+)
 
 if TYPE_CHECKING:
     from ssl_rot.sweep.parent_run import ParentRun
@@ -63,12 +67,13 @@ class Sweep(Callback):
         global _open_run
         log.disabled = False  # hydra/hydra_logging=disabled: an error still reaches stderr
         try:
+            choose_basic_under_torchrun(config)
             check_launcher_and_sweeper(config)
             jobs, composer = split_overrides(config), Composer(config)
             if config.dry_run:
                 _print_dry_run(config, jobs)
             if is_parallel(config.hydra.launcher):
-                start_fork_server(composer.sources([[]] if jobs is None else jobs))
+                start_fork_server(composer.sources(jobs))
 
             from ssl_rot.sweep.parent_run import ParentRun
 

@@ -66,16 +66,24 @@ class Composer:
         is_group: bool = self._loader.repository.group_exists(override.key_or_group)
         return is_group and not isinstance(override.value(), dict)
 
-    def sources(self, jobs: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-        """The different ``dataset.source`` nodes of jobs, as far as they can be resolved."""
+    def sources(self, jobs: Sequence[Sequence[str]] | None) -> list[dict[str, Any]]:
+        """The different ``dataset.source`` nodes of jobs, as far as they can be resolved.
+
+        Args:
+            jobs: the overrides of each; ``None`` if they are not known yet.
+        """
+        if jobs is None:
+            configs = [self.config]
+        else:
+            different = {tuple(filter(self._may_change_source, job)): None for job in jobs}
+            configs = [self.compose(overrides) for overrides in different]
         nodes: list[dict[str, Any]] = []
-        for overrides in {tuple(filter(self._may_change_source, job)): None for job in jobs}:
+        for config in configs:
             try:
-                node = OmegaConf.to_container(self.compose(overrides).dataset.source, resolve=True)
+                node = OmegaConf.to_container(config.dataset.source, resolve=True)
             except OmegaConfBaseException:  # the plan says what is missing
                 continue
-            assert isinstance(node, dict)
-            if node not in nodes:
+            if isinstance(node, dict) and node not in nodes:
                 nodes.append({str(key): value for key, value in node.items()})
         return nodes
 

@@ -73,6 +73,11 @@ def announce_pretrained() -> None:
         _connection.send(PRETRAINED)
 
 
+def reports_to_sweep() -> bool:
+    """Whether this process was started for a job, and reports its end to the sweep."""
+    return _connection is not None
+
+
 def checked_config() -> dict[str, Any] | None:
     """The config of this process's job, if the sweep has validated it."""
     return _checked

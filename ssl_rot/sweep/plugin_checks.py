@@ -6,10 +6,13 @@ import importlib.util
 import os
 import shutil
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from omegaconf import DictConfig
 
 from ssl_rot.errors import ConfigError
 from ssl_rot.sweep.slots import find_setting_faults
+
+_UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"  # a variable that torchrun sets
 
 
 def is_basic(node: DictConfig) -> bool:
@@ -30,6 +33,13 @@ def is_slurm(node: DictConfig) -> bool:
     return name.endswith(".SlurmLauncher")
 
 
+def choose_basic_under_torchrun(config: DictConfig) -> None:
+    """Replaces the default launcher, which hands jobs to other processes than torchrun's."""
+    is_chosen = any(item.startswith("hydra/launcher=") for item in config.hydra.overrides.hydra)
+    if _UNDER_TORCHRUN in os.environ and not is_chosen:
+        config.hydra.launcher = {"_target_": f"{BasicLauncher.__module__}.{BasicLauncher.__name__}"}
+
+
 def check_launcher_and_sweeper(config: DictConfig) -> None:
     """Refuses a launcher or sweeper that is not installed or would train a job more than once.
 
@@ -47,7 +57,7 @@ def check_launcher_and_sweeper(config: DictConfig) -> None:
     launcher = config.hydra.launcher
     if is_parallel(launcher):
         faults += find_setting_faults(launcher)
-    if "TORCHELASTIC_RUN_ID" in os.environ and not is_basic(launcher):
+    if _UNDER_TORCHRUN in os.environ and not is_basic(launcher):
         faults.append(
             "under torchrun all processes work on one job at a time, but hydra/launcher="
             f"{options['hydra/launcher']} hands jobs to other processes; leave out the launcher, "

@@ -25,6 +25,7 @@ RULES = [
     ("dry_run", NONE),
     ("device", NONE),
     ("profile", NONE),
+    ("figures", NONE),
     ("compile", NONE),  # a part of the arithmetic, which is given apart
     ("sync_batchnorm", NONE),  # likewise
     ("precision", NONE),  # "auto" is no precision; what it came to is given apart

@@ -41,7 +41,7 @@ def test_the_same_config_as_hydras(composer, overrides):
 
 def test_the_same_refusal_as_hydras(composer):
     for compose in (composer[0].compose, composer[1]):
-        with pytest.raises(ConfigCompositionException, match="Could not override 'scedule'"):
+        with pytest.raises(ConfigCompositionException, match="Could not override 'scedule"):
             compose(["scedule.lr=1"])
 
 
