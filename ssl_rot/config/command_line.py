@@ -1,7 +1,5 @@
 """The command line, before Hydra parses it."""
 
-from __future__ import annotations
-
 import re
 
 _NUMBER = r"[+-]?\.?\d[\w.+-]*"

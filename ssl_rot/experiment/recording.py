@@ -71,7 +71,7 @@ class PhaseRecorder:
             interrupts.installed(),
             interrupts.training(),
             compute.compile_errors(),
-            profiled(trace, compute.device) as after_step,
+            profiled(trace) as after_step,
         ):
             compute.group.send(Assignment(config, phase.name, state))
             with compute.group.training_phase():

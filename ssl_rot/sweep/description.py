@@ -40,7 +40,7 @@ class PlanDescription:
                 self.pretexts[name].append(job)
 
     def summarize(self) -> str:
-        """Three lines: how many jobs, pre-trainings beside those stored, and images."""
+        """How many jobs, pre-trainings beside those stored, labels, and images."""
         distinct = len(self.plan.jobs) - len(self.same_as)
         total = len(self.plan.jobs)
         jobs = f"Sweep of {total} job{'' if total == 1 else 's'}"
@@ -62,7 +62,8 @@ class PlanDescription:
         images = f"Images to process: {shorten_number(total)}"
         if pretext:
             images += f", {shorten_number(pretext)} of them in pre-training"
-        return f"{jobs}.\n{backbones}.\n{images}."
+        labels = ", ".join(dict.fromkeys(job.labels for job in self.plan.jobs))
+        return f"{jobs}.\n{backbones}.\nLabeled images: {labels}.\n{images}."
 
     @property
     def to_pretrain(self) -> list[list[PlannedJob]]:

@@ -80,7 +80,7 @@ def _describe_kind(name: str, job: PlannedJob) -> str:
     if name == "pretext":
         schedule = pretext.pop("schedule")
         config["pretext"] = pretext
-    elif job.labels < schedule["batch_size"]:  # the batches are smaller
+    elif job.train_images < schedule["batch_size"]:  # the batches are smaller
         config["labels"] = labels
     return json.dumps([name, config, schedule["batch_size"]], sort_keys=True, default=str)
 
@@ -114,7 +114,7 @@ def _measure(phase: Phase, compute: Compute) -> _Cost:
         evaluations += per_image * _count_images(split)
     disk = _COPIES * sum(t.numel() * t.element_size() for t in model.state_dict().values())
     stays_frozen = phase.frozen(epochs) == frozenset(model.backbone.stage_names)
-    if stays_frozen and phase.train.same_every_epoch and phase.train.rotate is None:
+    if stays_frozen and phase.train.same_every_epoch and phase.train.task is None:
         # Its features are computed once; the head on top of them takes next to no time.
         return _Cost(image / epochs, evaluations / epochs, disk)
     return _Cost(image, evaluations, disk)

@@ -13,9 +13,12 @@ from omegaconf import OmegaConf, open_dict
 
 from ssl_rot.config.run_keys import RunKeys
 from ssl_rot.config.validation import validate
+from ssl_rot.data import Dataset
 from ssl_rot.errors import ConfigError, UserError
 from ssl_rot.experiment.context import open_run_context
 from ssl_rot.experiment.pipeline import find_finished_runs
+from ssl_rot.pretext import Arm, Pretext
+from ssl_rot.seeding import generator
 from ssl_rot.sweep.composition import Composer
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 
@@ -31,6 +34,7 @@ class PlannedJob:
         reuses_pretext: whether it takes pretext weights that exist already.
         pretext_images: that its pre-training processes, 0 without one.
         images: that its downstream phase processes.
+        labels: how many labels it uses, in words.
         finished: the run of an earlier sweep, or a single one, that ``resume=true`` found.
     """
 
@@ -43,11 +47,12 @@ class PlannedJob:
     reuses_pretext: bool
     pretext_images: int
     images: int
+    labels: str
     finished: StoredRun | None = None
 
     @property
-    def labels(self) -> int:
-        """Labeled images that it trains on."""
+    def train_images(self) -> int:
+        """Images that its downstream phase trains on in each epoch."""
         return self.images // int(self.config["schedule"]["epochs"])
 
 
@@ -90,7 +95,6 @@ class Planner:
             raise ConfigError(["tracking.* cannot be swept: it must be the same for all jobs"])
         context = open_run_context(validate(job), choices, self.folder, self.tracker)
         data, pretext = context.data, context.pretext
-        turned = len(data.pretext_images) * len(pretext.angles)
         return PlannedJob(
             number,
             tuple(overrides),
@@ -99,8 +103,9 @@ class Planner:
             context.keys,
             context.request_key,
             pretext.reuse,
-            pretext_images=turned * pretext.schedule.epochs,
+            pretext_images=_count_pretext_images(pretext, data),
             images=len(data.train) * context.config["schedule"]["epochs"],
+            labels=data.count_labels(),
         )
 
     def find_stored_pretexts(self, jobs: Iterable[PlannedJob]) -> frozenset[str]:
@@ -112,6 +117,15 @@ class Planner:
             if key is not None
             and self.tracker.runs.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True)
         )
+
+
+def _count_pretext_images(pretext: Arm, data: Dataset) -> int:
+    """Images that a pre-training processes; a task makes more than one of each."""
+    if not isinstance(pretext, Pretext):
+        return 0
+    sample = data.pretext_images[:2].float()
+    inputs, _ = pretext.batch(sample, generator(0, "plan"))
+    return len(data.pretext_images) * len(inputs) // len(sample) * pretext.schedule.epochs
 
 
 def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:

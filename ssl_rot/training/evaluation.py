@@ -1,7 +1,5 @@
 """Loss, accuracy and predictions of a network in eval mode."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Features of a frozen backbone, computed once instead of every epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch
@@ -42,7 +40,7 @@ def precompute(batches: Batches, backbone: Backbone, compute: Compute) -> Featur
 
     ``None`` if the inputs change from epoch to epoch, or the features exceed :data:`MEMORY_LIMIT`.
     """
-    if not batches.same_every_epoch or batches.rotate is not None:
+    if not batches.same_every_epoch or batches.task is not None:
         return None
     backbone.eval()
     stored = None

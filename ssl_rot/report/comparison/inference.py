@@ -14,7 +14,8 @@ from scipy import stats
 
 from ssl_rot.report.comparison.estimates import ALPHA, ROUNDING, Array
 
-VERDICTS = ("rotation better", "supervised-only better", "no clear difference", "not enough runs")
+VERDICTS = ("better", "worse", "undecided", "not enough runs")
+"""Of an arm against its reference."""
 
 # With more pairs the exact test would take gigabytes.
 _MOST_EXACT_PAIRS = 40
@@ -94,7 +95,7 @@ def adjust_holm(p: Array) -> Array:
 
 
 def assign_verdicts(gain: Array, adjusted_p: Array) -> NDArray[np.str_]:
-    """The verdict of each cell, one of ``VERDICTS``; a positive gain means rotation is better."""
+    """The verdict of each cell, one of ``VERDICTS``; with a positive gain the arm is better."""
     clear = adjusted_p <= ALPHA
     choices = [np.isnan(adjusted_p), clear & (gain > 0), clear & (gain < 0)]
     return np.select(choices, [VERDICTS[3], VERDICTS[0], VERDICTS[1]], VERDICTS[2])

@@ -60,5 +60,5 @@ def anytime_interval(
     # Of the sum of squares, the share of the mean at which the e-value reaches 1 / (1 - level).
     share = -np.expm1(2 / n * (np.log(1 - level) - 0.5 * np.log(growth))) * growth / (growth - 1)
     bound = np.sqrt((n - 1) * share / (1 - share)) if share < 1 else np.inf
-    half = np.where(np.isnan(estimate.error), np.inf, bound * np.fmax(estimate.error, 0.0))
+    half = bound * estimate.error if np.isfinite(bound) else np.full_like(estimate.mean, np.inf)
     return estimate.mean - half, estimate.mean + half

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ssl_rot.report.comparison.estimates import Array, Estimate
+from ssl_rot.report.comparison.estimates import Array, Estimate, estimate_over_seeds
 
 
 def estimate_two_way(differences: Array, classes: NDArray[np.int_] | None = None) -> Estimate:
-    """The mean of ``[n, images]`` differences in correctness, seeds and images both at random.
+    """The mean of ``[..., n, images]`` differences in correctness, seeds and images both samples.
 
     The variance is V_seed + V_image - V_both: the means over images vary from seed to seed, the
     means over seeds from image to image, and both contain what is left within a seed and an image
@@ -31,42 +31,42 @@ def estimate_two_way(differences: Array, classes: NDArray[np.int_] | None = None
         classes: ``[images]``, the class of each image. Then every class has the same weight, so
             that the mean is the difference in balanced accuracy.
     """
-    n, images = differences.shape
-    if classes is None:
-        classes = np.zeros(images, dtype=int)
-    labels, members = np.unique(classes, return_counts=True)
-    weights = 1 / (len(labels) * members)  # of one image of each class
-    by_class = [differences[:, classes == label] for label in labels]
+    n, images = differences.shape[-2:]
+    groups = np.zeros(images, dtype=int) if classes is None else classes
+    labels, sizes = np.unique(groups, return_counts=True)
+    parts = [_analyze(differences[..., groups == label]) for label in labels]
+    seed_means, of_image, of_both = (np.stack(part) for part in zip(*parts, strict=True))
+    # The finest difference that can be seen: one image, of the smallest class.
+    resolution = 1 / (len(labels) * sizes.min())
+    over_seeds = estimate_over_seeds(seed_means.mean(axis=0), resolution)
 
-    # [class, n] and a list of [images of the class]
-    seed_means = np.stack([part.mean(axis=1) for part in by_class])
-    of_seed = seed_means.mean(axis=0)
-    mean = of_seed.mean()
-    # One test image is the finest difference that can be seen.
-    resolution = weights.max()
-    if n < 2:
-        undefined, none = np.array(np.nan), np.array(0.0)
-        return Estimate(np.array(mean), undefined, none, np.array(1.0), undefined, undefined)
+    # The mean over k classes has 1/k^2 of the sum of their variances.
+    of_image, of_both = of_image / len(labels) ** 2, of_both / len(labels) ** 2
+    seed, image, both = over_seeds.error**2, of_image.sum(axis=0), of_both.sum(axis=0)
+    variance = np.maximum(seed + image - both, np.maximum(seed, image))
+    variance = np.maximum(variance, resolution**2)
+    image_df = np.maximum(sizes - 1, 1).reshape(-1, *[1] * seed.ndim)
+    seed_df = max(n - 1, 1)
+    uncertainty = seed**2 / seed_df
+    uncertainty += (of_image**2 / image_df + of_both**2 / (seed_df * image_df)).sum(axis=0)
+    return over_seeds._replace(
+        error=np.sqrt(variance),
+        df=variance**2 / uncertainty,
+        image_error=np.sqrt(np.maximum(image - both, 0.0)),
+    )
 
-    image, both, image_squares, both_squares = 0.0, 0.0, 0.0, 0.0
-    for part, means, size in zip(by_class, seed_means, members, strict=True):
-        if size < 2:
-            continue
-        image_means = part.mean(axis=0)
-        residuals = part - image_means - means[:, np.newaxis] + means.mean()
-        share = (1 / len(labels)) ** 2 / size
-        of_image = share * image_means.var(ddof=1)
-        of_both = share * (residuals**2).sum() / ((n - 1) * (size - 1)) / n
-        image, both = image + of_image, both + of_both
-        image_squares += of_image**2 / (size - 1)
-        both_squares += of_both**2 / ((n - 1) * (size - 1))
-    seed_sd = max(of_seed.std(ddof=1), resolution)
-    seed = seed_sd**2 / n
-    variance = max(seed + image - both, seed, image, resolution**2)
-    df = variance**2 / (seed**2 / (n - 1) + image_squares + both_squares)
-    image_error = np.sqrt(max(image - both, 0.0))
-    values = (mean, np.sqrt(variance), df, n, seed_sd, image_error)
-    return Estimate(*(np.array(value, dtype=float) for value in values))
+
+def _analyze(differences: Array) -> tuple[Array, Array, Array]:
+    """The seeds' means ``[..., n]``, and V_image and V_both ``[...]``, of the images of a class."""
+    n, images = differences.shape[-2:]
+    seed_means = differences.mean(axis=-1, keepdims=True)
+    image_means = differences.mean(axis=-2, keepdims=True)
+    around_mean = image_means - image_means.mean(axis=-1, keepdims=True)
+    residuals = differences - seed_means - around_mean
+    image_df = max(images - 1, 1)
+    of_image = (around_mean**2).sum(axis=(-2, -1)) / (image_df * images)
+    of_both = (residuals**2).sum(axis=(-2, -1)) / (max(n - 1, 1) * image_df * n * images)
+    return seed_means[..., 0], of_image, of_both
 
 
 def recall_differences(
