@@ -22,7 +22,7 @@ from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
-from ssl_rot.sweep.job_process import announce_pretrained, checked_config, reports_to_sweep
+from ssl_rot.sweep.job_process import announce_pretrained, current_order
 from ssl_rot.sweep.output import JOB_OUTPUT, redirected_to
 from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.sweep.workers import register_worker
@@ -50,19 +50,25 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     return run_valid(validate(cfg), choices, folder)
 
 
-def run_valid(config: dict[str, Any], choices: dict[str, str], folder: Path) -> float:
-    """:func:`run` with a config that is resolved and valid."""
+def run_valid(
+    config: dict[str, Any], choices: dict[str, str], folder: Path, *, is_planned: bool = False
+) -> float:
+    """:func:`run` with a config that is resolved and valid.
+
+    Args:
+        is_planned: it is known that the run is not finished and that nobody else trains it now.
+    """
     from ssl_rot.experiment import pipeline
     from ssl_rot.experiment.context import open_run_context, open_tracker
     from ssl_rot.experiment.resume import check_resumable
 
-    tracker = open_tracker(config)
+    tracker = open_tracker(config, close_dead=not is_planned)
     parent = config["tracking"]["parent_run_id"]
     sweep = None if parent is None else tracker.runs.get(parent)
     if sweep is not None and sweep.status != "RUNNING":
         raise SweepFailed("The sweep that this job belongs to has been stopped")
     context = open_run_context(config, choices, folder, tracker, sweep)
-    may_be_finished = sweep is not None or context.resume
+    may_be_finished = not is_planned and (sweep is not None or context.resume)
     if context.resume and sweep is None:
         check_resumable(context)
     lock = tracker.store.lock(f"config-{context.keys.config}")
@@ -85,7 +91,7 @@ def _task(cfg: DictConfig) -> float | None:
     if hydra_cfg.mode == RunMode.MULTIRUN:
         # A process that was started for the job has done so from its start.
         output = Path(hydra_cfg.runtime.output_dir).absolute() / JOB_OUTPUT
-        with nullcontext() if reports_to_sweep() else redirected_to(output):
+        with redirected_to(output) if current_order() is None else nullcontext():
             return _run_job(cfg, hydra_cfg)
     try:
         with Interrupts().installed():
@@ -103,8 +109,10 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
     try:
         with Interrupts().installed(), register_worker(Path(hydra_cfg.sweep.dir).absolute()):
             where = _choices_and_folder(hydra_cfg)
-            checked = checked_config()
-            return run(cfg, *where) if checked is None else run_valid(checked, *where)
+            order = current_order()
+            if order is None:
+                return run(cfg, *where)
+            return run_valid(order.config, *where, is_planned=order.is_planned)
     except KeyboardInterrupt:
         if hydra_cfg.launcher._target_.endswith(".RayLauncher"):
             return None  # if a worker ended, ray would run the job again
@@ -118,7 +126,7 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
             error,
             exc_info=not isinstance(error, UserError),
         )
-        if reports_to_sweep():
+        if current_order() is not None:  # this process reports to the sweep
             raise error from None
         record_failure(cfg, hydra_cfg, error)
         if is_basic(hydra_cfg.sweeper):

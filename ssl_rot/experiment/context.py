@@ -82,13 +82,18 @@ def typed_command() -> str:
     return shlex.join(["python", "-m", "ssl_rot.run", *sys.argv[1:]])
 
 
-def open_tracker(config: Mapping[str, Any]) -> Tracker:
-    """Opens the tracking store of a config, and ends the runs that a crash left RUNNING there."""
+def open_tracker(config: Mapping[str, Any], *, close_dead: bool = True) -> Tracker:
+    """Opens the tracking store of a config.
+
+    Args:
+        close_dead: ends the runs that a crash left RUNNING there.
+    """
     tracking = config["tracking"]
     # hydra.job.chdir=true moves each job into a folder of its own.
     started_in = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else None
     tracker = Tracker(tracking["experiment_name"], tracking["uri"], started_in)
-    tracker.close_dead()
+    if close_dead:
+        tracker.close_dead()
     return tracker
 
 

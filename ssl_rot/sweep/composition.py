@@ -112,10 +112,10 @@ def split_overrides(config: DictConfig) -> list[list[str]] | None:
 def _check_search(config: DictConfig, overrides: Sequence[Override]) -> None:
     """A sweeper that chooses by results must not see the test set, nor pick the luckiest seed."""
     faults = []
-    if config.dataset.val_fraction == 0:
+    if config.dataset.val_fraction == 0 and config.dataset.get("val_per_class") is None:
         faults.append(
             "dataset.val_fraction=0 leaves the sweeper only the test set to choose by; "
-            "set dataset.val_fraction=0.2, for example"
+            "set dataset.val_per_class=2 or dataset.val_fraction=0.2, for example"
         )
     faults += [
         f"{override.input_line} would be tuned, and the luckiest seed chosen; "

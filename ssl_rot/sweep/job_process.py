@@ -15,7 +15,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -31,7 +30,9 @@ class Order:
 
     Args:
         job: the composed config with its ``hydra`` node, pickled.
-        checked: the same resolved and validated; ``None`` if the job has to do so itself.
+        config: the same resolved and validated.
+        is_planned: the whole sweep was planned, so that no other job trains the same now.
+        folder: of the job.
         task: module and name of the function that ``hydra.main`` decorates.
         context: Hydra's, with its callbacks.
         environment: of the sweep.
@@ -39,7 +40,9 @@ class Order:
     """
 
     job: bytes
-    checked: dict[str, Any] | None
+    config: dict[str, Any]
+    is_planned: bool
+    folder: Path
     task: tuple[str, str]
     context: HydraContext
     slot: Slot
@@ -63,8 +66,13 @@ class Report:
 PRETRAINED = "pretrained"
 """Sent once by a job that has the pre-trained weights it needs."""
 
+_order: Order | None = None
 _connection: Connection | None = None
-_checked: dict[str, Any] | None = None
+
+
+def current_order() -> Order | None:
+    """The order that this process carries out; ``None`` in any other process."""
+    return _order
 
 
 def announce_pretrained() -> None:
@@ -73,26 +81,13 @@ def announce_pretrained() -> None:
         _connection.send(PRETRAINED)
 
 
-def reports_to_sweep() -> bool:
-    """Whether this process was started for a job, and reports its end to the sweep."""
-    return _connection is not None
-
-
-def checked_config() -> dict[str, Any] | None:
-    """The config of this process's job, if the sweep has validated it."""
-    return _checked
-
-
 def run_order(order: Order, connection: Connection) -> None:
     """The whole life of the process."""
-    global _connection, _checked
-    _connection, _checked = connection, order.checked
+    global _order, _connection
+    _order, _connection = order, connection
     _prepare(order)
+    _redirect_output(order.folder / JOB_OUTPUT)
     job: DictConfig = pickle.loads(order.job)
-    HydraConfig.instance().set_config(job)
-    folder = Path(str(job.hydra.sweep.dir)) / str(job.hydra.sweep.subdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    _redirect_output(folder / JOB_OUTPUT)
     try:
         returned = run_job(
             hydra_context=order.context,
@@ -129,6 +124,7 @@ def _prepare(order: Order) -> None:
 
 
 def _redirect_output(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -8,6 +8,7 @@ import pickle
 import signal
 from collections.abc import Sequence
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -55,7 +56,7 @@ def launch_batch(
     def ended(number: int, report: Report) -> None:
         reports[number] = report
         if report.problem is not None:
-            _record_failure(sweep, todo[number], report.problem)
+            _record_failure(sweep, number, todo[number].overrides, report.problem)
 
     WorkerPool(
         sweep.slots,
@@ -76,19 +77,22 @@ def _plan_batch(
     """The jobs that a sweeper has just chosen, and reports of those that have a fault."""
     jobs, reports = [], {}
     for number, overrides in enumerate(batch, first):
+        own = [item for item in overrides if not item.startswith("tracking.parent_run_id=")]
         try:
-            jobs.append(sweep.planner.plan(number, overrides))
+            jobs.append(sweep.planner.plan(number, own))
         except UserError as error:
-            reports[number] = Report(problem=describe_error(error))
+            problem = describe_error(error)
+            reports[number] = Report(problem=problem)
+            _record_failure(sweep, number, own, problem)
     return jobs, reports
 
 
-def _record_failure(sweep: ParentRun, job: PlannedJob, problem: str) -> None:
-    failure = JobFailure(problem, list(job.overrides))
+def _record_failure(sweep: ParentRun, number: int, overrides: Sequence[str], problem: str) -> None:
+    failure = JobFailure(problem, list(overrides))
     try:
-        tag_failure(sweep.tracker, str(sweep.log.run_id), job.number, failure)
+        tag_failure(sweep.tracker, str(sweep.log.run_id), number, failure)
     except TrackingError as error:
-        log.warning("The failure of job %d could not be recorded: %s", job.number, error)
+        log.warning("The failure of job %d could not be recorded: %s", number, error)
 
 
 def _report_finished(job: PlannedJob) -> Report:
@@ -120,12 +124,23 @@ def _make_order(
     return Order(
         pickle.dumps(composed),
         {**job.config, "tracking": tracking},
+        sweep.plan is not None,
+        sweep.folder / _subfolder(composed),
         (task.__module__, task.__name__),
         context,
         slot,
         dict(os.environ),
         frozenset(signum for signum in SIGNALS if signal.getsignal(signum) == signal.SIG_IGN),
     )
+
+
+def _subfolder(job: DictConfig) -> str:
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(job)  # ${hydra:job.num} is looked up there
+    try:
+        return str(job.hydra.sweep.subdir)
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 def _to_return(overrides: Sequence[str], report: Report, chooses_by_results: bool) -> JobReturn:

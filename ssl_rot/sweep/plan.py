@@ -9,16 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf, open_dict
 
 from ssl_rot.config.run_keys import RunKeys
 from ssl_rot.config.validation import validate
-from ssl_rot.data import Dataset
 from ssl_rot.errors import ConfigError, UserError
-from ssl_rot.experiment.context import open_run_context
+from ssl_rot.experiment.context import RunContext, open_run_context
 from ssl_rot.experiment.pipeline import find_finished_runs
-from ssl_rot.pretext import Arm, Pretext
-from ssl_rot.seeding import generator
+from ssl_rot.pretext import Pretext
 from ssl_rot.sweep.composition import Composer
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 
@@ -94,7 +93,6 @@ class Planner:
         if job.tracking != self.composer.config.tracking:
             raise ConfigError(["tracking.* cannot be swept: it must be the same for all jobs"])
         context = open_run_context(validate(job), choices, self.folder, self.tracker)
-        data, pretext = context.data, context.pretext
         return PlannedJob(
             number,
             tuple(overrides),
@@ -102,10 +100,10 @@ class Planner:
             context.config,
             context.keys,
             context.request_key,
-            pretext.reuse,
-            pretext_images=_count_pretext_images(pretext, data),
-            images=len(data.train) * context.config["schedule"]["epochs"],
-            labels=data.count_labels(),
+            context.pretext.reuse,
+            pretext_images=_count_pretext_images(context),
+            images=len(context.data.train) * context.config["schedule"]["epochs"],
+            labels=context.data.count_labels(),
         )
 
     def find_stored_pretexts(self, jobs: Iterable[PlannedJob]) -> frozenset[str]:
@@ -119,13 +117,13 @@ class Planner:
         )
 
 
-def _count_pretext_images(pretext: Arm, data: Dataset) -> int:
-    """Images that a pre-training processes; a task makes more than one of each."""
-    if not isinstance(pretext, Pretext):
+def _count_pretext_images(context: RunContext) -> int:
+    """The images that the pre-training of a run processes, by the inputs that two images make."""
+    task, images = context.pretext, context.data.pretext_images
+    if not isinstance(task, Pretext):
         return 0
-    sample = data.pretext_images[:2].float()
-    inputs, _ = pretext.batch(sample, generator(0, "plan"))
-    return len(data.pretext_images) * len(inputs) // len(sample) * pretext.schedule.epochs
+    inputs, _ = task.batch(torch.zeros(2, *images.shape[1:]), torch.Generator())
+    return len(images) * len(inputs) // 2 * task.schedule.epochs
 
 
 def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:

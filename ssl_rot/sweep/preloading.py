@@ -22,7 +22,10 @@ _MODULES = (
     *("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.tracking.rest_store"),
     *("mlflow.store.tracking.sqlalchemy_workspace_store",),
     *("mlflow.store.artifact.local_artifact_repo", "mlflow.store.artifact.mlflow_artifacts_repo"),
-    *("sqlalchemy.dialects.sqlite", "git", "torch._dynamo", "torch.optim"),
+    *("mlflow.store.tracking._sql_backend_utils", "mlflow.store.tracking.file_store"),
+    *("sqlalchemy.dialects.sqlite", "git", "torch._dynamo", "pyarrow.parquet"),
+    *("pandas.core.arrays.arrow.extension_types", "pyarrow.pandas_compat", "netrc"),
+    *("antlr4.LL1Analyzer", "hydra._internal.logging_config"),
     *("ssl_rot.config.validation", "ssl_rot.experiment.pipeline", "ssl_rot.experiment.resume"),
     *("ssl_rot.data", "ssl_rot.freeze", "ssl_rot.losses", "ssl_rot.models", "ssl_rot.pretext"),
     *("ssl_rot.schedules", "ssl_rot.sweep.callback", "ssl_rot.sweep.job_process"),
@@ -51,8 +54,18 @@ def _preload() -> None:
             load_source(json.dumps(node))
         except Exception as error:  # the plan reports it, or the job that needs it
             logging.getLogger(__name__).debug("%s", error)
+    with suppress(ImportError, AttributeError):
+        _remember_schema()
     gc.collect()
     gc.freeze()  # the collector would write to pages that jobs share
+
+
+def _remember_schema() -> None:
+    """Opening a database, MLflow reads all its migrations to learn the number of the last one."""
+    from mlflow.store.db import utils
+
+    revision = utils._get_latest_schema_revision()  # type: ignore[no-untyped-call]
+    utils._get_latest_schema_revision = lambda: revision
 
 
 _preload()
