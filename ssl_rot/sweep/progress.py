@@ -107,7 +107,7 @@ class ProgressReader:
         """The images that the jobs which have not ended still have to process."""
         if self._outline.jobs is None:
             return None
-        processed = {at.key: at.images for at in phases}
+        processed = {at.key: at.images for at in phases if at.problem is None}
         finished = {at.key for at in phases if at.is_finished}
         left = 0.0
         pretexts = {}
