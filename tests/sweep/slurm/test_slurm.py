@@ -54,11 +54,10 @@ def job_id(process: Process) -> str:
     return found[1]
 
 
-def task_of(pid: int) -> str:
-    """The number of the array's task that a process belongs to."""
-    environment = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-    values = dict(item.split("=", 1) for item in environment if item)
-    return values["SLURM_ARRAY_TASK_ID"]
+def checkpoints(folder: Path) -> list[int]:
+    """The epoch of each run's latest checkpoint, in the order of the jobs."""
+    folders = sorted(path.parent for path in folder.rglob("downstream/history.csv"))
+    return [max(int(at.stem[5:]) for at in run.glob("checkpoints/*.ckpt")) for run in folders]
 
 
 def test_an_array_gives_the_results_of_the_basic_launcher(
@@ -98,14 +97,12 @@ def test_a_job_that_slurm_requeues_resumes_by_itself(cluster, start, finish, run
     assert epochs(tmp_path, "pretext") == [4]
 
 
-def test_submit_and_leave_then_resume(cluster, start, finish, runs, tmp_path):
+def test_submit_and_leave_then_resume_and_press_ctrl_c(cluster, start, finish, runs, tmp_path):
     """One job gets SLURM's warning before its time limit, the other one is canceled."""
-    jobs = (*LONG, "dataset.labels_per_class=20,30", "schedule.epochs=4")
+    jobs = (*LONG, "dataset.labels_per_class=5,6", "schedule.epochs=10000")
     process = start(*jobs, "hydra.launcher.signal_delay_s=30", "hydra.launcher.wait=false")
     assert "closes the sweep once all jobs have ended" in finish(process)
     wait_for(lambda: len(epochs(tmp_path, "downstream")) == 2)
-    (warned,) = (pid for pid in workers(tmp_path) if task_of(pid) == "0")
-    os.kill(warned, signal.SIGSTOP)  # until SLURM's warning: SIGCONT comes with it
     Tracker("ssl_rot", f"sqlite:///{tmp_path}/mlflow.db").close_dead()
     assert [run.info.status for run in runs("sweep")] == ["RUNNING"]
     assert "is still running" in finish(start(*jobs, "resume=true"), expect=2)
@@ -117,29 +114,23 @@ def test_submit_and_leave_then_resume(cluster, start, finish, runs, tmp_path):
     cluster("scontrol", "update", f"JobId={job_id(process)}_0", f"TimeLimit={limit}")
     wait_for(lambda: runs("sweep")[0].info.status != "RUNNING")
     assert [run.info.status for run in runs("sweep")] == ["FAILED"]
-    assert [run.info.status for run in runs("downstream")] == ["KILLED", "KILLED"]
-    errors = {run.data.tags["ssl_rot.error"] for run in runs("downstream")}
-    assert errors == {f"Interrupted: stopped by SIG{name}" for name in ("USR2", "TERM")}
+    jobs_of = {run.data.tags["ssl_rot.job"]: run for run in runs("downstream")}
+    assert {run.info.status for run in jobs_of.values()} == {"KILLED"}
+    errors = [jobs_of[number].data.tags["ssl_rot.error"] for number in ("0", "1")]
+    assert errors == [f"Interrupted: stopped by SIG{name}" for name in ("USR2", "TERM")]
+    interrupted = epochs(tmp_path, "downstream")
+    assert checkpoints(tmp_path) == interrupted
     table = pd.read_csv(next(tmp_path.rglob("jobs.csv")))
     assert table["status"].tolist() == ["KILLED", "KILLED"]
     printed = [path.read_text() for path in tmp_path.rglob("*_log.out")]
     assert sum("0 of 2 jobs finished" in text for text in printed) == 1
-    interrupted = epochs(tmp_path, "downstream")
-    assert all(0 < done < 4 for done in interrupted)
 
-    output = finish(start(*jobs, "hydra.launcher.jobs_per_task=2", "resume=true"))
-    assert "2 of 2 jobs finished" in output
-    assert [run.info.status for run in runs("downstream")] == ["FINISHED", "FINISHED"]
-    assert epochs(tmp_path, "downstream") == [4, 4]
-
-
-def test_ctrl_c_stops_the_tasks_after_their_epoch(cluster, start, runs, tmp_path):
-    process = start(*LONG, "dataset.labels_per_class=5", "schedule.epochs=10000")
-    wait_for(lambda: epochs(tmp_path, "downstream"))
+    process = start(*jobs, "hydra.launcher.jobs_per_task=1", "resume=true")
+    wait_for(lambda: all(map(int.__gt__, epochs(tmp_path, "downstream"), interrupted)))
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert not cluster("squeue", "--noheader", "--states=PENDING,RUNNING")
-    assert [run.info.status for run in runs("sweep") + runs("downstream")] == ["KILLED"] * 2
-    assert list(tmp_path.rglob("checkpoints/epoch*.ckpt"))
+    assert [run.info.status for run in runs("sweep") + runs("downstream")] == ["KILLED"] * 3
+    assert checkpoints(tmp_path) == epochs(tmp_path, "downstream")
