@@ -60,6 +60,7 @@ def run_valid(
     """
     from ssl_rot.experiment import pipeline
     from ssl_rot.experiment.context import open_run_context, open_tracker
+    from ssl_rot.experiment.floors import find_or_measure_floors
     from ssl_rot.experiment.resume import check_resumable
 
     tracker = open_tracker(config, close_dead=not is_planned)
@@ -78,8 +79,11 @@ def run_valid(
             pretrained = pipeline.run_pretext(context)
             announce_pretrained()
             downstream = pipeline.run_downstream(context, pretrained)
-            pipeline.print_summary(context, pretrained, downstream)
+            floors = find_or_measure_floors(context)
+            pipeline.print_summary(context, pretrained, downstream, floors)
             last = downstream.history[-1]
+        else:
+            find_or_measure_floors(context)
     tracker.flush()
     return last.get("val_acc", last["test_acc"])
 

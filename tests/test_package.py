@@ -79,7 +79,7 @@ def test_a_run_in_an_empty_directory(run_cli, make_store, all_runs, installed, t
     done = run_cli("+experiment=rotation", *TINY, path=installed)
     assert "digits, rotation, seed 0" in done.stdout
     phases = [run.data.tags["ssl_rot.phase"] for run in all_runs(uri)]
-    assert sorted(phases) == ["downstream", "pretext"]
+    assert sorted(phases) == ["downstream", "floor", "pretext"]
     assert {path.name for path in tmp_path.iterdir()} == {
         *("mlflow.db", ".mlflow.db.locks", "mlruns", "outputs")
     }

@@ -17,6 +17,7 @@ TOP_LEVEL: dict[str, Any] = {
     "sync_batchnorm": bool,
     "profile": bool,
     "figures": Literal["auto", True, False],
+    "floors": bool,
     "resume": bool,
     "dry_run": bool,
 }

@@ -19,9 +19,10 @@ from ssl_rot.building import build
 from ssl_rot.config.params import to_params
 from ssl_rot.config.run_keys import RunKeys, compute_run_keys
 from ssl_rot.data import Dataset, Source
-from ssl_rot.errors import ConfigError, WeightsError
-from ssl_rot.pretext import Arm
-from ssl_rot.tracking import WEIGHTS, StoredRun, Tag, Tracker
+from ssl_rot.errors import ConfigError
+from ssl_rot.experiment.starting_weights import find_given_weights, find_weights
+from ssl_rot.pretext import Arm, GivenWeights
+from ssl_rot.tracking import StoredRun, Tag, Tracker
 from ssl_rot.tracking.slurm import is_requeued
 from ssl_rot.training.compute import Compute, describe_gpus, resolve_compute
 
@@ -52,6 +53,7 @@ class RunContext(TrainingContext):
             planned, run and resumed on different hardware.
         sweep: the run of the sweep that this run belongs to.
         initial_weights: the file that ``model.weights`` resolved to.
+        given_weights: the file that ``pretext.source`` resolved to, in an arm that has one.
     """
 
     params: dict[str, str]
@@ -61,6 +63,7 @@ class RunContext(TrainingContext):
     tracker: Tracker
     sweep: StoredRun | None
     initial_weights: Path | None
+    given_weights: Path | None
 
     @property
     def resume(self) -> bool:
@@ -121,12 +124,19 @@ def open_run_context(
             gpus,
             describe_gpus(),
         )
-    weights = _find_initial_weights(config["model"].get("weights"), tracker, folder)
+    name, arm = config["model"].get("weights"), training.pretext
+    weights = given = None
+    if name is not None:
+        weights = find_weights("model.weights", name, tracker, folder / "start")
+    if isinstance(arm, GivenWeights):
+        channels = int(training.data.test.images.shape[1])
+        given = find_given_weights(arm.source, config["model"], channels, tracker, folder / "given")
     keys_for = partial(
         compute_run_keys,
         config,
         data=training.data.fingerprint,
-        weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
+        weights=_hash(weights),
+        given=_hash(given),
     )
     requested = replace(training.compute, precision=config["precision"])
     # The names of the options, beside their keys: people group and filter by them.
@@ -140,6 +150,7 @@ def open_run_context(
         tracker=tracker,
         sweep=sweep,
         initial_weights=weights,
+        given_weights=given,
     )
 
 
@@ -175,11 +186,5 @@ def load_source(node: str) -> Source:
     return source
 
 
-def _find_initial_weights(name: str | None, tracker: Tracker, folder: Path) -> Path | None:
-    if name is None:
-        return None
-    if Path(name).is_file():
-        return Path(name)
-    if len(name) == 32 and set(name) <= set("0123456789abcdef"):
-        return tracker.runs.artifact(name, WEIGHTS, folder / "start")
-    raise WeightsError(f"model.weights={name} is neither a file nor the id of an MLflow run")
+def _hash(weights: Path | None) -> str | None:
+    return None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()

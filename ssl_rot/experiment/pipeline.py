@@ -6,6 +6,7 @@ Both phases are recorded in the same way; they differ in the network, the batche
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from ssl_rot.errors import TrackingError, WeightsError
@@ -73,7 +74,7 @@ def run_pretext(context: RunContext) -> PhaseResult | None:
     Of several processes that want the same weights at once, one trains and the others wait.
     """
     key = context.keys.pretext
-    if key is None:
+    if key is None or context.given_weights is not None:
         return None
     if not context.pretext.reuse:
         started_from = _find_interrupted_pretext(context) if context.resume else None
@@ -149,13 +150,17 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
         Tag.REQUEST_KEY: context.request_key,
         Tag.PAIR_KEY: keys.pair,
         Tag.CONTENT_KEY: keys.content,
+        Tag.FLOOR_KEY: keys.floor,
     }
+    if keys.pretext is not None:
+        tags[Tag.PRETEXT_KEY] = keys.pretext
     if pretrained is not None:
-        tags[Tag.PRETEXT_KEY] = str(keys.pretext)
         tags[Tag.PRETEXT_RUN_ID] = str(pretrained.run_id)
     with record_phase(context, "downstream", tags) as recorder:
         # From the file even right after pre-training: fresh or reused, the bits are the same.
-        weights = context.initial_weights if pretrained is None else pretrained.weights
+        weights = context.given_weights or context.initial_weights
+        if pretrained is not None:
+            weights = pretrained.weights
         phase = downstream_phase(context, weights)
         result = recorder.train(phase)
         predictions = predict(phase.model, phase.evaluations["test"], context.compute)
@@ -172,7 +177,10 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
 
 
 def print_summary(
-    context: RunContext, pretrained: PhaseResult | None, downstream: PhaseResult
+    context: RunContext,
+    pretrained: PhaseResult | None,
+    downstream: PhaseResult,
+    floors: Mapping[str, float] | None = None,
 ) -> None:
     """Prints the accuracy and cost of a finished run, and where its results are."""
     images = seconds = 0.0
@@ -189,6 +197,9 @@ def print_summary(
             + (f"  (reused from run {result.run_id})" if result.reused else "")
         )
     lines.append(f"  {'total':<33}{images:>11,.0f} images {seconds:>8.1f} s")
+    if floors is not None:
+        nearest, linear = (f"{floors[name]:.4f}" for name in ("knn_acc", "linear_acc"))
+        lines.append(f"  on pixels   nearest neighbor {nearest}, logistic regression {linear}")
     run_id = downstream.run_id or "(not sent yet)"
     record = f'mlflow ui, experiment "{context.tracker.store.experiment_name}", run {run_id}'
     lines += [f"  weights     {downstream.weights}", f"  record      {record}"]

@@ -134,7 +134,9 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
     """
     config, tracker = context.config, context.tracker
     name = _run_name(context, phase)
-    tags |= {Tag.PHASE: phase, Tag.ARM: context.arm, Tag.SOURCE: context.command, **version_tags()}
+    tags |= {Tag.PHASE: phase, Tag.SOURCE: context.command, **version_tags()}
+    if phase != "floor":  # which all arms have in common
+        tags[Tag.ARM] = context.arm
     if context.sweep is not None:
         tags[Tag.JOB] = str(HydraConfig.get().job.num)
     if context.compute.device.type == "cpu":
@@ -155,7 +157,7 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
                 folder,
                 tags,
                 context.params,
-                prefix="pretext/" if phase == "pretext" else "",
+                prefix="" if phase == "downstream" else f"{phase}/",
                 parent=None if context.sweep is None else context.sweep.run_id,
                 config=OmegaConf.to_yaml(OmegaConf.create(config)),
                 unfinished=unfinished,

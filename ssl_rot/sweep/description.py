@@ -120,8 +120,9 @@ class PlanDescription:
 
 
 def _pretext_of(job: PlannedJob) -> str | None:
-    key = job.keys.pretext
-    return None if key is None else name_pretext(key, job.number, shared=job.reuses_pretext)
+    if not job.pretrains:
+        return None
+    return name_pretext(str(job.keys.pretext), job.number, shared=job.reuses_pretext)
 
 
 def _common_overrides(plan: Plan) -> set[str]:

@@ -102,7 +102,7 @@ def _report_finished(job: PlannedJob) -> Report:
 
 
 def _describe_work(job: PlannedJob, stored: frozenset[str]) -> Work:
-    must_pretrain = job.keys.pretext is not None and job.keys.pretext not in stored
+    must_pretrain = job.pretrains and job.keys.pretext not in stored
     return Work(
         job.number,
         job.keys.config,

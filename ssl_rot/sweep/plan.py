@@ -30,6 +30,7 @@ class PlannedJob:
         composed: its config with the ``hydra`` node, pickled: a thousand of them take little room.
         config: the same resolved and validated.
         request_key: see :class:`RunContext`.
+        pretrains: whether it has a pretext phase.
         reuses_pretext: whether it takes pretext weights that exist already.
         pretext_images: that its pre-training processes, 0 without one.
         images: that its downstream phase processes.
@@ -43,6 +44,7 @@ class PlannedJob:
     config: dict[str, Any]
     keys: RunKeys
     request_key: str
+    pretrains: bool
     reuses_pretext: bool
     pretext_images: int
     images: int
@@ -100,6 +102,7 @@ class Planner:
             context.config,
             context.keys,
             context.request_key,
+            isinstance(context.pretext, Pretext),
             context.pretext.reuse,
             pretext_images=_count_pretext_images(context),
             images=len(context.data.train) * context.config["schedule"]["epochs"],
@@ -108,7 +111,11 @@ class Planner:
 
     def find_stored_pretexts(self, jobs: Iterable[PlannedJob]) -> frozenset[str]:
         """The keys of the pre-trained weights that the jobs share and MLflow has already."""
-        keys = {job.keys.pretext for job in jobs if job.reuses_pretext and job.finished is None}
+        keys = {
+            job.keys.pretext
+            for job in jobs
+            if job.pretrains and job.reuses_pretext and job.finished is None
+        }
         return frozenset(
             key
             for key in keys

@@ -16,6 +16,7 @@ ALL, PAIRED, ARM, NONE = (
     {"config", "pretext"},
     set(),
 )
+FLOOR = {"floor"}
 
 # The first pattern that fits says which keys change with a config key.
 RULES = [
@@ -26,6 +27,7 @@ RULES = [
     ("device", NONE),
     ("profile", NONE),
     ("figures", NONE),
+    ("floors", NONE),
     ("compile", NONE),  # a part of the arithmetic, which is given apart
     ("sync_batchnorm", NONE),  # likewise
     ("precision", NONE),  # "auto" is no precision; what it came to is given apart
@@ -36,18 +38,19 @@ RULES = [
     ("dataset.source.root", NONE),
     ("dataset.name", NONE),
     ("model.weights", NONE),  # the file's hash stands for its name
-    ("dataset.labels_per_class", PAIRED),
-    ("dataset.val_per_class", PAIRED),
+    ("dataset.labels_per_class", PAIRED | FLOOR),
+    ("dataset.val_per_class", PAIRED | FLOOR),
     ("model.cut", PAIRED),
-    ("dataset.*", ALL),
+    *((f"dataset.{key}", ALL) for key in ("mean", "std", "augment.*")),
+    ("dataset.*", ALL | FLOOR),
     ("model.*", ALL),
-    ("seed", ALL),
+    ("seed", ALL | FLOOR),
     *((f"{group}.*", PAIRED) for group in ("head", "loss", "schedule", "freeze")),
 ]
 
 OVERRIDES = (
     *("dataset=image_folder", "dataset.root=somewhere", "loss=focal", "head=mlp"),
-    *("freeze=gradual", "schedule=step"),
+    *("freeze=gradual", "schedule=step", "dataset.labels_per_class=5"),
 )
 
 
@@ -58,7 +61,7 @@ def keys_of(config, **given) -> RunKeys:
 
 
 def changed(first: RunKeys, second: RunKeys) -> set[str]:
-    names = ("config", "pair", "pretext", "content")
+    names = ("config", "pair", "pretext", "content", "floor")
     return {name for name in names if getattr(first, name) != getattr(second, name)}
 
 
@@ -83,7 +86,8 @@ def test_every_config_key_changes_what_it_should_and_nothing_else(config):
 )
 def test_what_stands_for_data_arithmetic_and_weights_changes_all(config, given):
     base = config("+experiment=rotation")
-    assert changed(keys_of(base), keys_of(base, **given)) == ALL | {"content"}
+    floor = FLOOR if "data" in given else set()
+    assert changed(keys_of(base), keys_of(base, **given)) == ALL | {"content"} | floor
 
 
 def test_the_arms_are_a_pair(config):
@@ -135,3 +139,15 @@ def test_a_change_to_ones_own_code_changes_the_keys(compose, own_module):
     assert second.pretext == first.pretext  # the downstream loss is none of its business
     third = keys_of("def thing():\n    return 1\n", "model")
     assert keys_of("def thing():\n    return 22\n", "model").pretext != third.pretext
+
+
+def test_a_floor_depends_on_the_seed_only_if_it_draws_the_images(config):
+    def changes(*overrides):
+        first, second = (keys_of(config(*overrides, f"seed={seed}")) for seed in (0, 1))
+        return first.floor != second.floor
+
+    everything = "dataset.labels_per_class=null"
+    assert not changes(everything)
+    assert changes("dataset.labels_per_class=5")
+    for restriction in ("val_per_class=1", "val_fraction=0.1", "train_size=50"):
+        assert changes(everything, f"dataset.{restriction}")
