@@ -6,6 +6,7 @@ import pickle
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,16 +113,12 @@ class Planner:
     def find_stored_pretexts(self, jobs: Iterable[PlannedJob]) -> frozenset[str]:
         """The keys of the pre-trained weights that the jobs share and MLflow has already."""
         keys = {
-            job.keys.pretext
+            str(job.keys.pretext)
             for job in jobs
             if job.pretrains and job.reuses_pretext and job.finished is None
         }
-        return frozenset(
-            key
-            for key in keys
-            if key is not None
-            and self.tracker.runs.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True)
-        )
+        find = partial(self.tracker.runs.find, "pretext", Tag.PRETEXT_KEY, everywhere=True)
+        return frozenset(key for key in keys if find(key) is not None)
 
 
 def _count_pretext_images(context: RunContext) -> int:
