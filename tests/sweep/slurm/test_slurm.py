@@ -57,7 +57,7 @@ def job_id(process: Process) -> str:
 def checkpoints(folder: Path) -> list[int]:
     """The epoch of each run's latest checkpoint, in the order of the jobs."""
     folders = sorted(path.parent for path in folder.rglob("downstream/history.csv"))
-    return [max(int(at.stem[5:]) for at in run.glob("checkpoints/*.ckpt")) for run in folders]
+    return [max(int(at.name[5:10]) for at in run.glob("checkpoints/*.ckpt")) for run in folders]
 
 
 def test_an_array_gives_the_results_of_the_basic_launcher(
