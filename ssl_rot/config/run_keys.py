@@ -13,7 +13,7 @@ from typing import Any
 from hydra.utils import get_object
 
 from ssl_rot.config.params import flatten
-from ssl_rot.config.schema import has_pretext
+from ssl_rot.config.schema import has_pretext, pretext_seed
 
 # Part of every key: raise it when the same config gives another result, or names have changed.
 RESULTS = 2
@@ -83,6 +83,7 @@ def compute_run_keys(
         node.pop("root", None)
     pretext = common.pop("pretext")
     pretext.pop("reuse")
+    pretext["seed"] = pretext_seed(config)
     if given is not None:
         pretext = {"name": pretext["name"], "source": given}
     arm = {"pretext": pretext if has_pretext(config) else None}
@@ -93,7 +94,10 @@ def compute_run_keys(
     for key in ("labels_per_class", "val_per_class"):
         before_transfer["dataset"].pop(key, None)
     before_transfer["model"].pop("cut", None)
-    task = {"pretext": {key: value for key, value in pretext.items() if key != "name"}}
+    before_transfer["seed"] = pretext_seed(config)
+    if before_transfer["seed"] != common["seed"] and _draws_images(common["dataset"]):
+        before_transfer["images"] = common["seed"]
+    task = {"pretext": {k: v for k, v in pretext.items() if k not in ("name", "seed")}}
     if given is None:
         task |= before_transfer
     values = flatten(common | arm).items()
@@ -107,10 +111,14 @@ def compute_run_keys(
     )
 
 
+def _draws_images(dataset: Mapping[str, Any], *more: str) -> bool:
+    """Whether the seed chooses the training images; the names in ``more`` choose labeled ones."""
+    return any(dataset.get(name) for name in ("val_fraction", "train_size", *more))
+
+
 def _floor_key(common: Mapping[str, Any]) -> str:
     data = {k: v for k, v in common["dataset"].items() if k not in ("mean", "std", "augment")}
-    restrictions = ("labels_per_class", "val_per_class", "val_fraction", "train_size")
-    is_drawn = any(data.get(name) for name in restrictions)
+    is_drawn = _draws_images(data, "labels_per_class", "val_per_class")
     return _digest([FLOORS, common["data"], data, common["seed"] if is_drawn else None])
 
 

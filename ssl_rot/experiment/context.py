@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from ssl_rot.building import build
 from ssl_rot.config.params import to_params
 from ssl_rot.config.run_keys import RunKeys, compute_run_keys
+from ssl_rot.config.schema import has_pretext, pretext_seed
 from ssl_rot.data import Dataset, Source
 from ssl_rot.errors import ConfigError
 from ssl_rot.experiment.starting_weights import find_given_weights, find_weights
@@ -41,6 +42,10 @@ class TrainingContext:
     @property
     def seed(self) -> int:
         return int(self.config["seed"])
+
+    @property
+    def pretext_seed(self) -> int:
+        return pretext_seed(self.config)
 
 
 @dataclass(frozen=True)
@@ -141,9 +146,12 @@ def open_run_context(
     requested = replace(training.compute, precision=config["precision"])
     # The names of the options, beside their keys: people group and filter by them.
     options = {group: name for group, name in choices.items() if group in config}
+    params = to_params(config) | options
+    if has_pretext(config):
+        params["pretext.seed"] = str(training.pretext_seed)
     return RunContext(
         **vars(training),
-        params=to_params(config) | options,
+        params=params,
         folder=folder,
         keys=keys_for(arithmetic=training.compute.arithmetic),
         request_key=keys_for(arithmetic=requested.arithmetic).config,

@@ -25,8 +25,9 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
     """The backbone, starting from ``weights``, under the head of the pretext task."""
     pretext = context.pretext
     assert isinstance(pretext, Pretext)
-    backbone = _backbone(context, weights)
-    with seeded(context.seed, "pretext", "head"):
+    seed = context.pretext_seed
+    backbone = _backbone(context, weights, seed)
+    with seeded(seed, "pretext", "head"):
         model = Classifier(backbone, pretext.head(backbone))
     data = context.data
     images = {"train": data.pretext_images} | {
@@ -34,7 +35,7 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
     }
 
     def targets(split: str) -> Tensor | None:
-        draws = generator(context.seed, "pretext", "targets", split)
+        draws = generator(seed, "pretext", "targets", split)
         return pretext.fixed_targets(len(images[split]), draws)
 
     return _phase(
@@ -45,6 +46,7 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
         pretext.loss,
         pretext.schedule,
         FreezeNothing(),
+        seed,
         pretext,
     )
 
@@ -52,7 +54,7 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
 def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
     """The backbone, starting from ``weights``, or what ``model.cut`` keeps of it; a new head."""
     config, data = context.config, context.data
-    backbone = _backbone(context, weights)
+    backbone = _backbone(context, weights, context.seed)
     if config["model"].get("cut") is not None:
         backbone = backbone.cut(config["model"]["cut"])
     head = build_head(
@@ -67,18 +69,18 @@ def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
         for name, split in {"train": data.train, **data.held_out}.items()
     }
     loss, schedule, freeze = (build(config[key]) for key in ("loss", "schedule", "freeze"))
-    return _phase(context, "downstream", model, splits, loss, schedule, freeze)
+    return _phase(context, "downstream", model, splits, loss, schedule, freeze, context.seed)
 
 
 PHASES = {"pretext": pretext_phase, "downstream": downstream_phase}
 
 
-def _backbone(context: TrainingContext, weights: Path | None) -> Backbone:
+def _backbone(context: TrainingContext, weights: Path | None, seed: int) -> Backbone:
     # model.weights was resolved to a file before, and only the first process reads that.
     return build_backbone(
         {**context.config["model"], "weights": None},
         in_channels=int(context.data.test.images.shape[1]),
-        seed=context.seed,
+        seed=seed,
         weights=weights,
     )
 
@@ -91,6 +93,7 @@ def _phase(
     loss_fn: nn.Module,
     schedule: Schedule,
     freeze: FreezePolicy,
+    seed: int,
     pretext: Pretext | None = None,
 ) -> Phase:
     """A phase on ``splits``, ``train`` among them; ``pretext`` makes missing targets."""
@@ -110,7 +113,7 @@ def _phase(
             augment=data.augment if split == "train" and not own_augmentation else None,
             task=pretext.batch if pretext is not None and labels is None else None,
             task_on_pixels=own_augmentation,
-            seed=context.seed,
+            seed=seed,
             stream=name,
             shuffle=split == "train",
             part=(group.rank, group.size),
@@ -125,5 +128,5 @@ def _phase(
         loss_fn=loss_fn,
         schedule=schedule,
         freeze=freeze,
-        seed=context.seed,
+        seed=seed,
     )

@@ -183,7 +183,7 @@ def claim_folder(folder: Path) -> Path:
 
 
 def _run_name(context: RunContext, phase: str) -> str:
-    seed = f"seed{context.seed}"
+    seed = f"seed{context.pretext_seed if phase == 'pretext' else context.seed}"
     if phase != "downstream":
         return f"{phase}-{context.data.name}-{seed}"
     budget = context.config["dataset"].get("labels_per_class") or "all"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_rot.models import Backbone
+from ssl_rot.option_types import Seed
 from ssl_rot.schedules import Schedule
 
 
@@ -22,12 +23,14 @@ class Arm:
         name: the arm's name in tags, tables and figures.
         schedule: of the pretext phase; the downstream phase has its own.
         loss: of the pretext phase.
+        seed: of the pretext phase; ``None`` for the run's.
         reuse: take the weights of a finished run of the same pretext task from MLflow.
     """
 
     name: str
     schedule: Schedule
     loss: nn.Module
+    seed: Seed | None = None
     reuse: bool = True
 
     @property

@@ -121,7 +121,7 @@ def _check_search(config: DictConfig, overrides: Sequence[Override]) -> None:
         f"{override.input_line} would be tuned, and the luckiest seed chosen; "
         "set a single seed, and repeat the best trial with seed=range(5)"
         for override in overrides
-        if override.key_or_group == "seed" and override.is_sweep_override()
+        if override.key_or_group in ("seed", "pretext.seed") and override.is_sweep_override()
     ]
     if faults:
         raise ConfigError(faults)

@@ -48,24 +48,16 @@ def _preload() -> None:
             import_module(name)
 
     from ssl_rot.experiment.context import load_source
+    from ssl_rot.tracking.database import remember_schema
 
     for node in json.loads(os.environ.get(SOURCES_VARIABLE, "[]")):
         try:
             load_source(json.dumps(node))
         except Exception as error:  # the plan reports it, or the job that needs it
             logging.getLogger(__name__).debug("%s", error)
-    with suppress(ImportError, AttributeError):
-        _remember_schema()
+    remember_schema()
     gc.collect()
     gc.freeze()  # the collector would write to pages that jobs share
-
-
-def _remember_schema() -> None:
-    """Opening a database, MLflow reads all its migrations to learn the number of the last one."""
-    from mlflow.store.db import utils
-
-    revision = utils._get_latest_schema_revision()  # type: ignore[no-untyped-call]
-    utils._get_latest_schema_revision = lambda: revision
 
 
 _preload()

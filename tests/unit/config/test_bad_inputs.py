@@ -121,6 +121,8 @@ pretext=weights pretext.source=1
 pretext=rotation pretext.angles=[0] | pretext.angles=[0]
 pretext=rotation pretext.angles=[0,360] | pretext.angles=[0, 360]
 pretext=rotation pretext.angles=[0,30] | pretext.angles=[0, 30]
+pretext.seed=-1
+pretext.seed=x
 pretext.reuse=1
 pretext.loss=1
 pretext.schedule=1

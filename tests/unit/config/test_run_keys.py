@@ -101,6 +101,22 @@ def test_the_arms_are_a_pair(config):
     assert keys_of(other).pretext not in (None, keys_of(rotation).pretext)
 
 
+def test_downstream_seeds_may_share_a_pretraining_of_its_own_seed(config):
+    def keys(*overrides):
+        return keys_of(config("+experiment=rotation", *overrides))
+
+    assert keys("seed=3", "pretext.seed=3") == keys("seed=3")
+    one, two = (keys(f"seed={seed}", "pretext.seed=3") for seed in (0, 1))
+    assert one.pretext == two.pretext == keys("seed=3").pretext
+    assert one.pair != two.pair
+    assert keys("seed=0").pair == one.pair
+    assert keys("seed=0").config != one.config
+    # The seed also draws the images that the pretext task trains on.
+    for drawn in ("dataset.train_size=50", "dataset.val_fraction=0.1"):
+        one, two = (keys(f"seed={seed}", "pretext.seed=3", drawn) for seed in (0, 1))
+        assert one.pretext != two.pretext
+
+
 def test_what_stands_under_no_pretext_is_in_no_key(config):
     base = config("+experiment=supervised")
     for key in flatten(base["pretext"]):
