@@ -37,11 +37,8 @@ from ssl_rot.sweep.slots import (
     usable_cores,
     visible_cards,
 )
-<<<<<<< HEAD
-from ssl_rot.sweep.view import SweepView
-=======
 from ssl_rot.sweep.verdict import record_verdict
->>>>>>> up/main
+from ssl_rot.sweep.view import SweepView
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 from ssl_rot.tracking.slurm import is_queued
@@ -141,23 +138,12 @@ class ParentRun:
             # A launcher that lost one job may stop waiting for the others.
             wait_for_workers(self.folder)
         self.tracker.close_dead()
-<<<<<<< HEAD
         self.view.stop()
         failure = _record_table(self.tracker, self.log, self.plan)
-        if failure is not None and not interrupted:
-            error = failure
-=======
-        table = make_job_table(self.tracker, str(self.log.run_id), self.plan)
-        print_job_table(table)
-        if self.plan is None:
-            tag_best_run(self.tracker, table)
-        self.log.table(table, "jobs")
         if not interrupted:
             record_verdict(self.log, self.tracker.store.uri)
-        failed = int((table["status"] != "FINISHED").sum())
-        if failed and not interrupted:
-            error = SweepFailed(f"{failed} of {len(table)} jobs did not finish")
->>>>>>> up/main
+        if failure is not None and not interrupted:
+            error = failure
         elif isinstance(error, SystemExit):  # Hydra's, for whatever a launcher raised
             error = SweepFailed("The launcher or the sweeper failed")
         self._end(error)
@@ -222,6 +208,7 @@ def _close_later(experiment: str, uri: str, plan: Plan | None, folder: Path) -> 
     with suppress(SweepFailed), tracker.take_over(folder) as log:
         tracker.close_dead()
         failure = _record_table(tracker, log, plan)
+        record_verdict(log, uri)
         if failure is None:
             return
         raise failure
