@@ -30,6 +30,8 @@ WITHOUT_EFFECT = (
     "checkpoint",
     "profile",
     "floors",
+    "monitor",
+    "monitoring",
     "compile",
     "sync_batchnorm",
 )

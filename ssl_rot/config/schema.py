@@ -17,10 +17,12 @@ TOP_LEVEL: dict[str, Any] = {
     "sync_batchnorm": bool,
     "profile": bool,
     "floors": bool,
+    "monitor": Sequence[Literal["knn", "rank"]],
     "resume": bool,
 }
 
 SECTIONS: dict[str, dict[str, Any]] = {
+    "monitoring": {"every": Count, "split": Literal["val", "test"]},
     "checkpoint": {"every": Count, "keep": Count | None},
     "tracking": {"experiment_name": Text, "uri": Text | None, "parent_run_id": Text | None},
 }

@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ssl_rot.building import build
-from ssl_rot.data import Batches, Images
+from ssl_rot.data import Batches, Images, Split
 from ssl_rot.experiment.context import TrainingContext
 from ssl_rot.freeze import FreezeNothing, FreezePolicy
 from ssl_rot.models import Backbone, Classifier, build_backbone, build_head
 from ssl_rot.pretext import Pretext
 from ssl_rot.schedules import Schedule
 from ssl_rot.seeding import generator, seeded
+from ssl_rot.training.monitors import Monitors
 from ssl_rot.training.phase import Phase
+
+RANKED_IMAGES = 2048
+"""Training images whose features' rank is measured."""
 
 
 def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
@@ -46,6 +51,7 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
         pretext.schedule,
         FreezeNothing(),
         pretext,
+        _monitors(context),
     )
 
 
@@ -92,6 +98,7 @@ def _phase(
     schedule: Schedule,
     freeze: FreezePolicy,
     pretext: Pretext | None = None,
+    monitors: Monitors | None = None,
 ) -> Phase:
     """A phase on ``splits``, ``train`` among them; ``pretext`` makes missing targets."""
     data, group = context.data, context.compute.group
@@ -126,4 +133,40 @@ def _phase(
         schedule=schedule,
         freeze=freeze,
         seed=context.seed,
+        monitors=monitors,
+    )
+
+
+def _monitors(context: TrainingContext) -> Monitors | None:
+    names, settings, data = context.config["monitor"], context.config["monitoring"], context.data
+    if not names:
+        return None
+    images = data.pretext_images
+    drawn = torch.randperm(len(images), generator=generator(context.seed, "monitor", "rank"))
+    few = images.select(drawn[:RANKED_IMAGES].sort().values)
+    sample = Split(few, torch.zeros(len(few), dtype=torch.int64))
+    on = settings["split"]
+
+    def batches(split: Split | None) -> Batches | None:
+        if split is None:
+            return None
+        return Batches(
+            split.images,
+            split.labels,
+            batch_size=256,
+            device=context.compute.device,
+            mean=data.mean,
+            std=data.std,
+            augment=None,
+            seed=context.seed,
+            stream="monitor",
+            shuffle=False,
+        )
+
+    return Monitors(
+        settings["every"],
+        labeled=batches(data.train) if "knn" in names else None,
+        held_out=batches(data.held_out[on]) if "knn" in names else None,
+        sample=batches(sample) if "rank" in names else None,
+        knn_name="knn_acc" if on == "val" else "knn_test_acc",
     )

@@ -22,6 +22,12 @@ compile=1
 profile=yes
 sync_batchnorm=2
 floors=2
+monitor=[speed] | monitor=['speed']
+monitor=knn
+monitor=[knn] | monitor=[knn] needs a validation split
+monitoring.every=0
+monitoring.split=train
+monitoring=1
 resume=1
 checkpoint.every=0
 checkpoint.every=null

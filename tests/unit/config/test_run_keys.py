@@ -26,6 +26,8 @@ RULES = [
     ("device", NONE),
     ("profile", NONE),
     ("floors", NONE),
+    ("monitor", NONE),
+    ("monitoring.*", NONE),
     ("compile", NONE),  # a part of the arithmetic, which is given apart
     ("sync_batchnorm", NONE),  # likewise
     ("precision", NONE),  # "auto" is no precision; what it came to is given apart
