@@ -13,7 +13,7 @@ from typing import Any
 from hydra.utils import get_object
 
 from ssl_rot.config.params import flatten
-from ssl_rot.config.schema import has_pretext
+from ssl_rot.config.schema import has_pretext, pretext_seed
 
 # Part of every key: raise it when the same config gives another result, or names have changed.
 RESULTS = 2
@@ -29,6 +29,7 @@ WITHOUT_EFFECT = (
     "resume",
     "checkpoint",
     "profile",
+    "figures",
     "floors",
     "monitor",
     "monitoring",
@@ -65,6 +66,7 @@ def compute_run_keys(
     arithmetic: str,
     weights: str | None,
     given: str | None = None,
+    matched_samples: int | None = None,
 ) -> RunKeys:
     """The keys of one run with a resolved config.
 
@@ -73,27 +75,37 @@ def compute_run_keys(
         arithmetic: the precision in effect, with all else that changes rounding.
         weights: the hash of the file in ``model.weights``, used instead of its name.
         given: the hash of the weights in ``pretext.source``, likewise; ``None`` for other arms.
+        matched_samples: with ``schedule.match_images``, the samples of the pretext phase: only runs
+            with the same number are partners.
     """
     common = {k: _hash_sources(v) for k, v in config.items() if k not in WITHOUT_EFFECT}
     content = {"precision": arithmetic, "data": data, "results": RESULTS}
     common |= content
+    if matched_samples is not None:
+        common["matched_samples"] = matched_samples
     common["model"]["weights"] = weights
     common["dataset"].pop("name", None)
     for node in (common["dataset"], common["dataset"]["source"]):
         node.pop("root", None)
     pretext = common.pop("pretext")
     pretext.pop("reuse")
+    pretext["seed"] = pretext_seed(config)
     if given is not None:
         pretext = {"name": pretext["name"], "source": given}
     arm = {"pretext": pretext if has_pretext(config) else None}
 
-    # Pre-training depends on neither the labels, those for validation included, nor the cut.
+    # Pre-training depends on neither the labels, those for validation included, nor the cut,
+    # nor a policy of augmentation.
     names = ("dataset", "model", "seed", "precision", "data", "results")
     before_transfer = {k: deepcopy(common[k]) for k in names}
     for key in ("labels_per_class", "val_per_class"):
         before_transfer["dataset"].pop(key, None)
     before_transfer["model"].pop("cut", None)
-    task = {"pretext": {key: value for key, value in pretext.items() if key != "name"}}
+    before_transfer["dataset"].get("augment", {}).pop("policy", None)
+    before_transfer["seed"] = pretext_seed(config)
+    if before_transfer["seed"] != common["seed"] and _draws_images(common["dataset"]):
+        before_transfer["images"] = common["seed"]
+    task = {"pretext": {k: v for k, v in pretext.items() if k not in ("name", "seed")}}
     if given is None:
         task |= before_transfer
     values = flatten(common | arm).items()
@@ -107,10 +119,14 @@ def compute_run_keys(
     )
 
 
+def _draws_images(dataset: Mapping[str, Any], *more: str) -> bool:
+    """Whether the seed chooses the training images; the names in ``more`` choose labeled ones."""
+    return any(dataset.get(name) for name in ("val_fraction", "train_size", *more))
+
+
 def _floor_key(common: Mapping[str, Any]) -> str:
     data = {k: v for k, v in common["dataset"].items() if k not in ("mean", "std", "augment")}
-    restrictions = ("labels_per_class", "val_per_class", "val_fraction", "train_size")
-    is_drawn = any(data.get(name) for name in restrictions)
+    is_drawn = _draws_images(data, "labels_per_class", "val_per_class")
     return _digest([FLOORS, common["data"], data, common["seed"] if is_drawn else None])
 
 

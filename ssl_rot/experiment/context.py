@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from ssl_rot.building import build
 from ssl_rot.config.params import to_params
 from ssl_rot.config.run_keys import RunKeys, compute_run_keys
+from ssl_rot.config.schema import has_pretext, pretext_seed
 from ssl_rot.data import Dataset, Source
 from ssl_rot.errors import ConfigError
 from ssl_rot.experiment.starting_weights import find_given_weights, find_weights
@@ -40,6 +41,18 @@ class TrainingContext:
     @property
     def seed(self) -> int:
         return int(self.config["seed"])
+
+    @property
+    def pretext_seed(self) -> int:
+        return pretext_seed(self.config)
+
+    @property
+    def matched_samples(self) -> int | None:
+        """With ``schedule.match_images``, the samples of the pretext phase of this config."""
+        if not self.config["schedule"].get("match_images"):
+            return None
+        images = len(self.data.pretext_images)
+        return images * self.pretext.views * self.pretext.schedule.epochs
 
 
 @dataclass(frozen=True)
@@ -83,13 +96,18 @@ def typed_command() -> str:
     return shlex.join(["python", "-m", "ssl_rot.run", *sys.argv[1:]])
 
 
-def open_tracker(config: Mapping[str, Any]) -> Tracker:
-    """Opens the tracking store of a config, and ends the runs that a crash left RUNNING there."""
+def open_tracker(config: Mapping[str, Any], *, close_dead: bool = True) -> Tracker:
+    """Opens the tracking store of a config.
+
+    Args:
+        close_dead: ends the runs that a crash left RUNNING there.
+    """
     tracking = config["tracking"]
     # hydra.job.chdir=true moves each job into a folder of its own.
     started_in = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else None
     tracker = Tracker(tracking["experiment_name"], tracking["uri"], started_in)
-    tracker.close_dead()
+    if close_dead:
+        tracker.close_dead()
     return tracker
 
 
@@ -130,13 +148,19 @@ def open_run_context(
         data=training.data.fingerprint,
         weights=_hash(weights),
         given=_hash(given),
+        matched_samples=training.matched_samples,
     )
     requested = replace(training.compute, precision=config["precision"])
     # The names of the options, beside their keys: people group and filter by them.
     options = {group: name for group, name in choices.items() if group in config}
+    params = to_params(config) | options
+    if has_pretext(config):
+        params["pretext.seed"] = str(training.pretext_seed)
+    if training.matched_samples is not None:  # it says why runs are no partners
+        params["schedule.matched_samples"] = str(training.matched_samples)
     return RunContext(
         **vars(training),
-        params=to_params(config) | options,
+        params=params,
         folder=folder,
         keys=keys_for(arithmetic=training.compute.arithmetic),
         request_key=keys_for(arithmetic=requested.arithmetic).config,
@@ -160,7 +184,7 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
         sync_batchnorm=config["sync_batchnorm"],
     )
     node = dict(config["dataset"])
-    source = _load_source(json.dumps(node.pop("source")))
+    source = load_source(json.dumps(node.pop("source")))
     # A partial: Hydra would take a Source among the arguments for a config.
     data: Dataset = build(node | {"_partial_": True})(source=source, seed=config["seed"])
     pretext = build(config["pretext"])
@@ -172,8 +196,8 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
     return TrainingContext(config, compute, data, pretext)
 
 
-@lru_cache(maxsize=2)
-def _load_source(node: str) -> Source:
+@lru_cache(maxsize=4)
+def load_source(node: str) -> Source:
     """Reads the data once per process: most jobs of a sweep share it."""
     source: Source = build(json.loads(node))
     return source

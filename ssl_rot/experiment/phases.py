@@ -16,7 +16,7 @@ from ssl_rot.data import Batches, Images, Split
 from ssl_rot.experiment.context import TrainingContext
 from ssl_rot.freeze import FreezeNothing, FreezePolicy
 from ssl_rot.models import Backbone, Classifier, build_backbone, build_head
-from ssl_rot.pretext import Pretext
+from ssl_rot.pretext import NoPretext, Pretext
 from ssl_rot.schedules import Schedule
 from ssl_rot.seeding import generator, seeded
 from ssl_rot.training.monitors import Monitors
@@ -30,8 +30,9 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
     """The backbone, starting from ``weights``, under the head of the pretext task."""
     pretext = context.pretext
     assert isinstance(pretext, Pretext)
-    backbone = _backbone(context, weights)
-    with seeded(context.seed, "pretext", "head"):
+    seed = context.pretext_seed
+    backbone = _backbone(context, weights, seed)
+    with seeded(seed, "pretext", "head"):
         model = Classifier(backbone, pretext.head(backbone))
     data = context.data
     images = {"train": data.pretext_images} | {
@@ -39,7 +40,7 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
     }
 
     def targets(split: str) -> Tensor | None:
-        draws = generator(context.seed, "pretext", "targets", split)
+        draws = generator(seed, "pretext", "targets", split)
         return pretext.fixed_targets(len(images[split]), draws)
 
     return _phase(
@@ -50,6 +51,7 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
         pretext.loss,
         pretext.schedule,
         FreezeNothing(),
+        seed,
         pretext,
         _monitors(context),
     )
@@ -58,7 +60,7 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
 def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
     """The backbone, starting from ``weights``, or what ``model.cut`` keeps of it; a new head."""
     config, data = context.config, context.data
-    backbone = _backbone(context, weights)
+    backbone = _backbone(context, weights, context.seed)
     if config["model"].get("cut") is not None:
         backbone = backbone.cut(config["model"]["cut"])
     head = build_head(
@@ -73,18 +75,23 @@ def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
         for name, split in {"train": data.train, **data.held_out}.items()
     }
     loss, schedule, freeze = (build(config[key]) for key in ("loss", "schedule", "freeze"))
-    return _phase(context, "downstream", model, splits, loss, schedule, freeze)
+    samples = None
+    if context.matched_samples is not None and isinstance(context.pretext, NoPretext):
+        samples = len(data.train) + round(context.matched_samples / schedule.epochs)
+    return _phase(
+        context, "downstream", model, splits, loss, schedule, freeze, context.seed, samples=samples
+    )
 
 
 PHASES = {"pretext": pretext_phase, "downstream": downstream_phase}
 
 
-def _backbone(context: TrainingContext, weights: Path | None) -> Backbone:
+def _backbone(context: TrainingContext, weights: Path | None, seed: int) -> Backbone:
     # model.weights was resolved to a file before, and only the first process reads that.
     return build_backbone(
         {**context.config["model"], "weights": None},
         in_channels=int(context.data.test.images.shape[1]),
-        seed=context.seed,
+        seed=seed,
         weights=weights,
     )
 
@@ -97,13 +104,16 @@ def _phase(
     loss_fn: nn.Module,
     schedule: Schedule,
     freeze: FreezePolicy,
+    seed: int,
     pretext: Pretext | None = None,
     monitors: Monitors | None = None,
+    samples: int | None = None,
 ) -> Phase:
     """A phase on ``splits``, ``train`` among them; ``pretext`` makes missing targets."""
     data, group = context.data, context.compute.group
     own_augmentation = pretext is not None and pretext.own_augmentation
     compares_batch = pretext is not None and pretext.compares_batch
+    augment = data.augment if pretext is None else data.augment.before_labels()
     size = schedule.batch_size
     batches = {
         split: Batches(
@@ -114,12 +124,13 @@ def _phase(
             device=context.compute.device,
             mean=data.mean,
             std=data.std,
-            augment=data.augment if split == "train" and not own_augmentation else None,
+            augment=augment if split == "train" and not own_augmentation else None,
             task=pretext.batch if pretext is not None and labels is None else None,
             task_on_pixels=own_augmentation,
-            seed=context.seed,
+            seed=seed,
             stream=name,
             shuffle=split == "train",
+            samples=samples if split == "train" else None,
             part=(group.rank, group.size),
         )
         for split, (images, labels) in splits.items()
@@ -132,7 +143,7 @@ def _phase(
         loss_fn=loss_fn,
         schedule=schedule,
         freeze=freeze,
-        seed=context.seed,
+        seed=seed,
         monitors=monitors,
     )
 
@@ -142,7 +153,9 @@ def _monitors(context: TrainingContext) -> Monitors | None:
     if not names:
         return None
     images = data.pretext_images
-    drawn = torch.randperm(len(images), generator=generator(context.seed, "monitor", "rank"))
+    drawn = torch.randperm(
+        len(images), generator=generator(context.pretext_seed, "monitor", "rank")
+    )
     few = images.select(drawn[:RANKED_IMAGES].sort().values)
     sample = Split(few, torch.zeros(len(few), dtype=torch.int64))
     on = settings["split"]

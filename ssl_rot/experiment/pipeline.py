@@ -16,7 +16,7 @@ from ssl_rot.experiment.phases import downstream_phase, pretext_phase
 from ssl_rot.experiment.recording import PhaseResult, claim_folder, record_phase
 from ssl_rot.models.weights import read_weights
 from ssl_rot.pretext import Pretext
-from ssl_rot.tracking import HISTORY, WEIGHTS, History, StoredRun, Tag
+from ssl_rot.tracking import HISTORY, WEIGHTS, History, StoredRun, Tag, Tracker
 from ssl_rot.training.evaluation import predict
 from ssl_rot.training.phase import EpochMetrics
 
@@ -54,6 +54,17 @@ def find_finished_run(context: RunContext) -> StoredRun | None:
         if found is not None:
             return found
     return None
+
+
+def find_finished_runs(tracker: Tracker) -> dict[str, StoredRun]:
+    """What :func:`find_finished_run` finds with ``resume=true``, for all configs, by their keys."""
+    runs = tracker.runs.finished("downstream")  # the latest first
+    return {
+        run.tags[tag]: run
+        for tag in (Tag.REQUEST_KEY, Tag.CONFIG_KEY)
+        for run in reversed(runs)
+        if tag in run.tags
+    }
 
 
 def run_pretext(context: RunContext) -> PhaseResult | None:

@@ -238,7 +238,8 @@ def test_a_server_that_goes_away_in_a_sweep(
     server.start()
     at_epoch("downstream", 1, server.stop)
     sweep = ("--multirun", "+experiment=rotation,supervised", f"tracking.uri={server.uri}")
-    sweep += (*TINY, "hydra.sweep.dir=sweep")
+    # In this process, where the server is stopped after an epoch.
+    sweep += (*TINY, "hydra.sweep.dir=sweep", "hydra/launcher=basic")
     status, output = call_main(*sweep)
     assert status == 1
     assert output.count(f"Nothing is lost: all of it is in {tmp_path}/sweep/0") == 1

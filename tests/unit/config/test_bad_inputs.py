@@ -20,6 +20,8 @@ device=gpu
 precision=fp16
 compile=1
 profile=yes
+figures=maybe | must be auto, true or false
+figures=null
 sync_batchnorm=2
 floors=2
 monitor=[speed] | monitor=['speed']
@@ -85,6 +87,9 @@ loss=label_smoothing loss.label_smoothing=1
 schedule.epochs=0
 schedule.epochs=1.5
 schedule.batch_size=-1
+schedule.match_images=1
+pretext.schedule.match_images=true
+dataset.augment.policy=auto
 schedule.lr=0
 schedule.lr=nan
 schedule.lr=inf
@@ -124,6 +129,8 @@ pretext=weights pretext.source=1
 pretext=rotation pretext.angles=[0] | pretext.angles=[0]
 pretext=rotation pretext.angles=[0,360] | pretext.angles=[0, 360]
 pretext=rotation pretext.angles=[0,30] | pretext.angles=[0, 30]
+pretext.seed=-1
+pretext.seed=x
 pretext.reuse=1
 pretext.loss=1
 pretext.schedule=1

@@ -25,6 +25,7 @@ RULES = [
     ("resume", NONE),
     ("device", NONE),
     ("profile", NONE),
+    ("figures", NONE),
     ("floors", NONE),
     ("monitor", NONE),
     ("monitoring.*", NONE),
@@ -42,6 +43,7 @@ RULES = [
     ("dataset.val_per_class", PAIRED | FLOOR),
     ("model.cut", PAIRED),
     *((f"dataset.{key}", ALL) for key in ("mean", "std", "augment.*")),
+    ("dataset.augment.policy", PAIRED),
     ("dataset.*", ALL | FLOOR),
     ("model.*", ALL),
     ("seed", ALL | FLOOR),
@@ -99,6 +101,22 @@ def test_the_arms_are_a_pair(config):
     other = config("+experiment=rotation", "pretext=rotation_2", "pretext.schedule.epochs=3")
     assert keys_of(other).pair == keys_of(rotation).pair
     assert keys_of(other).pretext not in (None, keys_of(rotation).pretext)
+
+
+def test_downstream_seeds_may_share_a_pretraining_of_its_own_seed(config):
+    def keys(*overrides):
+        return keys_of(config("+experiment=rotation", *overrides))
+
+    assert keys("seed=3", "pretext.seed=3") == keys("seed=3")
+    one, two = (keys(f"seed={seed}", "pretext.seed=3") for seed in (0, 1))
+    assert one.pretext == two.pretext == keys("seed=3").pretext
+    assert one.pair != two.pair
+    assert keys("seed=0").pair == one.pair
+    assert keys("seed=0").config != one.config
+    # The seed also draws the images that the pretext task trains on.
+    for drawn in ("dataset.train_size=50", "dataset.val_fraction=0.1"):
+        one, two = (keys(f"seed={seed}", "pretext.seed=3", drawn) for seed in (0, 1))
+        assert one.pretext != two.pretext
 
 
 def test_what_stands_under_no_pretext_is_in_no_key(config):
