@@ -18,6 +18,7 @@ TOP_LEVEL: dict[str, Any] = {
     "floors": bool,
     "monitor": Sequence[Literal["knn", "rank"]],
     "resume": bool,
+    "dry_run": bool,
 }
 
 SECTIONS: dict[str, dict[str, Any]] = {

@@ -31,6 +31,7 @@ monitoring.every=0
 monitoring.split=train
 monitoring=1
 resume=1
+dry_run=maybe
 checkpoint.every=0
 checkpoint.every=null
 checkpoint.keep=0
