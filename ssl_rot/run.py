@@ -56,7 +56,7 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     context = open_run_context(config, choices, folder, tracker, sweep)
     may_be_finished = sweep is not None or context.resume
     if context.resume and sweep is None:
-        check_resumable(context)
+        check_resumable([context], folder)
     lock = tracker.store.lock(f"config-{context.keys.config}")
     with lock if may_be_finished else nullcontext():
         last = pipeline.find_finished(context) if may_be_finished else None

@@ -19,6 +19,7 @@ from ssl_rot.config.validation import validate
 from ssl_rot.errors import ConfigError, UserError
 from ssl_rot.experiment.context import RunContext, open_run_context
 from ssl_rot.experiment.pipeline import find_finished_run
+from ssl_rot.experiment.resume import check_resumable
 from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 
@@ -80,6 +81,7 @@ def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None
 
     Raises:
         ConfigError: all faults together, with the jobs they affect.
+        ResumeError: the folder has an interrupted sweep of other configs.
     """
     loader = GlobalHydra.instance().config_loader()
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
@@ -90,6 +92,7 @@ def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None
         return None
     jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     planned = []
+    contexts = []
     finished: dict[str, StoredRun | None] = {}
     faults: dict[str, list[int]] = defaultdict(list)
     for number, job_overrides in enumerate(jobs):
@@ -100,6 +103,7 @@ def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None
             for fault in error.faults if isinstance(error, ConfigError) else [str(error)]:
                 faults[fault].append(number)
             continue
+        contexts.append(context)
         key = context.keys.config
         if key not in finished:
             finished[key] = find_finished_run(context) if context.resume else None
@@ -115,6 +119,8 @@ def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None
         )
     if faults:
         raise ConfigError([f"{text}  [{_list_jobs(at, len(jobs))}]" for text, at in faults.items()])
+    if config.resume:
+        check_resumable(contexts, folder)
     return Plan(tuple(planned))
 
 
