@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from ssl_rot.config.command_line import quote_name
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
+from ssl_rot.streams import outliving_readers
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
 from ssl_rot.sweep.plugin_checks import is_basic
@@ -89,7 +90,11 @@ def _task(cfg: DictConfig) -> float | None:
 def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
     """One job of a sweep; a failure is recorded and leaves the other jobs alone."""
     try:
-        with Interrupts().installed(), register_worker(Path(hydra_cfg.sweep.dir).absolute()):
+        with (
+            outliving_readers(),  # a launcher's process does not come through main
+            Interrupts().installed(),
+            register_worker(Path(hydra_cfg.sweep.dir).absolute()),
+        ):
             return run(cfg, *_choices_and_folder(hydra_cfg))
     except KeyboardInterrupt:
         if is_basic(hydra_cfg.launcher):
@@ -138,10 +143,11 @@ def _as_user_error(error: Exception) -> Exception:
 def main() -> None:
     """The console script ``ssl-rot``."""
     sys.argv[1:] = [quote_name(argument, "tracking.experiment_name") for argument in sys.argv[1:]]
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and maybe others
-        _run_distributed()
-    else:
-        _run_hydra()
+    with outliving_readers():
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and maybe others
+            _run_distributed()
+        else:
+            _run_hydra()
 
 
 def _run_distributed() -> None:
