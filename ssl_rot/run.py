@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ssl_rot.config.command_line import quote_name
+from ssl_rot.config.command_line import quote_name, starts_a_sweep
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.streams import outliving_readers
@@ -142,7 +142,8 @@ def _as_user_error(error: Exception) -> Exception:
 
 def main() -> None:
     """The console script ``ssl-rot``."""
-    sys.argv[1:] = [quote_name(argument, "tracking.experiment_name") for argument in sys.argv[1:]]
+    arguments = [quote_name(argument, "tracking.experiment_name") for argument in sys.argv[1:]]
+    sys.argv[1:] = ["--multirun"] * starts_a_sweep(arguments) + arguments
     with outliving_readers():
         if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and maybe others
             _run_distributed()

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from ssl_rot.config.paths import conf_dir
 
 _NUMBER = r"[+-]?\.?\d[\w.+-]*"
 _WITH_APOSTROPHE = r"[^'\",\\]+'[^\",\\]*"
@@ -14,3 +22,28 @@ def quote_name(argument: str, key: str) -> str:
     if name != key or not re.fullmatch(f"{_NUMBER}|{_WITH_APOSTROPHE}", value):
         return argument
     return f'{name}{equals}"{value}"'
+
+
+def starts_a_sweep(arguments: Sequence[str]) -> bool:
+    """Whether an option among the arguments, such as ``+sweep=rotnet_turns``, is a sweep.
+
+    Its file says so with ``hydra.mode: MULTIRUN``, which Hydra reads there until version 1.3, and
+    which version 1.4 only accepts together with ``--multirun``.
+    """
+    package = conf_dir().removeprefix("pkg://")
+    folders: list[Traversable] = [
+        Path(package) if Path(package).is_dir() else resources.files(package)
+    ]
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, directory = flag.partition("=")
+        if name in ("--config-dir", "-cd"):
+            folders.append(Path(directory or value))
+    for argument in arguments:
+        group, equals, option = argument.lstrip("+").partition("=")
+        for folder in folders if equals else ():
+            file = folder / group / f"{option}.yaml"
+            if re.fullmatch(r"[\w/-]+", f"{group}/{option}") and file.is_file():
+                node = OmegaConf.create(file.read_text())
+                if OmegaConf.select(node, "hydra.mode") == "MULTIRUN":
+                    return True
+    return False
