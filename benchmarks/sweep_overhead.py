@@ -108,7 +108,7 @@ def bare() -> None:
                 writer.writeheader()
                 writer.writerows(rows)
             figures.draw_curves(rows, "curves", folder / "figures" / "curves.png")
-            guesses, truths = predict(model, test, compute)
+            guesses, truths, _ = predict(model, test, compute)
             path = folder / "figures" / "confusion_matrix.png"
             figures.draw_confusion_matrix(guesses, truths, data.classes, "confusion", path)
             for name in ("weights.safetensors", "history.csv"):

@@ -1,7 +1,5 @@
 """Builds the ``_target_`` of a config node."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ Every error that is meant for the user is a :class:`UserError`: it says what is 
 how to fix it. Anything else is a bug in this package and keeps its traceback.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

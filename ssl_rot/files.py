@@ -1,7 +1,5 @@
 """Atomic file writes: a file is complete or absent, even if the process dies while writing."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from pathlib import Path

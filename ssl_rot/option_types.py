@@ -4,8 +4,6 @@ The validation of the config checks them, not the function itself. A ``descripti
 message that would be derived from the constraints.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal

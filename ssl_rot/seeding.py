@@ -5,8 +5,6 @@ resumed run must continue as if it had never been interrupted. So nothing draws 
 stream: each use gets a generator of its own, named after its purpose.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """``python -m ssl_rot.sync outputs/<date>/<time>``: sends MLflow what it missed."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import socket

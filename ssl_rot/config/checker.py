@@ -1,7 +1,5 @@
 """Checks the keys and values of a config against the signatures of its targets and the schema."""
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import re

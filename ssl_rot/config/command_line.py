@@ -1,7 +1,5 @@
 """The command line, before Hydra parses it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from importlib import resources

@@ -1,7 +1,5 @@
 """A config as MLflow's params: flat dotted keys, values as text."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Keys that identify runs: with the same result, the same partner, or the same pre-training."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json
@@ -72,10 +70,11 @@ def compute_run_keys(
     pretext.pop("reuse")
     arm = {"pretext": pretext if pretext["angles"] else None}
 
-    # Pre-training depends on neither the label budget nor the cut.
+    # Pre-training depends on neither the labels, those for validation included, nor the cut.
     names = ("dataset", "model", "seed", "precision", "data", "results")
     before_transfer = {k: deepcopy(common[k]) for k in names}
-    before_transfer["dataset"].pop("labels_per_class", None)
+    for key in ("labels_per_class", "val_per_class"):
+        before_transfer["dataset"].pop(key, None)
     before_transfer["model"].pop("cut", None)
     values = flatten(common | arm).items()
     hashed = {v for key, v in values if key.endswith("._target_") and "#" in v}

@@ -1,7 +1,5 @@
 """The keys of a config that are in no signature, and the values that torch's classes accept."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 

@@ -6,8 +6,6 @@ trial build of everything cheap, on torch's meta device. Values are checked for 
 package and a few of torch's; the author of any other target decides what it accepts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -41,6 +39,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
         at = getattr(error, "full_key", None)
         raise ConfigError([*faults, f"{at}: {str(error).splitlines()[0]}"]) from error
     faults += Checker(flatten(raw), missing).find_faults(config)
+    faults += _find_label_faults(config)
     faults += _find_early_stop_faults(config)
     faults += _find_device_faults(config)
     if not faults:  # a trial build would repeat the same faults, less clearly
@@ -48,6 +47,19 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     if faults:
         raise ConfigError(faults)
     return config
+
+
+def _find_label_faults(config: Mapping[str, Any]) -> Iterator[str]:
+    data = config.get("dataset")
+    if not isinstance(data, dict) or not isinstance(count := data.get("val_per_class"), int):
+        return
+    if data.get("val_fraction"):
+        other = f"dataset.val_fraction={data['val_fraction']}"
+        yield f"dataset.val_per_class={count} is not allowed beside {other}; set one of them"
+    budget = data.get("labels_per_class")
+    if isinstance(budget, int) and count >= budget > 0:
+        allowed = f"less than dataset.labels_per_class={budget}, which it is taken out of"
+        yield f"dataset.val_per_class={count} is not allowed; it must be {allowed}"
 
 
 def _find_early_stop_faults(config: Mapping[str, Any]) -> Iterator[str]:
@@ -62,11 +74,18 @@ def _find_early_stop_faults(config: Mapping[str, Any]) -> Iterator[str]:
         on_test = metric in ("test_loss", "test_acc") and stop.get("allow_test") is True
         if metric not in ("val_loss", "val_acc") and not on_test:
             yield f"{key}.metric={metric} is not allowed; it must be val_loss, val_acc or null"
-        elif not on_test and config.get("dataset", {}).get("val_fraction") == 0:
+        elif not on_test and not _has_validation(config, path):
             needs = "needs a validation split, and dataset.val_fraction=0"
             yield f"{key}.metric={metric} {needs}; set dataset.val_fraction=0.1, say"
         if stop.get("threshold") is None:
             yield f"{key}.threshold=null is not allowed beside {key}.metric={metric}; give a number"
+
+
+def _has_validation(config: Mapping[str, Any], path: str) -> bool:
+    """Whether the phase whose schedule is at ``path`` has images for validation."""
+    data = config.get("dataset", {})
+    in_budget = path == "schedule" and data.get("val_per_class") is not None
+    return in_budget or data.get("val_fraction") != 0
 
 
 def _find_device_faults(config: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,5 @@
 """Checks one value of a config against a type, and describes what the type accepts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -25,10 +23,10 @@ def find_value_fault(value: Any, annotation: Any) -> str | None:
     alternatives = _alternatives(annotation)
     if Any in alternatives:
         return None
+    optional = NoneType in alternatives
     if any((get_origin(kind) or kind) not in PLAIN for kind in alternatives - {NoneType}):
-        if value is None and NoneType in alternatives:
-            return None
-        return "a node with a _target_" + (", or null" if NoneType in alternatives else "")
+        needed = "a node with a _target_" + (", or null" if optional else "")
+        return None if value is None and optional else needed
     adapter = _adapter(annotation)
     try:
         adapter.validate_python(value)

@@ -1,7 +1,5 @@
 """Random cropping and flipping of whole batches."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """From a source to the data of a run: validation split, size, label budget, statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,10 +30,12 @@ class Dataset:
     """The part of a data set that a run uses.
 
     Args:
-        train: the labeled images within the budget.
-        val: part of the training images; ``None`` without a validation split.
+        train: the labeled images within the budget, except those for validation.
+        val: labeled images for validation; ``None`` without a validation split.
         test: only reported; selects nothing.
-        pretext_images: all training images except those for validation, labeled or not.
+        pretext_images: all training images, labeled or not, except those of ``val_fraction``.
+        val_in_budget: whether ``val`` was taken out of the label budget; the pretext task then
+            trains on its images too.
         mean: per channel, of pixels in [0, 1]; likewise ``std``.
     """
 
@@ -49,11 +49,25 @@ class Dataset:
     std: tuple[float, ...]
     augment: Augment
     fingerprint: str
+    val_in_budget: bool = False
 
     @property
     def held_out(self) -> dict[str, Split]:
         """The splits for evaluation: test and, if there is one, validation."""
         return {"test": self.test} | ({} if self.val is None else {"val": self.val})
+
+    @property
+    def held_out_from_pretext(self) -> dict[str, Split]:
+        """Those of ``held_out`` whose images the pretext task does not train on."""
+        return {"test": self.test} if self.val_in_budget else self.held_out
+
+    def count_labels(self) -> str:
+        """How many labels are used: ``50 (10 of them for validation)``."""
+        if self.val is None:
+            return f"{len(self.train)}"
+        if self.val_in_budget:
+            return f"{len(self.train) + len(self.val)} ({len(self.val)} of them for validation)"
+        return f"{len(self.train)} (and another {len(self.val)} for validation)"
 
 
 def prepare(
@@ -67,23 +81,28 @@ def prepare(
     mean: ChannelMeans | None,
     std: ChannelDeviations | None,
     augment: Augment,
+    val_per_class: Count | None = None,
     root: Folder | None = None,
     image_size: ImageSize | None = None,
     test_fraction: OpenFraction | None = None,
     unlabelled: Text | None = None,
     skip_bad: bool | None = None,
 ) -> Dataset:
-    """Applies validation split, ``train_size`` and label budget to a source, in this order.
+    """Applies ``val_fraction``, ``train_size`` and label budget to a source, in this order.
 
     Each choice is stratified and depends only on the source and ``seed``: the validation split is
-    the same for every budget, and a larger budget or size contains every smaller one.
+    the same for every budget, and a larger budget or size contains every smaller one. With
+    ``val_per_class``, this holds for the images that remain to be trained on, too.
 
     ``root``, ``image_size``, ``test_fraction``, ``unlabelled`` and ``skip_bad`` are not read here:
     the config of ``source`` interpolates them, so that the key to set is, say, ``dataset.root``.
 
     Args:
         labels_per_class: labeled images per class; ``None`` for all.
-        val_fraction: of the labeled training images, in [0, 1).
+        val_fraction: of the labeled training images, in [0, 1), before the budget is applied:
+            labels for validation that the budget does not count.
+        val_per_class: of the ``labels_per_class``, those for validation; not with a
+            ``val_fraction``.
         train_size: training images for both phases; ``None`` for all. Unlabeled images count as a
             class of their own.
         mean: per channel, of pixels in [0, 1]; ``None`` to measure it on the training images.
@@ -107,10 +126,13 @@ def prepare(
         mean = measured[0] if mean is None else mean
         std = measured[1] if std is None else std
     _check_channels(mean, std, channels=source.train.images.shape[1])
+    labeled, val_in_budget = _within_budget(
+        train, labels_per_class, val_per_class, seed, source.classes
+    )
     return Dataset(
         name=name,
-        train=_within_budget(train, labels_per_class, seed, source.classes),
-        val=val,
+        train=labeled,
+        val=val if val_in_budget is None else val_in_budget,
         test=source.test,
         pretext_images=train.images,
         classes=source.classes,
@@ -118,6 +140,7 @@ def prepare(
         std=tuple(float(value) for value in std),
         augment=augment,
         fingerprint=source.fingerprint,
+        val_in_budget=val_in_budget is not None,
     )
 
 
@@ -144,23 +167,34 @@ def _rows_of_size(labels: Tensor, size: int, seed: int) -> Tensor:
 
 
 def _within_budget(
-    train: Split, per_class: int | None, seed: int, classes: tuple[str, ...]
-) -> Split:
+    train: Split,
+    per_class: int | None,
+    val_per_class: int | None,
+    seed: int,
+    classes: tuple[str, ...],
+) -> tuple[Split, Split | None]:
+    """The labeled images to train on, and those for validation, which come first in each class."""
     counts = torch.bincount(train.labels[train.labels >= 0], minlength=len(classes))
-    needed = 1 if per_class is None else per_class
+    for_validation = 0 if val_per_class is None else val_per_class
+    needed = for_validation + 1 if per_class is None else per_class
     fewest = int(counts.argmin())
     if counts[fewest] < needed:
         raise DataError(
             f"dataset.labels_per_class={'null' if per_class is None else per_class}: class "
             f"{classes[fewest]!r} has {int(counts[fewest])} labeled training images (after "
-            "val_fraction and train_size). Every class needs at least one, and labels_per_class as "
-            "many, unless it is null for all."
+            f"val_fraction and train_size) and needs {needed}: labels_per_class of them, or with "
+            "null at least one more than val_per_class."
         )
-    chosen = train.labels >= 0
+    labeled = train.labels >= 0
+    ranks = rank_in_class(train.labels, generator(seed, "data", "labels"))
     if per_class is not None:
-        ranks = rank_in_class(train.labels, generator(seed, "data", "labels"))
-        chosen &= ranks < per_class
-    return train if bool(chosen.all()) else train.select(torch.nonzero(chosen).flatten())
+        labeled &= ranks < per_class
+
+    def select(chosen: Tensor) -> Split:
+        return train if bool(chosen.all()) else train.select(torch.nonzero(chosen).flatten())
+
+    training = select(labeled & (ranks >= for_validation))
+    return training, select(labeled & (ranks < for_validation)) if for_validation else None
 
 
 def _check_channels(mean: Sequence[float], std: Sequence[float], channels: int) -> None:

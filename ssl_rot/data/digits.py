@@ -1,7 +1,5 @@
 """Scikit-learn's handwritten digits, which are installed with it."""
 
-from __future__ import annotations
-
 from importlib.metadata import distribution
 
 import numpy as np
@@ -21,9 +19,6 @@ def digits(image_size: ImageSize) -> Source:
 
     The split is fixed (1,437 train, 360 test, stratified), whatever the run's seed: the data set
     has no split of its own, and runs with different seeds must be tested on the same images.
-
-    Args:
-        image_size: pixels a side; the images are resized once, when they are loaded.
     """
     # Read as by `sklearn.datasets.load_digits`: importing scikit-learn takes half a second.
     path = str(distribution("scikit-learn").locate_file(DIGITS))

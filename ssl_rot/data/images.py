@@ -42,10 +42,9 @@ class MappedFile:
 
 @dataclass(frozen=True)
 class Images:
-    """Some rows of an array of images; nothing is copied until they are indexed.
+    """Some rows of an array of images, which may be a memory map larger than memory.
 
-    The label budget, the validation split and the pretext task all use the same array, which may
-    be a memory map larger than memory. So a subset is a list of row numbers, not a copy.
+    So a subset is a list of row numbers; nothing is copied until it is indexed.
 
     Args:
         base: uint8 ``[M, C, H, W]``.

@@ -1,7 +1,5 @@
 """Gathering the next batches while the device works on the current one."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

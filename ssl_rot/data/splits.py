@@ -1,7 +1,5 @@
 """Stratified, nested choices of samples, decided by the seed alone."""
 
-from __future__ import annotations
-
 import math
 
 import torch

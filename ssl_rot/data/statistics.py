@@ -1,7 +1,5 @@
 """Mean and standard deviation of pixels, from integer sums, which do not depend on the order."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

@@ -1,10 +1,8 @@
 """CIFAR, SVHN and STL-10, read by torchvision's own classes."""
 
-from __future__ import annotations
-
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -54,12 +52,8 @@ def svhn(root: Folder, image_size: ImageSize) -> Source:
 
     files = [SVHN.split_list[split] for split in ("train", "test")]
     train, test = _load_or_download(SVHN, ("train", "test"), root, [url for url, _, _ in files])
-    return Source(
-        train=_make_split(train.data, train.labels, image_size),
-        test=_make_split(test.data, test.labels, image_size),
-        classes=tuple("0123456789"),
-        fingerprint=fingerprint("SVHN", files, image_size),
-    )
+    splits = (train.data, train.labels), (test.data, test.labels)
+    return _make_source(splits, tuple("0123456789"), image_size, "SVHN", files)
 
 
 def stl10(root: Folder, image_size: ImageSize) -> Source:
@@ -72,28 +66,31 @@ def stl10(root: Folder, image_size: ImageSize) -> Source:
 
     train, test = _load_or_download(STL10, ("train+unlabeled", "test"), root, [STL10.url])
     names = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
-    return Source(
-        train=_make_split(train.data, train.labels, image_size),
-        test=_make_split(test.data, test.labels, image_size),
-        classes=names,
-        fingerprint=fingerprint("STL10", STL10.train_list, STL10.test_list, image_size),
-    )
+    splits = (train.data, train.labels), (test.data, test.labels)
+    return _make_source(splits, names, image_size, "STL10", STL10.train_list, STL10.test_list)
 
 
 def _load_cifar(dataset: Any, root: Folder, image_size: int) -> Source:
     train, test = _load_or_download(dataset, (True, False), root, [dataset.url])
+    splits = [(split.data.transpose(0, 3, 1, 2), split.targets) for split in (train, test)]
     files = dataset.train_list, dataset.test_list
-    return Source(
-        train=_make_split(train.data.transpose(0, 3, 1, 2), train.targets, image_size),
-        test=_make_split(test.data.transpose(0, 3, 1, 2), test.targets, image_size),
-        classes=tuple(train.classes),
-        fingerprint=fingerprint(dataset.__name__, *files, image_size),
+    return _make_source(splits, tuple(train.classes), image_size, dataset.__name__, *files)
+
+
+def _make_source(
+    splits: Iterable[tuple[NDArray[np.uint8], ArrayLike]],
+    classes: tuple[str, ...],
+    size: int,
+    *content: object,
+) -> Source:
+    train, test = (
+        Split(
+            Images(resize(torch.from_numpy(np.ascontiguousarray(images)), size)),
+            torch.from_numpy(np.asarray(labels, np.int64)),
+        )
+        for images, labels in splits
     )
-
-
-def _make_split(images: NDArray[np.uint8], labels: ArrayLike, size: int) -> Split:
-    pixels = torch.from_numpy(np.ascontiguousarray(images))
-    return Split(Images(resize(pixels, size)), torch.from_numpy(np.asarray(labels, np.int64)))
+    return Source(train, test, classes, fingerprint(*content, size))
 
 
 def _load_or_download(

@@ -73,6 +73,7 @@ def _phase(
     """A phase whose targets are the labels; without labels for training, the rotations."""
     data, group = context.data, context.compute.group
     images, labels = train
+    held_out = data.held_out_from_pretext if labels is None else data.held_out
     batches = partial(
         Batches,
         device=context.compute.device,
@@ -92,7 +93,7 @@ def _phase(
         train=batches(images, labels, batch_size=size, augment=data.augment, shuffle=True),
         evaluations={
             split_name: evaluation(split.images, None if labels is None else split.labels)
-            for split_name, split in data.held_out.items()
+            for split_name, split in held_out.items()
         },
         loss_fn=loss_fn,
         schedule=schedule,

@@ -122,7 +122,9 @@ def _pretrain(context: RunContext, key: str) -> PhaseResult:
             inputs, targets = next(phase.train.whole().epoch(1))
             figures.draw_rotated_batch(inputs, targets, angles, data.mean, data.std, path)
 
-        return recorder.train(phase, "rotated_batch.png", draw)
+        result = recorder.train(phase)
+        recorder.draw("rotated_batch.png", draw)
+        return result
 
 
 def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> PhaseResult:
@@ -141,15 +143,18 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
         # From the file even right after pre-training: fresh or reused, the bits are the same.
         weights = context.initial_weights if pretrained is None else pretrained.weights
         phase = downstream_phase(context, weights)
+        result = recorder.train(phase)
+        predictions = predict(phase.model, phase.evaluations["test"], context.compute)
+        recorder.keep_predictions(predictions)
 
         def draw(path: Path) -> None:
-            data = context.data
-            predictions, targets = predict(phase.model, phase.evaluations["test"], context.compute)
-            accuracy = float((predictions == targets).double().mean())
-            title = f"{data.name}, {context.arm}, last epoch: test accuracy {accuracy:.1%}"
-            figures.draw_confusion_matrix(predictions, targets, data.classes, title, path)
+            data, (classes, targets, _) = context.data, predictions
+            accuracy = f"{predictions.accuracy:.1%}"
+            title = f"{data.name}, {context.arm}, last epoch: test accuracy {accuracy}"
+            figures.draw_confusion_matrix(classes, targets, data.classes, title, path)
 
-        return recorder.train(phase, "confusion_matrix.png", draw)
+        recorder.draw("confusion_matrix.png", draw)
+        return result
 
 
 def print_summary(

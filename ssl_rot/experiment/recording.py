@@ -11,17 +11,21 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from ssl_rot import files
 from ssl_rot.errors import describe_error
 from ssl_rot.experiment import figures
 from ssl_rot.experiment.context import RunContext
 from ssl_rot.experiment.follower import Assignment
 from ssl_rot.models.weights import save_weights
-from ssl_rot.tracking import WEIGHTS, RunLog, Tag, version_tags
+from ssl_rot.tracking import PREDICTIONS, WEIGHTS, RunLog, Tag, version_tags
 from ssl_rot.training.checkpoint import Checkpoints
+from ssl_rot.training.evaluation import Predictions
 from ssl_rot.training.loop import fit
 from ssl_rot.training.phase import EpochMetrics, Phase
 from ssl_rot.training.profiling import profiled
@@ -50,11 +54,8 @@ class PhaseRecorder:
     run: RunLog
     resumed: bool
 
-    def train(self, phase: Phase, figure: str, draw: Callable[[Path], object]) -> PhaseResult:
-        """Trains, and leaves metrics, weights and figures in MLflow and in the run's folder.
-
-        Once the phase is trained, ``draw`` draws its own figure, whose file name is ``figure``.
-        """
+    def train(self, phase: Phase) -> PhaseResult:
+        """Trains, and leaves metrics, weights and curves in MLflow and in the run's folder."""
         config, compute = self.context.config, self.context.compute
         interrupts = Interrupts()
         checkpoints = Checkpoints(
@@ -69,7 +70,7 @@ class PhaseRecorder:
             interrupts.installed(),
             interrupts.training(),
             compute.compile_errors(),
-            profiled(trace, compute.device) as after_step,
+            profiled(trace) as after_step,
         ):
             compute.group.send(Assignment(config, phase.name, state))
             with compute.group.training_phase():
@@ -83,14 +84,26 @@ class PhaseRecorder:
                 )
         weights = self.folder / WEIGHTS
         save_weights(phase.model, weights)
-        self._try_to_draw("curves.png", partial(figures.draw_curves, history, self.name))
-        self._try_to_draw(figure, draw)
         self.run.artifacts([weights, self.run.history.path])
-        for folder in ("figures", "profile"):
-            self.run.artifacts(sorted((self.folder / folder).glob("*")), folder)
+        self.run.artifacts(sorted((self.folder / "profile").glob("*")), "profile")
+        self.draw("curves.png", partial(figures.draw_curves, history, self.name))
         return PhaseResult(self.run.run_id, weights, history)
 
-    def _try_to_draw(self, name: str, draw: Callable[[Path], object]) -> None:
+    def keep_predictions(self, predictions: Predictions) -> None:
+        """Leaves the predictions of the trained network, one row for each image."""
+        path = self.folder / PREDICTIONS
+        table = pd.DataFrame(
+            {
+                "index": np.arange(len(predictions.classes), dtype=np.int32),
+                "target": predictions.targets.to(torch.int16).numpy(),
+                "prediction": predictions.classes.to(torch.int16).numpy(),
+                "probability": predictions.probabilities.numpy(),
+            }
+        )
+        files.write(path, table.to_parquet(index=False))
+        self.run.artifacts([path])
+
+    def draw(self, name: str, draw: Callable[[Path], object]) -> None:
         """Draws a figure; an error is only a warning, since the training that it shows is done."""
         path = self.folder / "figures" / name
         try:
@@ -99,6 +112,8 @@ class PhaseRecorder:
             log.warning("%s could not be drawn: %s", path, describe_error(error))
             with suppress(OSError):
                 path.unlink()  # half of a file
+        else:
+            self.run.artifacts([path], "figures")
 
 
 @contextmanager

@@ -4,8 +4,6 @@ A frozen stage keeps its parameters *and* its BatchNorm statistics: no gradients
 optimizer, and modules in eval mode.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol

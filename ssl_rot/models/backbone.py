@@ -48,11 +48,7 @@ class Backbone(nn.Module, ABC):
         """
 
     def position(self, stage: str) -> int:
-        """The index of ``stage`` in :attr:`stage_names`.
-
-        Raises:
-            ConfigError: there is no such stage.
-        """
+        """The index of ``stage`` in :attr:`stage_names`; a :class:`ConfigError` if it is none."""
         if stage not in self.stage_names:
             known = ", ".join(self.stage_names)
             raise ConfigError([f"stage {stage!r}: this model's stages are {known}"])

@@ -1,7 +1,5 @@
 """Builds backbones and heads from their config, with random weights that the seed decides."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,7 @@ def build_backbone(
     """Builds the whole backbone: the caller cuts it, since the pretext task trains all of it.
 
     Args:
-        cfg: a ``conf/model`` option: ``_target_``, its arguments, ``init``, ``weights``, ``cut``.
-        in_channels: of the images.
+        cfg: a ``conf/model`` option.
         seed: alone decides the random weights; torch's global generator is left as it is.
         weights: safetensors file to start from, instead of ``cfg["weights"]``, which may also be
             the id of a run.
@@ -37,7 +34,7 @@ def build_backbone(
             ["model.init=xavier with model.pretrained=true: it would overwrite those weights"]
         )
     with seeded(seed, "backbone"):
-        backbone = _build(cfg, ("init", "weights", "cut"), in_channels=in_channels)
+        backbone = _build(cfg, in_channels=in_channels)
         if not isinstance(backbone, Backbone):
             fault = f"model._target_={cfg['_target_']}: makes a {type(backbone).__name__}"
             raise ConfigError([f"{fault}, which is not an ssl_rot.models.Backbone"])
@@ -51,22 +48,16 @@ def build_backbone(
 def build_head(
     cfg: Mapping[str, Any], *, in_channels: int, num_classes: int, seed: int
 ) -> nn.Module:
-    """Builds the head that maps a feature map ``[B, in_channels, H, W]`` to logits.
-
-    Args:
-        cfg: a ``conf/head`` option: ``_target_`` and its arguments, ``init``.
-        in_channels: of the feature map.
-        num_classes: number of logits.
-        seed: alone decides the random weights; torch's global generator is left as it is.
-    """
+    """Builds the head of a ``conf/head`` option; ``seed`` alone decides its weights."""
     with seeded(seed, "head"):
-        head: nn.Module = _build(cfg, ("init",), in_channels=in_channels, num_classes=num_classes)
+        head: nn.Module = _build(cfg, in_channels=in_channels, num_classes=num_classes)
         _initialize(head, cfg.get("init", "default"))
     return head
 
 
-def _build(cfg: Mapping[str, Any], builder_keys: tuple[str, ...], **arguments: int) -> Any:
-    return build({k: v for k, v in cfg.items() if k not in builder_keys}, **arguments)
+def _build(cfg: Mapping[str, Any], **arguments: int) -> Any:
+    own = ("init", "weights", "cut")  # read here, whatever the target
+    return build({k: v for k, v in cfg.items() if k not in own}, **arguments)
 
 
 def _initialize(module: nn.Module, init: str) -> None:

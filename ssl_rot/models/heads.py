@@ -1,7 +1,5 @@
 """Heads: from a feature map ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from ssl_rot.models.nin import nin_block
@@ -16,12 +14,8 @@ def linear_head(in_channels: int, num_classes: int) -> nn.Sequential:
 def mlp_head(in_channels: int, num_classes: int, *, hidden: Count, pool: Count) -> nn.Sequential:
     """RotNet's non-linear probe: two hidden layers with BatchNorm and ReLU on the flattened map.
 
-    Args:
-        in_channels: of the feature map.
-        num_classes: number of logits.
-        hidden: width of both hidden layers.
-        pool: the map is pooled to ``pool x pool`` before it is flattened, so that the head fits a
-            map of any size. A map of exactly this size is unchanged.
+    The map is pooled to ``pool x pool`` before it is flattened, so that the head fits a map of any
+    size. A map of exactly this size is unchanged.
     """
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(pool),

@@ -1,7 +1,5 @@
 """The Network-in-Network of RotNet (Gidaris et al. 2018, https://arxiv.org/abs/1803.07728)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated
 

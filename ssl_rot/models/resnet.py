@@ -1,7 +1,5 @@
 """Residual networks (He et al. 2016, https://arxiv.org/abs/1512.03385), with basic blocks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -48,7 +46,6 @@ def resnet(
     """A residual network with the stages ``stem``, ``stage1``, ``stage2``, ...
 
     Args:
-        in_channels: of the images.
         widths: output channels of each stage; the stem has those of ``stage1``. Every later stage
             halves height and width.
         blocks: residual blocks in each stage.

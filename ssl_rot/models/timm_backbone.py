@@ -105,9 +105,8 @@ def timm_model(
     """A timm model without its classifier, with the stages ``stage1``, ``stage2``, ...
 
     Args:
-        in_channels: of the images; pretrained weights are adapted to it.
         name: as in ``timm.list_models()``, with or without a pretrained tag.
-        pretrained: downloads timm's weights.
+        pretrained: downloads timm's weights, and adapts them to ``in_channels``.
         image_size: height and width in pixels, for architectures that accept one size only (most
             transformers); None is the size that the model was published with. Others ignore it.
 

@@ -1,7 +1,5 @@
 """Weights as safetensors files, which are checked for damage."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -62,11 +60,10 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+    """The tensors of a safetensors file; checks the hash of :func:`save_weights` if it has one.
 
     Raises:
-        WeightsError: the file is missing or damaged. The hash of :func:`save_weights` is checked
-            if the file has one.
+        WeightsError: the file is missing or damaged.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file. Give a .safetensors file.")

@@ -31,6 +31,8 @@ class Options:
 
     experiment_name: str | None = MISSING
     metric: str = MISSING
+    reference: str = MISSING
+    contrasts: str = MISSING
     by: list[str] | None = MISSING
     where: str = MISSING
     since: str | None = MISSING
@@ -65,7 +67,14 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
     check_metric(runs, options.metric)
     sweep = find_sweep(runs) if options.log else None
     histories = load_histories(runs, list(dict.fromkeys([*CURVES, *COSTS, options.metric])))
-    pairs = exclude_incomplete_seeds(pair_runs(runs, histories, options.metric), by)
+    pairs = pair_runs(
+        runs,
+        histories,
+        options.metric,
+        reference=options.reference,
+        contrasts=options.contrasts,
+    )
+    pairs = exclude_incomplete_seeds(pairs, by)
     cells = compare(pairs, by)
     scope = (
         f"Experiment {name or 'any'} in {without_password(runs.attrs['uri'])}"

@@ -1,7 +1,5 @@
 """How long, how fast and with what optimizer a phase trains, and when it stops."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

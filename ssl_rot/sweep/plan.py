@@ -31,6 +31,7 @@ class PlannedJob:
     Args:
         request_key: see :class:`RunContext`.
         reuses_pretext: whether it takes pretext weights that exist already.
+        labels: how many labels it uses, in words.
         finished: the run of an earlier sweep, or a single one, that ``resume=true`` found.
     """
 
@@ -39,6 +40,7 @@ class PlannedJob:
     keys: RunKeys
     request_key: str
     reuses_pretext: bool
+    labels: str
     finished: StoredRun | None
 
 
@@ -49,7 +51,7 @@ class Plan:
     jobs: tuple[PlannedJob, ...]
 
     def describe(self, tracker: Tracker) -> str:
-        """Two lines: how many jobs, and how many pre-trainings they need beside those stored."""
+        """How many jobs, how many pre-trainings beside those stored, and how many labels."""
         distinct = {job.keys.config: job for job in self.jobs}
         to_train = [job for job in distinct.values() if job.finished is None]
         jobs = f"Sweep of {len(self.jobs)} jobs"
@@ -70,7 +72,8 @@ class Plan:
             backbones += f", {unshared} of them for one job each (pretext.reuse=false)"
         if existing:
             backbones += f", {existing} of them already in MLflow"
-        return f"{jobs}.\n{backbones}."
+        labels = ", ".join(dict.fromkeys(job.labels for job in self.jobs))
+        return f"{jobs}.\n{backbones}.\nLabeled images: {labels}."
 
 
 def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
@@ -114,6 +117,7 @@ def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None
                 context.keys,
                 context.request_key,
                 context.pretext.reuse,
+                context.data.count_labels(),
                 finished[key],
             )
         )
@@ -136,10 +140,10 @@ def _open_job(job: DictConfig, tracking: Any, tracker: Tracker, folder: Path) ->
 def _check_search(config: DictConfig, overrides: Sequence[Override]) -> None:
     """A sweeper that chooses by results must not see the test set, nor pick the luckiest seed."""
     faults = []
-    if config.dataset.val_fraction == 0:
+    if config.dataset.val_fraction == 0 and config.dataset.get("val_per_class") is None:
         faults.append(
             "dataset.val_fraction=0 leaves the sweeper only the test set to choose by; "
-            "set dataset.val_fraction=0.2, for example"
+            "set dataset.val_per_class=2 or dataset.val_fraction=0.2, for example"
         )
     faults += [
         f"{override.input_line} would be tuned, and the luckiest seed chosen; "

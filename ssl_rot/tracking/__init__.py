@@ -5,7 +5,7 @@ No other package writes to MLflow, and MLflow's own types stay in this one.
 
 from ssl_rot.config.run_keys import WITHOUT_EFFECT
 from ssl_rot.tracking.history import History
-from ssl_rot.tracking.names import HISTORY, RECORD, WEIGHTS, Tag
+from ssl_rot.tracking.names import HISTORY, PREDICTIONS, RECORD, WEIGHTS, Tag
 from ssl_rot.tracking.run_log import RunLog
 from ssl_rot.tracking.run_record import RunRecord
 from ssl_rot.tracking.runs import StoredRun
@@ -14,6 +14,7 @@ from ssl_rot.tracking.versions import version_tags
 
 __all__ = [
     "HISTORY",
+    "PREDICTIONS",
     "RECORD",
     "WEIGHTS",
     "WITHOUT_EFFECT",

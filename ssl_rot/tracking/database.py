@@ -1,7 +1,5 @@
 """Connects to a tracking store; where the database of a SQLite store is, and how it is made."""
 
-from __future__ import annotations
-
 import logging
 import os
 from contextlib import suppress

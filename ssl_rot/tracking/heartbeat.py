@@ -5,8 +5,6 @@ machines share the folder but not its locks, or its file system has no locks, th
 after some seconds.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os
@@ -72,10 +70,8 @@ def _lock(path: Path) -> int:
 def is_alive(folder: Path, *, same_host: bool) -> bool:
     """Whether a process is working on the run in ``folder``.
 
-    Args:
-        folder: of the run.
-        same_host: whether the run started on a machine of this name. If not, the heartbeat is
-            watched for some seconds: it may be another machine, or this one renamed.
+    Unless the run started on a machine of this name (``same_host``), the heartbeat is watched for
+    some seconds: it may be another machine, or this one renamed.
     """
     path = folder / _LOCK
     try:

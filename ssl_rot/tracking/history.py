@@ -1,7 +1,5 @@
 """The metrics of a phase on the disk: one row per epoch, written before they go anywhere else."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

@@ -6,8 +6,6 @@ clients that claim at once may both withdraw, but never both proceed: each creat
 it looks, so the one that looks last sees the other's claim.
 """
 
-from __future__ import annotations
-
 import logging
 import random
 import threading

@@ -1,7 +1,5 @@
 """The names of tags and files: a contract with ``ssl_rot.report`` and with users' own queries."""
 
-from __future__ import annotations
-
 
 class Tag:
     """The tags of runs."""
@@ -9,9 +7,7 @@ class Tag:
     PHASE = "ssl_rot.phase"  # pretext | downstream | sweep
     ARM = "ssl_rot.arm"  # rotation | supervised
     CONFIG_KEY = "ssl_rot.config_key"
-    REQUEST_KEY = (
-        "ssl_rot.request_key"  # the config key with auto left as auto: alike on all machines
-    )
+    REQUEST_KEY = "ssl_rot.request_key"  # the config key with auto left as auto, on all machines
     PAIR_KEY = "ssl_rot.pair_key"
     CONTENT_KEY = "ssl_rot.content_key"
     PRETEXT_KEY = "ssl_rot.pretext_key"
@@ -33,5 +29,6 @@ class Tag:
 
 WEIGHTS = "weights.safetensors"  # the artifact with the weights of a run's network
 CONFIG = "config.yaml"  # the artifact with a run's resolved config
+PREDICTIONS = "predictions.parquet"  # of a downstream run: the last epoch, on the test images
 HISTORY = "history.csv"  # the artifact with a run's metrics, one row per epoch
 RECORD = "run.json"  # in a run's folder: everything else that MLflow needs, see RunRecord

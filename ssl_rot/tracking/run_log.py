@@ -1,7 +1,5 @@
 """A run that is being written: to the disk first, then to MLflow whenever it answers."""
 
-from __future__ import annotations
-
 import logging
 import shlex
 import time
@@ -156,12 +154,8 @@ class RunLog:
         return shlex.join(["python", "-m", "ssl_rot.sync", *to, *map(str, folders)])
 
     def _send_params(self, run_id: str) -> None:
-        params = self.record.params
-        unsent = [
-            Param(key, params[key][:_PARAM_LENGTH])
-            for key in params
-            if key not in self._sent_params
-        ]
+        params, sent = self.record.params, self._sent_params
+        unsent = [Param(k, value[:_PARAM_LENGTH]) for k, value in params.items() if k not in sent]
         for batch in _chunks(unsent, _PARAMS_PER_CALL):
             self._client.log_batch(run_id, params=batch)
         self._sent_params |= params.keys()

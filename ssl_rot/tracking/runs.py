@@ -1,7 +1,5 @@
 """Finds, reads and tags the runs of a tracking store."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +30,7 @@ class StoredRun:
 class StoredRuns:
     """The runs of a store's experiment.
 
-    Every method raises :class:`ssl_rot.errors.TrackingError` if the store does not answer, or does
-    not have the run or artifact.
+    Every method raises :class:`TrackingError` if the store does not answer, or lacks the run.
     """
 
     def __init__(self, store: Store) -> None:

@@ -1,7 +1,5 @@
 """An experiment in a tracking store, and the locks of the processes that use it."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """The life cycle of runs: started, resumed, and closed if their process died."""
 
-from __future__ import annotations
-
 import logging
 import os
 import socket

@@ -1,7 +1,5 @@
 """The versions that a run records as tags."""
 
-from __future__ import annotations
-
 import platform
 from importlib.metadata import version
 

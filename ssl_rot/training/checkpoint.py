@@ -1,7 +1,5 @@
 """Checkpoints of a phase: written atomically, and safe to read, since loading runs no code."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging

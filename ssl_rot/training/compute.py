@@ -1,7 +1,5 @@
 """The device, precision and processes that a run computes with."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,7 +51,7 @@ class Compute:
 
     @contextmanager
     def compile_errors(self) -> Iterator[None]:
-        """Turns the errors of ``torch.compile`` inside the block into a message for the user."""
+        """Raises :class:`CompileFailed` for the errors of ``torch.compile`` inside the block."""
         try:
             yield
         except RuntimeError as error:

@@ -5,8 +5,6 @@ The others train the phases that it sends them and know nothing else. So its dec
 weights to use, which checkpoint to resume from, when to stop) are made once.
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Iterator

@@ -1,10 +1,9 @@
 """Loss, accuracy and predictions of a network in eval mode."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -68,15 +67,35 @@ def evaluate(
     return meter.means(compute.group)[:2]
 
 
-def predict(model: nn.Module, batches: Batches, compute: Compute) -> tuple[Tensor, Tensor]:
-    """Predicted classes and targets of a whole split, both int64 ``[N]`` on the CPU."""
+class Predictions(NamedTuple):
+    """The predictions for a whole split, in its order, on the CPU.
+
+    Args:
+        classes: predicted, int64 ``[N]``.
+        targets: int64 ``[N]``.
+        probabilities: of the predicted classes, by softmax, float32 ``[N]``.
+    """
+
+    classes: Tensor
+    targets: Tensor
+    probabilities: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.classes == self.targets).double().mean())
+
+
+def predict(model: nn.Module, batches: Batches, compute: Compute) -> Predictions:
+    """Predicts a whole split with ``model`` in eval mode."""
     model.eval()
-    predictions, labels = [], []
+    parts = []
     with torch.inference_mode():
         for inputs, targets in batches.whole().epoch(0):
-            predictions.append(compute.logits(model, inputs).argmax(1).cpu())
-            labels.append(targets.cpu())
-    return torch.cat(predictions), torch.cat(labels)
+            logits = compute.logits(model, inputs)
+            classes = logits.argmax(1)
+            probabilities = logits.softmax(1).gather(1, classes[:, None])[:, 0]
+            parts.append((classes.cpu(), targets.cpu(), probabilities.cpu()))
+    return Predictions(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def progress(

@@ -1,7 +1,5 @@
 """Features of a frozen backbone, computed once instead of every epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

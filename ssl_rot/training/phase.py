@@ -1,7 +1,5 @@
 """A phase that is ready to be trained: the pretext task, or the downstream task."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

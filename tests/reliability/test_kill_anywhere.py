@@ -108,6 +108,9 @@ def what_came_out(folder):
                     for row in csv.DictReader(file)]  # fmt: skip
         files = sorted(str(p.relative_to(artifacts)) for p in artifacts.rglob("*")
                        if p.is_file() and not p.name.startswith(UPLOADING))  # fmt: skip
+        predictions = artifacts / "predictions.parquet"
+        if tags["ssl_rot.phase"] == "downstream":
+            weights.update(predictions.read_bytes())
         about = (tags["ssl_rot.phase"], status, "ssl_rot.error" in tags)
         found.append((about, sorted(points), weights.hexdigest(), told, files, params))
     database.close()

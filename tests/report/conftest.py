@@ -98,14 +98,16 @@ class Runs:
         **over: str,
     ) -> MadeRun:
         epochs = self.epochs if epochs is None else epochs
-        params = PARAMS | {"seed": str(seed), "pretext": "rotation"}
+        params = PARAMS | {"seed": str(seed), "pretext": arm}
         params |= {key.replace("__", "."): value for key, value in over.items()}
         if arm == "supervised":
             params |= {"pretext": "none", "pretext.angles": "[]"}
         shared = {
             k: v for k, v in params.items() if not k.startswith(("pretext", "tracking", "device"))
         }
-        pretext = {k: v for k, v in params.items() if k.startswith("pretext") and arm == "rotation"}
+        pretext = {
+            k: v for k, v in params.items() if k.startswith("pretext") and arm != "supervised"
+        }
         tags = {
             "phase": "downstream",
             "arm": arm,

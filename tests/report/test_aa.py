@@ -43,7 +43,7 @@ def test_supervised_against_other_seeds_of_itself(supervised) -> None:
     (cell,) = compare(pairs).to_dict("records")
     assert cell["n"] == 5
     assert cell["difference"] != 0  # real noise, not a run compared with its own copy
-    assert cell["verdict"] == "no clear difference"
+    assert cell["verdict"] == "undecided"
     assert cell["low"] < 0 < cell["high"]
 
 
@@ -57,7 +57,7 @@ def test_supervised_against_its_own_copy(supervised) -> None:
     pairs = pair_runs(relabel(both, arm, both["params.seed"]), histories)
     (cell,) = compare(pairs).to_dict("records")
     assert (cell["n"], cell["difference"], cell["p"]) == (10, 0, 1)
-    assert cell["verdict"] == "no clear difference"
+    assert cell["verdict"] == "undecided"
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ def test_a_pretext_that_moves_no_weight(start_python, tmp_path: Path) -> None:
         process = start_python(*line, cwd=tmp_path)
         output, _ = process.communicate(timeout=500)
         assert process.returncode == 0, output
-    assert "No clear difference" in output
+    assert "Undecided" in output
     cells = pd.read_csv(tmp_path / "report" / "cells.csv")
-    assert cells["verdict"].tolist() == ["no clear difference"]
+    assert cells["verdict"].tolist() == ["undecided"]
     assert cells["pretext_images"][0] > 0

@@ -67,7 +67,7 @@ def filled(_filled_store: Path, tmp_path: Path) -> Path:
 def test_the_report_with_defaults(command, filled: Path) -> None:
     done = command(filled)
     assert done.returncode == 0, done.stderr
-    assert "Of 2 cells: rotation better in 1, no clear difference in 1." in done.stdout
+    assert "Of 2 cells: rotation better in 1, undecided in 1." in done.stdout
     assert "labels_per_class=5" in done.stdout
     assert "+10.4 points [+9.0, +11.8]" in done.stdout
     assert "1 x no partner: no supervised-only run with seed 9" in done.stdout
@@ -76,7 +76,7 @@ def test_the_report_with_defaults(command, filled: Path) -> None:
         *("report.html", "report.md", "runs.csv", "pairs.csv", "cells.csv", "figures"),
     }
     cells = pd.read_csv(out / "cells.csv")
-    assert list(cells["verdict"]) == ["rotation better", "no clear difference"]
+    assert list(cells["verdict"]) == ["better", "undecided"]
     assert len(pd.read_csv(out / "pairs.csv")) == 9
     assert len(pd.read_csv(out / "runs.csv")) == 8 + 8 + 8 + 1
     # Nothing except the report: no outputs/, no log.

@@ -51,4 +51,4 @@ def test_the_latest_run_counts_in_whatever_order_the_store_lists_them(runs, shuf
     frame = runs.frame()
     order = np.random.default_rng(shuffle).permutation(len(frame))
     pairs = pair_runs(frame.iloc[order].reset_index(drop=True)).query("left_out == ''")
-    assert list(pairs["rotation"]) == [0.9]
+    assert list(pairs["arm_value"]) == [0.9]

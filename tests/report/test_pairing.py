@@ -14,7 +14,7 @@ from ssl_rot.report.page.report_tables import pair_table
 def reasons(pairs: pd.DataFrame) -> dict[str, str]:
     """Why each run is left out, by its name."""
     rows = pairs[pairs["left_out"] != ""]
-    names = rows["rotation_run_name"].fillna(rows["supervised_run_name"])
+    names = rows["arm_run_name"].fillna(rows["reference_run_name"])
     return dict(zip(names, rows["left_out"], strict=True))
 
 
@@ -24,7 +24,7 @@ def test_pairs_have_the_same_seed_and_their_difference(runs) -> None:
     assert (pairs["left_out"] == "").all()
     assert list(pairs["seed"]) == ["0", "1", "2"]
     np.testing.assert_allclose(pairs["difference"], [0.1, -0.2, 0.05])
-    np.testing.assert_allclose(pairs["supervised"], 0.5)
+    np.testing.assert_allclose(pairs["reference_value"], 0.5)
     assert pairs["cell"].nunique() == 1
 
 
@@ -35,7 +35,7 @@ def test_one_supervised_run_is_the_partner_of_several_pretexts(runs) -> None:
         runs.downstream("rotation", seed, 0.7, pretext="rotation_2", pretext__angles="[0, 180]")
     pairs = pair_runs(runs.frame())
     assert len(pairs) == 4
-    assert (pairs["supervised_run_id"] == partner.run_id).sum() == 2
+    assert (pairs["reference_run_id"] == partner.run_id).sum() == 2
     cells = compare(pairs)
     assert list(cells["n"]) == [2, 2]
     assert set(cells["pretext"]) == {"rotation", "rotation_2"}
@@ -46,7 +46,7 @@ def test_pairs_without_histories_have_no_costs_but_the_same_differences(runs) ->
     runs.arms([0.1, 0.2])
     bare, full = pair_runs(runs.frame()), pair_runs(runs.frame(), runs.histories())
     np.testing.assert_allclose(bare["difference"], full["difference"])
-    assert bare[["epochs_to_match", "rotation_images", "pretext_images"]].isna().all(axis=None)
+    assert bare[["epochs_to_match", "arm_images", "pretext_images"]].isna().all(axis=None)
     cells = compare(bare)
     assert np.isnan(cells["epochs_to_match"][0])
 
@@ -313,13 +313,13 @@ def test_costs_and_epochs_to_match(runs) -> None:
     first, second = pairs.to_dict("records")
     assert first["epochs_to_match"] == 5  # 0.8 * 5 / 10 is the partner's 0.4
     assert np.isnan(second["epochs_to_match"])
-    assert first["supervised_epochs"] == 10
+    assert first["reference_epochs"] == 10
     assert first["pretext_acc"] == pytest.approx(0.8)
     assert first["pretext_images"] == 4000
     assert first["pretext_seconds"] == pytest.approx(3.0)  # 1 + 2, an epoch each
     assert first["pretext_shared_by"] == 2  # the failed run does not count
-    assert first["rotation_images"] == first["supervised_images"] == 500
-    assert first["rotation_seconds"] == pytest.approx(5.0)
+    assert first["arm_images"] == first["reference_images"] == 500
+    assert first["arm_seconds"] == pytest.approx(5.0)
 
 
 def test_a_loss_is_matched_from_above(runs) -> None:

@@ -341,8 +341,14 @@ def log_earlier_run(
     client.set_terminated(run_id, run["status"], run["end_time"])
 
 
+def rename_column(name: str) -> str:
+    """Its columns were named after two arms."""
+    name = {"rotation": "arm_value", "supervised": "reference_value"}.get(name, name)
+    return re.sub("^supervised_", "reference_", re.sub("^rotation_", "arm_", name))
+
+
 @pytest.mark.parametrize("has_files", [True, False])
-def test_runs_of_an_earlier_version_give_the_report_of_that_version(
+def test_runs_of_an_earlier_version_give_the_numbers_of_that_version(
     store_uri: str, tmp_path: Path, monkeypatch, has_files: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -360,6 +366,7 @@ def test_runs_of_an_earlier_version_give_the_report_of_that_version(
     pairs = pair_runs(runs, load_histories(runs)).sort_values("seed", ignore_index=True)
     for name, got in (("pairs", pairs), ("cells", compare(pairs))):
         expected = pd.DataFrame(earlier["expected"][name]).replace({None: np.nan})
+        expected = expected.drop(columns="verdict", errors="ignore").rename(columns=rename_column)
         assert len(got) == len(expected)
         for column in expected:
             pd.testing.assert_series_equal(

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from ssl_rot.report import compare, pair_runs
 from ssl_rot.report.comparison.curves import split_histories
 from ssl_rot.report.page.figures import differences, draw_figures, learning_curves
-from ssl_rot.report.page.figures.report_figure import ARM_STYLES, VERDICT_STYLES
+from ssl_rot.report.page.figures.report_figure import VERDICT_STYLES, arm_styles
 from ssl_rot.report.page.rendering import write_report
 from ssl_rot.report.page.report_tables import number_table, pair_table
 
@@ -164,7 +164,10 @@ def test_the_same_report_gives_the_same_file(page: Path, sweep, tmp_path: Path) 
 
 
 def test_styles_differ_without_color() -> None:
-    assert len({(style.line, style.marker) for style in ARM_STYLES.values()}) == 2
+    arms = pd.DataFrame({"reference": "supervised", "arm": ["rotation", "simclr", "a", "b", "c"]})
+    styles = arm_styles(arms).values()
+    assert len({(style.line, style.marker) for style in styles}) == len(styles) == 6
+    assert len({style.color for style in styles}) == 6
     assert len({style.marker for style in VERDICT_STYLES.values()}) == len(VERDICT_STYLES)
 
 
@@ -184,7 +187,7 @@ def test_curves_show_mean_and_band_of_both_arms(sweep) -> None:
     )
     assert len(test_acc.collections) == 2  # a band for each arm
     pairs = pair_runs(sweep.frame()).query("`params.dataset.labels_per_class` == '1'")
-    last = 100 * pairs["rotation"]
+    last = 100 * pairs["arm_value"]
     band = test_acc.collections[1].get_paths()[0].vertices
     at_end = band[np.isclose(band[:, 0], 10), 1]
     half = 4.302652729911275 * last.std() / np.sqrt(3)  # t, 2 degrees of freedom

@@ -104,11 +104,11 @@ def test_one_pair_has_no_interval() -> None:
 @pytest.mark.parametrize(
     ("gain", "p", "verdict"),
     [
-        (0.1, 0.049, "rotation better"),
-        (-0.1, 0.049, "supervised-only better"),
-        (0.1, 0.051, "no clear difference"),
+        (0.1, 0.049, "better"),
+        (-0.1, 0.049, "worse"),
+        (0.1, 0.051, "undecided"),
         (0.1, np.nan, "not enough runs"),
-        (0.0, 1.0, "no clear difference"),
+        (0.0, 1.0, "undecided"),
     ],
 )
 def test_verdict_in_words(gain: float, p: float, verdict: str) -> None:
@@ -121,14 +121,14 @@ CLEAR = [0.10, 0.12, 0.09, 0.11, 0.10]
 @pytest.mark.parametrize(
     ("differences", "metric", "verdict", "wins"),
     [
-        (CLEAR, "test_acc", "rotation better", 5),
-        ([-d for d in CLEAR], "test_acc", "supervised-only better", 0),
+        (CLEAR, "test_acc", "better", 5),
+        ([-d for d in CLEAR], "test_acc", "worse", 0),
         # In these runs a higher accuracy comes with a lower loss, and a lower loss is better.
-        (CLEAR, "test_loss", "rotation better", 5),
-        ([-d for d in CLEAR], "test_loss", "supervised-only better", 0),
-        ([0.1, -0.1, 0.02, -0.03, 0.01], "test_acc", "no clear difference", 3),
+        (CLEAR, "test_loss", "better", 5),
+        ([-d for d in CLEAR], "test_loss", "worse", 0),
+        ([0.1, -0.1, 0.02, -0.03, 0.01], "test_acc", "undecided", 3),
         ([0.3], "test_acc", "not enough runs", 1),
-        ([0.0, 0.0, 0.0], "test_acc", "no clear difference", 0),
+        ([0.0, 0.0, 0.0], "test_acc", "undecided", 0),
     ],
 )
 def test_a_cells_verdict(runs, differences, metric: str, verdict: str, wins: int) -> None:
@@ -138,9 +138,9 @@ def test_a_cells_verdict(runs, differences, metric: str, verdict: str, wins: int
     assert (cell["wins"], cell["n"]) == (wins, len(differences))
     if metric == "test_acc":
         assert cell["difference"] == pytest.approx(np.mean(differences))
-        assert cell["rotation_mean"] - cell["supervised_mean"] == pytest.approx(cell["difference"])
+        assert cell["arm_mean"] - cell["reference_mean"] == pytest.approx(cell["difference"])
         if len(differences) > 1:
-            assert cell["rotation_sd"] == pytest.approx(np.std(differences, ddof=1))
+            assert cell["arm_sd"] == pytest.approx(np.std(differences, ddof=1))
 
 
 def test_the_basis_says_what_the_verdict_is_based_on(runs) -> None:
@@ -157,12 +157,12 @@ def test_the_basis_says_what_the_verdict_is_based_on(runs) -> None:
 def test_more_cells_need_stronger_evidence(runs) -> None:
     runs.arms([0.01, 0.05, 0.03, 0.06, 0.02])
     alone = compare(pair_runs(runs.frame()))
-    assert alone["verdict"][0] == "rotation better"
+    assert alone["verdict"][0] == "better"
     for labels in range(6, 16):
         runs.arms([0.05, -0.05, 0.01], dataset__labels_per_class=str(labels))
     among = compare(pair_runs(runs.frame()))
     assert among["p"][0] == alone["p"][0]
-    assert among["verdict"][0] == "no clear difference"
+    assert among["verdict"][0] == "undecided"
 
 
 def test_cells_are_named_by_what_distinguishes_them_in_natural_order(runs) -> None:

@@ -65,7 +65,8 @@ def test_twelve_jobs_share_one_pretraining_and_one_parent(sweep, runs, tmp_path)
         "freeze=none,backbone",
     )
     assert status == 0
-    assert "Sweep of 12 jobs.\nPre-trained backbones needed: 1." in output
+    plan = "Sweep of 12 jobs.\nPre-trained backbones needed: 1.\nLabeled images: 10, 20, 30."
+    assert plan in output
     assert "12 of 12 jobs finished" in output
     (parent,) = runs("sweep")
     assert parent.info.status == "FINISHED"

@@ -1,7 +1,5 @@
 """The cache of decoded images: one memory-mapped array per folder and size, built once."""
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Decoding image files of any kind to square RGB arrays."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

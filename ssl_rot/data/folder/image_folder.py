@@ -1,7 +1,5 @@
 """A folder of images, with one subfolder per class, as a data set."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os
@@ -60,9 +58,8 @@ def image_folder(
     _report_bad_files(root, listing.paths, cached.bad, skip_bad)
     train, test = _split_rows(listing, cached.bad, test_fraction)
     if len(train) == 0 or len(test) == 0:
-        raise folder_error(
-            root, f"has {len(train)} training and {len(test)} test images; both are needed."
-        )
+        counts = f"{len(train)} training and {len(test)} test images"
+        raise folder_error(root, f"has {counts}; both are needed.")
     _warn_about_test_images(root, listing, cached, train, test)
     everything = Split(Images(cached.file.tensor, file=cached.file), listing.labels)
     return Source(

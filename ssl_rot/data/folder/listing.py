@@ -39,10 +39,8 @@ def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None)
     trees = _find_trees(root, test_fraction)
     classes = _class_names(root / trees[0], root, unlabelled)
     if len(classes) < 2:
-        raise folder_error(
-            root,
-            f"the only class folder in {root / trees[0]} is {classes[0]!r}; need at least two.",
-        )
+        only = f"the only class folder in {root / trees[0]} is {classes[0]!r}"
+        raise folder_error(root, f"{only}; need at least two.")
     folders = []
     for tree in trees:
         for name in _class_names(root / tree, root, unlabelled):
@@ -52,11 +50,8 @@ def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None)
     if unlabelled is not None:
         is_subfolder = unlabelled in os.listdir(root) and (root / unlabelled).is_dir()
         if not is_subfolder or unlabelled in trees:
-            raise folder_error(
-                root,
-                f"dataset.unlabelled={unlabelled} must be the name of a folder in it that is "
-                "neither train nor test.",
-            )
+            needed = "must be the name of a folder in it that is neither train nor test."
+            raise folder_error(root, f"dataset.unlabelled={unlabelled} {needed}")
         folders.append((".", unlabelled, -1))
     paths: list[str] = []
     versions = array("q")
@@ -97,9 +92,8 @@ def _find_trees(root: Path, test_fraction: float | None) -> tuple[str, ...]:
             raise folder_error(root, f"{expected}; or {one_tree}")
         return "train", "test"
     if has_both:
-        raise folder_error(
-            root, f"has train and test folders; dataset.test_fraction={test_fraction} must be null."
-        )
+        fault = f"has train and test folders; dataset.test_fraction={test_fraction}"
+        raise folder_error(root, f"{fault} must be null.")
     return (".",)
 
 
@@ -111,9 +105,8 @@ def _class_names(tree: Path, root: Path, unlabelled: str | None) -> tuple[str, .
     if tree == root and unlabelled in names:
         names.remove(unlabelled)
     if not names:
-        raise folder_error(
-            root, f"no class folders in {tree}; expected one folder of images per class."
-        )
+        expected = "expected one folder of images per class."
+        raise folder_error(root, f"no class folders in {tree}; {expected}")
     return tuple(names)
 
 

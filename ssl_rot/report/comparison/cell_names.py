@@ -16,9 +16,14 @@ from ssl_rot.report.comparison.params import IDENTIFIED_BY_CONTENT, effective_pa
 # Names a cell only if no param can: other data or weights under the same name, or edited code.
 _CONTENT = "content_key"
 
+CONTRAST = ["arm", "reference"]
+ALL_PAIRS = "all pairs"  # the name of a cell without any setting
+
 
 def distinguishing_columns(compared: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
     """The columns that name a cell: the params ``by``, or else those that distinguish the cells.
+
+    They do so within a contrast: the two arms are not among them.
 
     Raises:
         ConfigError: ``by`` names a key that the runs do not have.
@@ -45,7 +50,7 @@ def distinguishing_columns(compared: pd.DataFrame, by: Sequence[str] | None) -> 
     paths = [f"params.{key}" for key in IDENTIFIED_BY_CONTENT if f"params.{key}" in params]
     within = compared.groupby("cell")[[*params, _CONTENT]].nunique(dropna=False)
     cells = compared.drop_duplicates("cell").fillna(dict.fromkeys(params, ""))
-    columns = [LABELS] if LABELS in params else []
+    columns = [column for column in (*CONTRAST, LABELS) if column in compared]
     count = len(cells[columns].drop_duplicates()) if columns else 1
     for column in [*options, *contents, *paths, _CONTENT]:
         if column == SEED or count == len(cells) or (within[column] > 1).any():
@@ -53,7 +58,7 @@ def distinguishing_columns(compared: pd.DataFrame, by: Sequence[str] | None) -> 
         finer = len(cells[[*columns, column]].drop_duplicates())
         if finer > count:
             columns, count = [*columns, column], finer
-    return columns
+    return [column for column in columns if column not in CONTRAST]
 
 
 def format_settings(settings: Mapping[str, Any]) -> str:
@@ -69,7 +74,7 @@ def format_settings(settings: Mapping[str, Any]) -> str:
         for part, key in zip(last_parts, settings, strict=True)
     ]
     line = " ".join(f"{name}={value}" for name, value in zip(names, settings.values(), strict=True))
-    return line or "all pairs"
+    return line or ALL_PAIRS
 
 
 def natural_sort_key(value: str) -> tuple[int, float, str]:
@@ -83,16 +88,16 @@ def natural_sort_key(value: str) -> tuple[int, float, str]:
 def setting_columns(cells: pd.DataFrame) -> list[str]:
     """The columns that hold a cell's settings: those between ``cell`` and ``metric``."""
     columns = [str(column) for column in cells]
-    return columns[1 : columns.index("metric")]
+    return columns[columns.index("cell") + 1 : columns.index("metric")]
 
 
 def find_cell_rows(pairs: pd.DataFrame, cells: pd.DataFrame) -> pd.Series[int]:
     """For each pair, the position of its cell's row in ``cells``."""
     columns = setting_columns(cells)
-    settings = map(tuple, cells[columns].astype(str).to_numpy())
+    settings = map(tuple, cells[[*CONTRAST, *columns]].astype(str).to_numpy())
     rows = {values: row for row, values in enumerate(settings)}
     of_pairs = [column if column == _CONTENT else f"params.{column}" for column in columns]
     return pd.Series(
-        [rows[tuple(values)] for values in pairs[of_pairs].astype(str).to_numpy()],
+        [rows[tuple(values)] for values in pairs[[*CONTRAST, *of_pairs]].astype(str).to_numpy()],
         index=pairs.index,
     )

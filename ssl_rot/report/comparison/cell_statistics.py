@@ -12,14 +12,17 @@ import numpy as np
 import pandas as pd
 
 from ssl_rot.report.comparison.cell_names import (
+    ALL_PAIRS,
+    CONTRAST,
     distinguishing_columns,
     format_settings,
     natural_sort_key,
     setting_columns,
 )
+from ssl_rot.report.comparison.contrasts import Contrast, contrasts_of, name_arm
+from ssl_rot.report.comparison.estimates import ROUNDING
 from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
 from ssl_rot.report.comparison.inference import (
-    ROUNDING,
     adjust_holm,
     assign_verdicts,
     paired_t_test,
@@ -29,7 +32,7 @@ from ssl_rot.report.comparison.metrics import is_higher_better
 
 
 def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFrame:
-    """Compares rotation with supervised-only in each cell.
+    """Compares each arm with its reference in each cell.
 
     Args:
         pairs: from :func:`ssl_rot.report.pair_runs`; rows with ``left_out`` are ignored.
@@ -38,23 +41,26 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
             left out. With ``None``, a cell is all pairs that differ in nothing but the seed.
 
     Returns:
-        One row per cell, sorted by its settings:
+        One row per cell, sorted by its arms and settings:
 
-        - ``cell``: the settings on one line; then a column for each of them
-        - ``metric``; ``n`` (seeds), ``pairs``; ``supervised_mean``, ``supervised_sd``,
-          ``rotation_mean``, ``rotation_sd`` (over seeds, n - 1)
-        - ``difference`` (mean, rotation minus supervised-only), ``low`` and ``high`` (95 % t
-          interval), ``wins`` (seeds for which rotation is better)
+        - ``arm``, ``reference``
+        - ``cell``: the settings on one line, after the arms if there are several contrasts; then a
+          column for each setting
+        - ``metric``; ``n`` (seeds), ``pairs``; ``arm_mean``, ``arm_sd``, ``reference_mean``,
+          ``reference_sd`` (over seeds, n - 1)
+        - ``difference`` (mean, the arm minus the reference), ``low`` and ``high`` (95 % t
+          interval), ``wins`` (seeds for which the arm is better)
         - ``p`` (paired t test), ``p_holm`` (adjusted over the cells), ``p_sign_flip``,
           ``p_sign_flip_holm``
         - ``verdict``, one of ``VERDICTS``, and ``basis``: what it is based on
         - ``epochs_to_match`` (median, infinite if most pairs never match), ``matched`` (pairs that
-          do), ``supervised_epochs`` (median)
+          do), ``reference_epochs`` (median)
         - ``equal_images_n`` (seeds), ``equal_images_difference``, ``equal_images_low``,
           ``equal_images_high``: the same comparison at an equal number of images processed
         - ``pretext_acc``, and the means of ``pretext_images``, ``pretext_seconds``, the same with
-          ``_shared`` (divided by the number of runs that started from it), ``rotation_images``,
-          ``rotation_seconds``, ``supervised_images``, ``supervised_seconds``
+          ``_shared`` (divided by the number of runs that started from it), ``arm_images``,
+          ``arm_seconds``, ``reference_images``, ``reference_seconds``,
+          ``reference_pretext_images``, ``reference_pretext_seconds``
 
     Raises:
         ConfigError: ``by`` names a key that the runs do not have.
@@ -63,12 +69,15 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
     compared = pairs[pairs["left_out"] == ""]
     columns = distinguishing_columns(compared, by)
     rows = []
-    keys = ["cell"] if by is None else columns
+    keys = ["cell"] if by is None else [*CONTRAST, *columns]
     for _, cell in compared.groupby(keys, sort=False, dropna=False):
         settings = {column.removeprefix("params."): cell[column].iloc[0] for column in columns}
-        rows.append({"cell": "", **settings, **_summarize(cell)})
+        arms = {side: cell[side].iloc[0] for side in CONTRAST}
+        rows.append({**arms, "cell": "", **settings, **_summarize(cell)})
     if not rows:
-        return pd.DataFrame(columns=["cell", "metric", "n", "pairs", "difference", "verdict"])
+        return pd.DataFrame(
+            columns=[*CONTRAST, "cell", "metric", "n", "pairs", "difference", "verdict"]
+        )
     cells = pd.DataFrame(rows)
     for p in ("p", "p_sign_flip"):
         cells[f"{p}_holm"] = adjust_holm(cells[p].to_numpy(dtype=float))
@@ -77,16 +86,35 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
     cells["verdict"] = assign_verdicts(gain, cells["p_holm"].to_numpy(dtype=float))
     tested = int(cells["p"].notna().sum())
     cells["basis"] = [_describe_basis(row, tested) for row in cells.itertuples()]
-    settings_of_all = cells[setting_columns(cells)]
-    # A setting that is the same in all cells is not part of their names.
-    varies = (settings_of_all.nunique(dropna=False) > 1) | (len(cells) == 1)
-    named = settings_of_all.loc[:, varies].to_dict("records")
-    cells["cell"] = [format_settings({str(k): v for k, v in row.items()}) for row in named]
-    values = settings_of_all.to_numpy()
+    cells["cell"] = _name_cells(cells)
+    contrasts = contrasts_of(compared)
+    settings_of_all = cells[setting_columns(cells)].to_numpy()
     order = sorted(
-        range(len(cells)), key=lambda row: [natural_sort_key(str(value)) for value in values[row]]
+        range(len(cells)),
+        key=lambda row: (
+            contrasts.index(Contrast(cells["arm"][row], cells["reference"][row])),
+            [natural_sort_key(str(value)) for value in settings_of_all[row]],
+        ),
     )
     return cells.iloc[order].reset_index(drop=True)
+
+
+def _name_cells(cells: pd.DataFrame) -> list[str]:
+    """The settings in which the cells differ, after the arms if there are several contrasts."""
+    settings = cells[setting_columns(cells)]
+    # A setting that is the same in all cells is not part of their names.
+    varies = (settings.nunique(dropna=False) > 1) | (len(cells) == 1)
+    named = settings.loc[:, varies].to_dict("records")
+    names = [format_settings({str(k): v for k, v in row.items()}) for row in named]
+    if len(contrasts_of(cells)) == 1:
+        return names
+    arms = cells["arm"].map(name_arm)
+    if cells["reference"].nunique() > 1:
+        arms += " against " + cells["reference"].map(name_arm)
+    return [
+        arm if name == ALL_PAIRS else f"{arm}: {name}"
+        for arm, name in zip(arms, names, strict=True)
+    ]
 
 
 def _summarize(cell: pd.DataFrame) -> dict[str, Any]:
@@ -97,15 +125,15 @@ def _summarize(cell: pd.DataFrame) -> dict[str, Any]:
     test = paired_t_test(difference)
     equal = seeds["equal_images_difference"].dropna().to_numpy(dtype=float)
     equal_test = paired_t_test(equal if len(equal) > 0 else np.full(1, np.nan))
-    is_known = cell["supervised_epochs"].notna().all()  # then NaN means that a pair never matched
+    is_known = cell["reference_epochs"].notna().all()  # then NaN means that a pair never matched
     row = {
         "metric": metric,
         "n": len(seeds),
         "pairs": len(cell),
-        "supervised_mean": seeds["supervised"].mean(),
-        "supervised_sd": seeds["supervised"].std(),
-        "rotation_mean": seeds["rotation"].mean(),
-        "rotation_sd": seeds["rotation"].std(),
+        "reference_mean": seeds["reference_value"].mean(),
+        "reference_sd": seeds["reference_value"].std(),
+        "arm_mean": seeds["arm_value"].mean(),
+        "arm_sd": seeds["arm_value"].std(),
         "difference": float(test.mean),
         "low": float(test.low),
         "high": float(test.high),
@@ -118,13 +146,13 @@ def _summarize(cell: pd.DataFrame) -> dict[str, Any]:
         "equal_images_high": float(equal_test.high),
         "epochs_to_match": cell["epochs_to_match"].fillna(np.inf).median() if is_known else np.nan,
         "matched": int(cell["epochs_to_match"].notna().sum()),
-        "supervised_epochs": cell["supervised_epochs"].median(),
+        "reference_epochs": cell["reference_epochs"].median(),
     }
     for cost in ("images", "seconds"):
         row[f"pretext_{cost}"] = cell[f"pretext_{cost}"].mean()
         row[f"pretext_{cost}_shared"] = (cell[f"pretext_{cost}"] / cell["pretext_shared_by"]).mean()
-        row[f"rotation_{cost}"] = cell[f"rotation_{cost}"].mean()
-        row[f"supervised_{cost}"] = cell[f"supervised_{cost}"].mean()
+        for cost_of in (f"arm_{cost}", f"reference_{cost}", f"reference_pretext_{cost}"):
+            row[cost_of] = cell[cost_of].mean()
     return row | {"pretext_acc": cell["pretext_acc"].mean()}
 
 

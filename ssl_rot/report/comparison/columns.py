@@ -1,4 +1,4 @@
-"""The columns of the runs table that a comparison relies on, and the names of the arms."""
+"""The columns of the runs table that a comparison relies on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,3 @@ ERROR = f"tags.{Tag.ERROR}"
 THREADS = f"tags.{Tag.THREADS}"
 SEED = "params.seed"
 LABELS = "params.dataset.labels_per_class"
-
-ARM_NAMES = {"rotation": "rotation", "supervised": "supervised-only"}
-"""The arms: the value of the tag, and the name that readers see."""

@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ssl_rot.report.comparison.cell_names import distinguishing_columns, format_settings
-from ssl_rot.report.comparison.columns import ARM, ARM_NAMES, CONFIG_KEY, ERROR, PAIR_KEY, SEED
+from ssl_rot.report.comparison.columns import ARM, CONFIG_KEY, ERROR, PAIR_KEY, SEED
+from ssl_rot.report.comparison.contrasts import SUPERVISED, Contrast, name_arm
 from ssl_rot.report.comparison.curves import Curves
 from ssl_rot.report.comparison.params import downstream_params, params_as_text
 
@@ -32,7 +33,7 @@ def explain_unusable_runs(downstream: pd.DataFrame, metric: str, curves: Curves)
     exclude(needed.isna().any(axis=1), "its arm, config_key, pair_key or seed is missing")
     finished = downstream[reasons == ""].sort_values("start_time", kind="stable")
     # A supervised-only run ignores its `pretext` settings, so its pair_key identifies it fully.
-    identity = finished[CONFIG_KEY].where(finished[ARM] != "supervised", finished[PAIR_KEY])
+    identity = finished[CONFIG_KEY].where(finished[ARM] != SUPERVISED, finished[PAIR_KEY])
     latest = finished.index[~(finished[ARM] + identity).duplicated(keep="last")]
     superseded = ~downstream.index.to_series().isin(latest)
     exclude(superseded, "superseded: its config was run again later")
@@ -52,12 +53,12 @@ def explain_unusable_runs(downstream: pd.DataFrame, metric: str, curves: Curves)
     return reasons
 
 
-def explain_refused_pairs(rotation: pd.DataFrame, partners: pd.DataFrame) -> pd.Series[str]:
+def explain_refused_pairs(pairs: pd.DataFrame, partners: pd.DataFrame) -> pd.Series[str]:
     """The params besides the pretext's in which the arms of each pair differ; empty if none."""
-    params = downstream_params({*rotation.columns, *partners.columns})
-    ours, theirs = params_as_text(rotation, params), params_as_text(partners, params)
+    params = downstream_params({*pairs.columns, *partners.columns})
+    ours, theirs = params_as_text(pairs, params), params_as_text(partners, params)
     rows, columns = np.nonzero((ours != theirs).to_numpy())
-    reasons = pd.Series("", index=rotation.index, dtype=object)
+    reasons = pd.Series("", index=pairs.index, dtype=object)
     for row in np.unique(rows):
         reasons.iloc[row] = "refused, the arms differ in " + _list_differences(
             ours.iloc[row], theirs.iloc[row], columns[rows == row]
@@ -66,25 +67,27 @@ def explain_refused_pairs(rotation: pd.DataFrame, partners: pd.DataFrame) -> pd.
 
 
 def explain_missing_partners(
-    unpaired: pd.DataFrame, rotation: pd.DataFrame, supervised: pd.DataFrame
+    unpaired: pd.DataFrame, usable: pd.DataFrame, contrasts: Sequence[Contrast]
 ) -> pd.Series[str]:
-    """For each run without a partner, how the most similar usable run of the other arm differs."""
-    params = downstream_params({*rotation.columns, *supervised.columns})
-    arms = {"rotation": rotation, "supervised": supervised}
-    settings = {arm: params_as_text(runs, params) for arm, runs in arms.items()}
+    """For each run without a partner, how the most similar usable run of another arm differs."""
+    params = downstream_params(usable.columns)
+    settings = params_as_text(usable, params)
     reasons = {}
     for run_id, arm in zip(unpaired.index, unpaired[ARM], strict=True):
-        other_arm = "supervised" if arm == "rotation" else "rotation"
-        own, candidates = settings[arm].loc[run_id], settings[other_arm]
-        candidates = candidates[candidates[SEED] == own[SEED]]
+        others = [contrast.reference for contrast in contrasts if contrast.arm == arm]
+        others = others or [contrast.arm for contrast in contrasts if contrast.reference == arm]
+        own = settings.loc[run_id]
+        candidates = settings[usable[ARM].isin(others) & (settings[SEED] == own[SEED])]
         if candidates.empty:
-            reasons[run_id] = f"no partner: no {ARM_NAMES[other_arm]} run with seed {own[SEED]}"
+            names = " or ".join(map(name_arm, others))
+            reasons[run_id] = f"no partner: no {names} run with seed {own[SEED]}"
             continue
         differs = candidates.to_numpy() != own.to_numpy()
         nearest = differs.sum(axis=1).argmin()
+        name = name_arm(usable.loc[candidates.index[nearest], ARM])
         positions = np.flatnonzero(differs[nearest])
         differences = _list_differences(own, candidates.iloc[nearest], positions)
-        reasons[run_id] = f"no partner: the nearest {ARM_NAMES[other_arm]} run differs in " + (
+        reasons[run_id] = f"no partner: the nearest {name} run differs in " + (
             differences or "the data, the precision or the starting weights, but in no param"
         )
     return pd.Series(reasons, dtype=object)
@@ -99,7 +102,8 @@ def exclude_incomplete_seeds(pairs: pd.DataFrame, by: Sequence[str] | None) -> p
     if by is None or compared.empty:
         return pairs
     reasons = pairs["left_out"].copy()
-    for _, cell in compared.groupby(distinguishing_columns(compared, by), dropna=False):
+    keys = ["arm", "reference", *distinguishing_columns(compared, by)]
+    for _, cell in compared.groupby(keys, dropna=False):
         columns = [c for c in distinguishing_columns(cell, None) if cell[c].nunique() > 1]
         names = cell.drop_duplicates("cell").set_index("cell")[columns].to_dict("index")
         for _, of_seed in cell.groupby("seed"):

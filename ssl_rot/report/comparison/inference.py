@@ -12,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-ALPHA = 0.05
-VERDICTS = ("rotation better", "supervised-only better", "no clear difference", "not enough runs")
+from ssl_rot.report.comparison.estimates import ALPHA, ROUNDING, Array
 
-# Differences that are closer than this are equal up to rounding.
-ROUNDING = 1e-9
+VERDICTS = ("better", "worse", "undecided", "not enough runs")
+"""Of an arm against its reference."""
+
 # With more pairs the exact test would take gigabytes.
 _MOST_EXACT_PAIRS = 40
-
-Array = NDArray[np.float64]
 
 
 class PairedTest(NamedTuple):
@@ -55,7 +53,7 @@ def paired_t_test(differences: Array) -> PairedTest:
 def sign_flip_p(differences: Array) -> float:
     """The two-sided p value of the mean if each difference could equally well have the other sign.
 
-    Needs no assumption about the distribution of the ``[n]`` differences beyond that symmetry, and
+    It assumes a symmetric distribution of the ``[n]`` differences, in place of a normal one, and
     is never below ``2 ** (1 - n)``. Exact for up to 40 pairs; above that, random flips are drawn.
     """
     n = len(differences)
@@ -97,7 +95,7 @@ def adjust_holm(p: Array) -> Array:
 
 
 def assign_verdicts(gain: Array, adjusted_p: Array) -> NDArray[np.str_]:
-    """The verdict of each cell, one of ``VERDICTS``; a positive gain means rotation is better."""
+    """The verdict of each cell, one of ``VERDICTS``; with a positive gain the arm is better."""
     clear = adjusted_p <= ALPHA
     choices = [np.isnan(adjusted_p), clear & (gain > 0), clear & (gain < 0)]
     return np.select(choices, [VERDICTS[3], VERDICTS[0], VERDICTS[1]], VERDICTS[2])

@@ -1,14 +1,15 @@
-"""Pairs rotation runs with the supervised-only runs that match them in all but the pretext."""
+"""Pairs the runs of an arm with the runs of its reference that match in all but the pretext."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from ssl_rot.errors import ConfigError, TrackingError
-from ssl_rot.report.comparison.columns import ARM, ARM_NAMES, PAIR_KEY, PHASE, SEED, THREADS
+from ssl_rot.errors import ConfigError
+from ssl_rot.report.comparison.columns import ARM, PAIR_KEY, PHASE, SEED, THREADS
+from ssl_rot.report.comparison.contrasts import SUPERVISED, Contrast, list_contrasts
 from ssl_rot.report.comparison.costs import pair_costs
-from ssl_rot.report.comparison.curves import split_histories
+from ssl_rot.report.comparison.curves import Curves, split_histories
 from ssl_rot.report.comparison.exclusions import (
     explain_missing_partners,
     explain_refused_pairs,
@@ -18,11 +19,16 @@ from ssl_rot.report.comparison.params import content_keys, effective_params, num
 
 
 def pair_runs(
-    runs: pd.DataFrame, histories: pd.DataFrame | None = None, metric: str = "test_acc"
+    runs: pd.DataFrame,
+    histories: pd.DataFrame | None = None,
+    metric: str = "test_acc",
+    *,
+    reference: str = "none",
+    contrasts: str = "reference",
 ) -> pd.DataFrame:
     """Pairs runs that have the same ``pair_key``, which includes the seed.
 
-    One supervised-only run may be the partner of several rotation runs with different pretexts.
+    One run of the reference may be the partner of several runs with different pretexts.
 
     Args:
         runs: from :func:`ssl_rot.report.load_runs`.
@@ -30,30 +36,35 @@ def pair_runs(
             ``epochs_to_match`` on are NaN.
         metric: the metric that is compared, by its value at the last epoch; ends in ``_acc`` or
             ``_loss``.
+        reference: the arm that the others are compared with; ``none`` is supervised-only.
+        contrasts: ``reference``, or ``all`` to compare the other arms with each other too.
 
     Returns:
         One row per pair, and one for each run that is in no pair:
 
         - ``left_out``: empty, or why the row is not compared
+        - ``arm``, ``reference``: the two arms
         - ``cell``: number of the cell: all pairs that differ in nothing but the seed, by their
-          params and ``content_key`` (data, initial weights, precision, and custom code)
-        - ``seed``; ``rotation_run_id``, ``rotation_run_name``, and the same for ``supervised``
-        - ``metric``; ``rotation``, ``supervised``: its value at the last epoch; ``difference``:
-          rotation minus supervised
-        - ``rotation_threads``, ``supervised_threads``: torch's threads on the CPU, if recorded;
+          arms, params and ``content_key`` (data, initial weights, precision, and custom code)
+        - ``metric``; ``seed``; ``arm_run_id``, ``arm_run_name``, and the same for ``reference``
+        - ``arm_value``, ``reference_value``: the metric at the last epoch; ``difference``: the
+          arm's minus the reference's
+        - ``arm_threads``, ``reference_threads``: torch's threads on the CPU, if recorded;
           ``remark``: what may disturb the comparison, or empty
-        - ``epochs_to_match``: first epoch at which the rotation run is as good as its partner at
-          the last one
-        - ``supervised_epochs``: how many epochs the partner was trained for
+        - ``epochs_to_match``: first epoch at which the arm's run is as good as its partner at the
+          last one
+        - ``reference_epochs``: how many epochs the partner was trained for
         - ``pretext_run_id``, ``pretext_acc``, ``pretext_images``, ``pretext_seconds``,
-          ``pretext_shared_by`` (the finished runs in ``runs`` that started from it)
-        - ``rotation_images``, ``rotation_seconds``, ``supervised_images``,
-          ``supervised_seconds``: of the downstream phase
+          ``pretext_shared_by`` (the finished runs in ``runs`` that started from it), all of the
+          arm; ``reference_pretext_images``, ``reference_pretext_seconds`` (0 without a pretext)
+        - ``arm_images``, ``arm_seconds``, ``reference_images``, ``reference_seconds``: of the
+          downstream phase
         - ``equal_images``: a number of images, pretext included, that both arms processed and that
           takes both to the end of their training, or NaN; ``equal_images_difference``: the
-          difference of the metric there; ``equal_images_run_id``: the supervised-only run used,
+          difference of the metric there; ``equal_images_run_id``: the run of the reference used,
           which may differ from the partner in ``schedule.epochs``
-        - ``params.*`` of the rotation run
+        - ``params.*`` of the arm's run; ``params.reference.pretext.*`` of a reference that has a
+          pretext
 
     Raises:
         ConfigError: the metric is not an accuracy or a loss, or no run has it.
@@ -61,53 +72,25 @@ def pair_runs(
     """
     check_metric(runs, metric)
     downstream = runs[runs[PHASE] == "downstream"].set_index("run_id")
-    for arm, name in ARM_NAMES.items():
-        if not (downstream[ARM] == arm).any():
-            raise TrackingError(
-                f"There are {len(downstream)} downstream runs, but none of the {name} arm. "
-                f"Train it: python -m ssl_rot.run +experiment={arm}, with the "
-                "overrides and the seeds of the other arm"
-            )
+    compared = list_contrasts(downstream[ARM], reference, contrasts)
     curves = split_histories(histories) if histories is not None else {}
     reasons = explain_unusable_runs(downstream, metric, curves)
     usable = downstream[reasons == ""]
-    rotation, supervised = (usable[usable[ARM] == arm] for arm in ARM_NAMES)
-
-    pairs = rotation.reset_index().merge(
-        pd.DataFrame({PAIR_KEY: supervised[PAIR_KEY], "partner": supervised.index}), on=PAIR_KEY
-    )
-    partners = supervised.loc[pairs["partner"]].reset_index(names="run_id")
-    table = pd.DataFrame(
-        {
-            "left_out": explain_refused_pairs(pairs, partners),
-            "cell": number_cells(pairs, effective_params(pairs.columns)),
-        }
-    )
-    # One refused pair casts doubt on its whole cell.
-    refusals = table["left_out"].where(table["left_out"] != "")
-    table["left_out"] = refusals.groupby(table["cell"]).transform("first").fillna("")
-    table["seed"] = pairs[SEED]
-    table["content_key"] = content_keys(pairs)
-    for arm, side in (("rotation", pairs), ("supervised", partners)):
-        table[f"{arm}_run_id"] = side["run_id"]
-        table[f"{arm}_run_name"] = side["run_name"]
-        table[arm] = side[f"metrics.{metric}"].astype(float)
-        table[f"{arm}_threads"] = side.get(THREADS)
-    table["difference"] = table["rotation"] - table["supervised"]
-    threads = table[["rotation_threads", "supervised_threads"]]
-    differ = threads.notna().all(axis=1) & (threads.nunique(axis=1) > 1)
-    table["remark"] = np.where(
-        differ, "the arms were trained with different numbers of threads", ""
-    )
-    table = table.join(pair_costs(pairs, partners, runs, supervised, curves, metric))
-    table = table.join(pairs.filter(like="params."))
+    tables: list[pd.DataFrame] = []
+    for contrast in compared:
+        table = _pair_contrast(contrast, usable, runs, curves, metric)
+        table["cell"] += sum(other["cell"].nunique() for other in tables)
+        tables.append(table)
+    table = pd.concat(tables, ignore_index=True)
     table = table.sort_values(["cell", "seed"], key=lambda c: pd.to_numeric(c, errors="coerce"))
 
-    unpaired = usable.drop(index=[*pairs["run_id"].unique(), *pairs["partner"].unique()])
-    reasons.update(explain_missing_partners(unpaired, rotation, supervised))
-    table = pd.concat([table, _rows_without_pair(downstream, reasons)], ignore_index=True)
+    paired = {*table["arm_run_id"], *table["reference_run_id"]}
+    unpaired = usable[~usable.index.isin(list(paired))]
+    reasons.update(explain_missing_partners(unpaired, usable, compared))
+    alone = _rows_without_pair(downstream, reasons, compared[0].reference)
+    table = pd.concat([table, alone], ignore_index=True)
     table = table.fillna({"remark": ""})
-    table.insert(3, "metric", metric)
+    table.insert(4, "metric", metric)
     # `runs` also has columns for the params of other kinds of runs, such as a sweep's.
     params = table.filter(like="params.")
     return table.drop(columns=params.columns[params.isna().all()])
@@ -122,11 +105,67 @@ def check_metric(runs: pd.DataFrame, metric: str) -> None:
         raise ConfigError([f"metric={metric} is not allowed; the runs have: {known}"])
 
 
-def _rows_without_pair(downstream: pd.DataFrame, reasons: pd.Series[str]) -> pd.DataFrame:
+def _pair_contrast(
+    contrast: Contrast, usable: pd.DataFrame, runs: pd.DataFrame, curves: Curves, metric: str
+) -> pd.DataFrame:
+    """The pairs of one contrast, with cells numbered from 0."""
+    ours, theirs = (usable[usable[ARM] == arm] for arm in contrast)
+    pairs = ours.reset_index().merge(
+        pd.DataFrame({PAIR_KEY: theirs[PAIR_KEY], "partner": theirs.index}), on=PAIR_KEY
+    )
+    partners = theirs.loc[pairs["partner"]].reset_index(names="run_id")
+    params = _cell_params(contrast, pairs, partners)
+    table = pd.DataFrame(
+        {
+            "left_out": explain_refused_pairs(pairs, partners),
+            "arm": contrast.arm,
+            "reference": contrast.reference,
+            "cell": number_cells(
+                params.join(pairs.drop(columns=params.columns, errors="ignore")),
+                effective_params(params.columns),
+            ),
+        }
+    )
+    # One refused pair casts doubt on its whole cell.
+    refusals = table["left_out"].where(table["left_out"] != "")
+    table["left_out"] = refusals.groupby(table["cell"]).transform("first").fillna("")
+    table["seed"] = pairs[SEED]
+    table["content_key"] = content_keys(pairs)
+    for side, frame in (("arm", pairs), ("reference", partners)):
+        table[f"{side}_run_id"] = frame["run_id"]
+        table[f"{side}_run_name"] = frame["run_name"]
+        table[f"{side}_value"] = frame[f"metrics.{metric}"].astype(float)
+        table[f"{side}_threads"] = frame.get(THREADS)
+    table["difference"] = table["arm_value"] - table["reference_value"]
+    threads = table[["arm_threads", "reference_threads"]]
+    differ = threads.notna().all(axis=1) & (threads.nunique(axis=1) > 1)
+    table["remark"] = np.where(
+        differ, "the arms were trained with different numbers of threads", ""
+    )
+    table = table.join(pair_costs(pairs, partners, runs, theirs, curves, metric))
+    return table.join(params)
+
+
+def _cell_params(contrast: Contrast, pairs: pd.DataFrame, partners: pd.DataFrame) -> pd.DataFrame:
+    """The params of each pair; without a pretext, the settings of one have no effect."""
+    params = pairs.filter(regex=r"^params\.")
+    pretext = r"^params\.pretext\."
+    if contrast.arm == SUPERVISED:
+        params = params.drop(columns=params.filter(regex=pretext).columns)
+    if contrast.reference != SUPERVISED:
+        theirs = partners.filter(regex=pretext)
+        params = params.join(theirs.rename(columns=lambda c: f"params.reference.{c[7:]}"))
+    return params
+
+
+def _rows_without_pair(
+    downstream: pd.DataFrame, reasons: pd.Series[str], reference: str
+) -> pd.DataFrame:
     left_out = downstream[reasons.reindex(downstream.index) != ""]
     rows = pd.DataFrame({"left_out": reasons[left_out.index], "seed": left_out.get(SEED)})
-    for arm in ARM_NAMES:
-        of_arm = left_out[left_out[ARM] == arm]
-        rows[f"{arm}_run_id"] = pd.Series(of_arm.index, index=of_arm.index)
-        rows[f"{arm}_run_name"] = of_arm["run_name"]
+    for side in ("arm", "reference"):
+        of_side = left_out[(left_out[ARM] == reference) == (side == "reference")]
+        rows[side] = of_side[ARM]
+        rows[f"{side}_run_id"] = pd.Series(of_side.index, index=of_side.index)
+        rows[f"{side}_run_name"] = of_side["run_name"]
     return pd.concat([rows, left_out.filter(like="params.")], axis=1)

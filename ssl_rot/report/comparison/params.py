@@ -24,7 +24,8 @@ def effective_params(columns: Iterable[str]) -> list[str]:
         for key in keys
         if ("." in key or key == "seed")
         and key.partition(".")[0] not in WITHOUT_EFFECT
-        and key not in ("pretext.reuse", *IDENTIFIED_BY_CONTENT)
+        and not key.endswith("pretext.reuse")
+        and key not in IDENTIFIED_BY_CONTENT
     )
 
 

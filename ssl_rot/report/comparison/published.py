@@ -14,6 +14,7 @@ import pandas as pd
 
 from ssl_rot.report.comparison.cell_names import distinguishing_columns, format_settings
 from ssl_rot.report.comparison.columns import ARM, PHASE
+from ssl_rot.report.comparison.contrasts import SUPERVISED
 from ssl_rot.report.comparison.exclusions import explain_unusable_runs
 from ssl_rot.report.comparison.params import (
     content_keys,
@@ -73,7 +74,9 @@ def against_published(runs: pd.DataFrame) -> pd.DataFrame:
         published = pd.read_csv(file, dtype=str, keep_default_na=False).to_dict("records")
     for result in published:
         is_pretrained = result["pretext.angles"] != ""
-        matches = candidates[ARM].eq("rotation" if is_pretrained else "supervised")
+        matches = (
+            candidates[ARM].ne(SUPERVISED) if is_pretrained else candidates[ARM].eq(SUPERVISED)
+        )
         for key in ("pretext.angles", *SETTING):
             if result[key] != "":
                 matches &= candidates[f"params.{key}"].eq(result[key])

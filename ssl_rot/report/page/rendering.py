@@ -10,6 +10,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from ssl_rot.report.comparison.contrasts import name_contrasts, name_difference
 from ssl_rot.report.comparison.curves import split_histories
 from ssl_rot.report.comparison.metrics import display_name
 from ssl_rot.report.comparison.published import against_published
@@ -54,10 +55,13 @@ def write_report(
     figures = draw_figures(cells, pairs, split_histories(histories)) if len(cells) > 0 else []
     for figure in figures:
         written += [out / "figures" / f"{figure.name}.{kind}" for kind in ("png", "svg")]
+    subject = name_contrasts(pairs)
     left_out = tables.left_out_table(pairs)
     package = files("ssl_rot.report.page")
     context = {
         "metric": display_name(pairs["metric"].iloc[0]),
+        "subject": subject[0].upper() + subject[1:],
+        "difference": name_difference(cells) if len(cells) > 0 else "",
         "headline": write_headline(cells),
         "scope": scope,
         "verdicts": tables.verdict_table(cells).head(MOST_VERDICTS),

@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 
 from ssl_rot.report.comparison.cell_names import find_cell_rows, setting_columns
-from ssl_rot.report.comparison.columns import ARM_NAMES
+from ssl_rot.report.comparison.contrasts import (
+    contrasts_of,
+    name_arm,
+    name_difference,
+    name_sides,
+    name_verdict,
+)
 from ssl_rot.report.comparison.metrics import PERCENT, Unit, display_name, unit_of
 from ssl_rot.report.page.headline import format_difference
 from ssl_rot.report.page.table import (
@@ -34,8 +40,8 @@ def verdict_table(cells: pd.DataFrame) -> Table:
     columns = [
         number_column("#", "number of the cell in the figures", "number"),
         text_column("cell", "the settings that its pairs share", "cell"),
-        text_column("verdict", "at the 5 % level, Holm-adjusted over the cells", "verdict"),
-        Column("difference", "mean of rotation minus supervised-only, with its 95 % t interval",
+        Column("verdict", "at the 5 % level, Holm-adjusted over the cells", _verdict_cell),
+        Column("difference", f"mean of {name_difference(cells)}, with its 95 % t interval",
                lambda row: TableCell(format_difference(row), row["difference"])),
         text_column("basis", "what the verdict is based on", "basis"),
     ]  # fmt: skip
@@ -47,20 +53,22 @@ def number_table(cells: pd.DataFrame) -> Table:
     if cells.empty:
         return EMPTY
     unit = unit_of(cells["metric"].iloc[0])
+    arm, reference = name_sides(cells)
     columns = [
         number_column("#", "number of the cell in the figures", "number"),
+        *_contrast_columns(cells),
         *(text_column(key, "config key", key) for key in setting_columns(cells)),
         number_column("seeds", "number of different seeds", "n"),
-        Column(f"supervised-only{unit.suffix}", "mean and standard deviation over seeds",
-               lambda row: _mean_cell(row["supervised_mean"], row["supervised_sd"], unit)),
-        Column(f"rotation{unit.suffix}", "mean and standard deviation over seeds",
-               lambda row: _mean_cell(row["rotation_mean"], row["rotation_sd"], unit)),
+        Column(f"{reference}{unit.suffix}", "mean and standard deviation over seeds",
+               lambda row: _mean_cell(row["reference_mean"], row["reference_sd"], unit)),
+        Column(f"{arm}{unit.suffix}", "mean and standard deviation over seeds",
+               lambda row: _mean_cell(row["arm_mean"], row["arm_sd"], unit)),
         number_column(f"difference ({unit.of_difference})",
-                      "mean of the paired differences, rotation minus supervised-only",
+                      f"mean of the paired differences, {name_difference(cells)}",
                       "difference", unit, signed=True),
         Column("95 % interval", "Student's t interval of the mean difference",
                lambda row: _interval_cell(row, unit)),
-        Column("wins", "seeds for which rotation is better",
+        Column("wins", f"seeds for which {arm} is better",
                lambda row: TableCell(f"{row['wins']} of {row['n']}", row["wins"] / row["n"])),
         p_column("p", "paired t test, two-sided", "p"),
         p_column("p, Holm", "the same, adjusted over the cells; the verdict uses this one",
@@ -69,10 +77,10 @@ def number_table(cells: pd.DataFrame) -> Table:
                  "p_sign_flip"),
         p_column("sign-flip p, Holm", "the same, adjusted over the cells", "p_sign_flip_holm"),
         Column("epochs to match",
-               "median epoch at which rotation reaches the final value of supervised-only",
+               f"median epoch at which {arm} reaches the final value of {reference}",
                lambda row: _epochs_cell(row["epochs_to_match"])),
-        number_column("supervised-only epochs", "downstream epochs of supervised-only",
-                      "supervised_epochs"),
+        number_column(f"{reference} epochs", f"downstream epochs of {reference}",
+                      "reference_epochs"),
         Column(f"at equal images ({unit.of_difference})",
                "difference when both arms have processed the same number of images, pretext "
                "included, and both are at the end of their training; in parentheses the seeds with "
@@ -84,8 +92,8 @@ def number_table(cells: pd.DataFrame) -> Table:
                         "total, and divided by the number of runs that started from it",
                         f"pretext_{cost}", f"pretext_{cost}_shared")
           for cost in ("images", "seconds")),
-        *(_costs_column(f"downstream {cost}", "supervised-only and rotation",
-                        f"supervised_{cost}", f"rotation_{cost}")
+        *(_costs_column(f"downstream {cost}", f"{reference} and {arm}",
+                        f"reference_{cost}", f"arm_{cost}")
           for cost in ("images", "seconds")),
     ]  # fmt: skip
     return Table.from_frame(cells.assign(number=range(1, len(cells) + 1)), columns)
@@ -100,17 +108,18 @@ def pair_table(pairs: pd.DataFrame, cells: pd.DataFrame, most: int) -> Table:
     metric = pairs["metric"].iloc[0]
     unit = unit_of(metric)
     value = f"{display_name(metric)} at the last epoch"
+    arm, reference = name_sides(cells)
     columns = [
         number_column("#", "number of the cell", "number"),
         text_column("seed", "", "seed"),
-        Column("rotation run", "name and MLflow run id",
-               lambda row: text_cell(_identify_run(row, "rotation"))),
-        Column("supervised-only run", "name and MLflow run id",
-               lambda row: text_cell(_identify_run(row, "supervised"))),
-        number_column(f"rotation{unit.suffix}", value, "rotation", unit),
-        number_column(f"supervised-only{unit.suffix}", value, "supervised", unit),
+        Column(f"{arm} run", "name and MLflow run id",
+               lambda row: text_cell(_identify_run(row, "arm"))),
+        Column(f"{reference} run", "name and MLflow run id",
+               lambda row: text_cell(_identify_run(row, "reference"))),
+        number_column(f"{arm}{unit.suffix}", value, "arm_value", unit),
+        number_column(f"{reference}{unit.suffix}", value, "reference_value", unit),
         number_column(f"difference ({unit.of_difference})", "", "difference", unit, signed=True),
-        Column("threads", "of torch on the CPU, rotation and supervised-only; their number changes "
+        Column("threads", f"of torch on the CPU, {arm} and {reference}; their number changes "
                "how sums are rounded, and with that the result",
                lambda row: text_cell(_format_threads(row))),
         text_column("remark", "what may disturb the comparison", "remark"),
@@ -152,21 +161,39 @@ def count_values(values: Iterable[object]) -> list[tuple[str, int]]:
     return [(str(value), int(count)) for value, count in counts.items()]
 
 
-def _identify_run(row: Row, arm: str) -> str:
-    return f"{row[f'{arm}_run_name']} · {row[f'{arm}_run_id']}"
+def _contrast_columns(cells: pd.DataFrame) -> list[Column]:
+    """The arms, if there are several contrasts."""
+    if len(contrasts_of(cells)) == 1:
+        return []
+    sides = ["arm"] if cells["reference"].nunique() == 1 else ["arm", "reference"]
+
+    def column(side: str) -> Column:
+        return Column(side, "by its pretext", lambda row: text_cell(name_arm(row[side])))
+
+    return [column(side) for side in sides]
+
+
+def _verdict_cell(row: Row) -> TableCell:
+    """Sorted by the verdict itself, in which ``better`` is the arm's."""
+    name = name_verdict(row["verdict"], row["arm"], row["reference"])
+    return TableCell(name, row["verdict"], is_number=False)
+
+
+def _identify_run(row: Row, side: str) -> str:
+    return f"{row[f'{side}_run_name']} · {row[f'{side}_run_id']}"
 
 
 def _identify_runs(row: Row) -> str:
     """A run without a partner, or both runs of a refused pair."""
     return "; ".join(
-        f"{name}: {_identify_run(row, arm)}"
-        for arm, name in ARM_NAMES.items()
-        if isinstance(row[f"{arm}_run_id"], str)
+        f"{name_arm(row[side])}: {_identify_run(row, side)}"
+        for side in ("arm", "reference")
+        if isinstance(row[f"{side}_run_id"], str)
     )
 
 
 def _format_threads(row: Row) -> str:
-    counts = [row[f"{arm}_threads"] for arm in ARM_NAMES]
+    counts = [row["arm_threads"], row["reference_threads"]]
     return "" if pd.isna(counts).all() else " / ".join(map(str, counts))
 
 

@@ -39,6 +39,10 @@ dataset.labels_per_class=-3
 dataset.labels_per_class=some
 dataset.val_fraction=1
 dataset.val_fraction=-0.1
+dataset.val_per_class=0
+dataset.val_per_class=some
+dataset.val_per_class=5
+dataset.val_fraction=0.2 dataset.val_per_class=2
 dataset.train_size=0
 dataset.mean=grey
 dataset.std=[0] | dataset.std=[0]

@@ -34,6 +34,7 @@ RULES = [
     ("dataset.name", NONE),
     ("model.weights", NONE),  # the file's hash stands for its name
     ("dataset.labels_per_class", PAIRED),
+    ("dataset.val_per_class", PAIRED),
     ("model.cut", PAIRED),
     ("dataset.*", ALL),
     ("model.*", ALL),

@@ -72,6 +72,52 @@ def test_the_validation_split_does_not_depend_on_the_budget(prepared, numbers_of
 
 
 @shared
+@given(seeds, st.integers(1, 4), st.integers(5, 9), st.sampled_from([5, 9, 10, None]))
+def test_validation_images_may_be_taken_out_of_the_budget(
+    prepared, numbers_of, seed, held_out, small, large
+):
+    small, large = (
+        prepared(ten_of_each, seed=seed, labels_per_class=budget, val_per_class=held_out)
+        for budget in sorted((small, large or 10))
+    )
+    assert large.val.labels.bincount().tolist() == [held_out] * 3
+    assert numbers_of(large.val.images) == numbers_of(small.val.images)
+    assert set(numbers_of(small.train.images)) <= set(numbers_of(large.train.images))
+    budget = len(small.train) // 3 + held_out
+    whole = prepared(ten_of_each, seed=seed, labels_per_class=budget)
+    parts = numbers_of(small.train.images) + numbers_of(small.val.images)
+    assert sorted(parts) == sorted(numbers_of(whole.train.images))  # so none is in both
+    for split in (small.train, small.val):
+        assert split.labels.tolist() == [ten_of_each[n] for n in numbers_of(split.images)]
+    # The pretext task knows no labels, and trains on all images.
+    assert len(small.pretext_images) == 30
+
+
+def test_the_pretext_is_not_evaluated_on_images_that_it_trains_on(prepared):
+    in_budget, on_top = (
+        prepared(ten_of_each, **options)
+        for options in ({"val_per_class": 2}, {"val_fraction": 0.2})
+    )
+    assert set(in_budget.held_out) == set(on_top.held_out) == {"test", "val"}
+    assert set(in_budget.held_out_from_pretext) == {"test"}
+    assert set(on_top.held_out_from_pretext) == {"test", "val"}
+
+
+@pytest.mark.parametrize(
+    ("options", "counted"),
+    [
+        ({}, "30"),
+        ({"labels_per_class": 5}, "15"),
+        ({"labels_per_class": 5, "val_per_class": 2}, "15 (6 of them for validation)"),
+        ({"val_per_class": 2}, "30 (6 of them for validation)"),
+        ({"labels_per_class": 5, "val_fraction": 0.2}, "15 (and another 6 for validation)"),
+    ],
+)
+def test_validation_images_count_as_labels(prepared, options, counted):
+    assert prepared(ten_of_each, **options).count_labels() == counted
+
+
+@shared
 @given(seeds, st.integers(3, 30), st.integers(3, 30))
 def test_train_size_limits_both_phases_and_is_nested(prepared, numbers_of, seed, small, large):
     small, large = sorted((small, large))
@@ -106,6 +152,7 @@ def test_nothing_is_copied(make_source, prepared):
         ([0, 0, 1], {"labels_per_class": 2}, r"labels_per_class=2: class 'class 1' has 1 "),
         ([0, 2], {}, r"labels_per_class=null: class 'class 1' has 0 "),
         ([0, 1] * 5, {"labels_per_class": 5, "val_fraction": 0.2}, "has 4 labeled training images"),
+        ([0, 1] * 5, {"val_per_class": 5}, "class 0' has 5 labeled .* and needs 6: "),
         ([0, 1] * 5, {"train_size": 11}, r"dataset.train_size=11: must be between 1 and 10"),
         ([0, 1] * 5, {"train_size": 9, "val_fraction": 0.2}, "between 1 and 8"),
         ([0, 1] * 5, {"train_size": 1}, "labels_per_class=null: class .* has 0"),

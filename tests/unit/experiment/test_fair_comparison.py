@@ -216,6 +216,16 @@ def test_5_early_stopping_by_the_validation_split_ends_both_phases(run_job, tmp_
     assert len(ran.history("pretext")) == len(ran.history("downstream")) == 1
 
 
+def test_5_validation_images_are_taken_out_of_the_budget_downstream_only(run_job, tmp_path):
+    plain = run_job(tmp_path, "+experiment=rotation")
+    tuned = run_job(tmp_path, "+experiment=rotation", "dataset.val_per_class=1")
+    assert set(tuned.runs) == {"downstream"}  # the pre-training is the same
+    assert "val_acc" not in plain.history("pretext")[-1]
+    assert tuned.value == tuned.history("downstream")[-1]["val_acc"]
+    labels = [ran.history("downstream")[-1]["images_processed"] / 2 for ran in (plain, tuned)]
+    assert labels == [30, 20]
+
+
 def test_5_the_last_epoch_is_reported_not_the_best(run_job, tmp_path):
     ruin = ["schedule=step", "schedule.scheduler.milestones=[5]", "schedule.scheduler.gamma=100"]
     ran = run_job(tmp_path, *ruin, "schedule.epochs=6", "dataset.labels_per_class=5")

@@ -25,9 +25,9 @@ def test_dropout_and_batchnorm_are_in_eval_mode():
     )
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    first, targets = predict(model, batches, CPU)
+    first, targets, probabilities = predict(model, batches, CPU)
     model.train()
-    second, _ = predict(model, batches, CPU)
+    second, *_ = predict(model, batches, CPU)
     model.eval()
     with torch.inference_mode():
         inputs = torch.cat([inputs for inputs, _ in batches.epoch(0)])
@@ -35,6 +35,7 @@ def test_dropout_and_batchnorm_are_in_eval_mode():
     assert torch.equal(targets, labels)
     assert torch.equal(first, second)
     assert torch.equal(first, expected.argmax(1))
+    torch.testing.assert_close(probabilities, expected.softmax(1).max(1).values)
     model.train()
     loss, accuracy = evaluate(model, batches, nn.CrossEntropyLoss(), CPU)
     assert accuracy == float((expected.argmax(1) == labels).double().mean())

@@ -130,7 +130,9 @@ def test_evaluation_has_no_side_effects_and_does_not_depend_on_the_batch_size():
 def test_predictions_keep_the_order_of_the_split():
     images, labels = toy_set(21)
     model = plain_model()
-    predictions, targets = predict(model, batches(images, labels, batch_size=4, train=False), CPU)
+    predictions, targets, _ = predict(
+        model, batches(images, labels, batch_size=4, train=False), CPU
+    )
     inputs = (images.float() / 255 - 0.5) / 0.25
     assert torch.equal(targets, labels)
     assert torch.equal(predictions, model(inputs).argmax(1))

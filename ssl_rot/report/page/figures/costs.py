@@ -11,14 +11,15 @@ from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from ssl_rot.report.comparison.cell_names import find_cell_rows
+from ssl_rot.report.comparison.contrasts import SUPERVISED, name_difference, name_sides
 from ssl_rot.report.comparison.metrics import display_name, is_higher_better, unit_of
 from ssl_rot.report.page.figures.report_figure import (
-    ARM_STYLES,
     GROUP_COLORS,
     GROUP_MARKERS,
     ReportFigure,
     Style,
     add_legend_below,
+    arm_styles,
     axis_label,
     shorten,
 )
@@ -41,15 +42,14 @@ def draw_pretext_gain(cells: pd.DataFrame, compared: pd.DataFrame) -> ReportFigu
             100 * part["pretext_acc"], unit.factor * part["difference"], style.marker,
             color=style.color, label=name, markersize=6, alpha=0.85,
         )  # fmt: skip
-    axes.set_xlabel("accuracy on the rotated test images, last pretext epoch (%)")
-    title = f"rotation minus supervised-only\n({unit.of_difference} of {display_name(metric)})"
-    axes.set_ylabel(title)
+    axes.set_xlabel("accuracy on the pretext task's test images, last pretext epoch (%)")
+    axes.set_ylabel(f"{name_difference(cells)}\n({unit.of_difference} of {display_name(metric)})")
     add_legend_below(figure, *axes.get_legend_handles_labels())
     better = "above" if is_higher_better(metric) else "below"
     return ReportFigure(
         "pretext",
         "Pretext accuracy against downstream gain",
-        f"Each point is a pair. In points {better} the line, rotation is better.",
+        f"Each point is a pair. In points {better} the line, {name_sides(cells)[0]} is better.",
         figure,
     )
 
@@ -59,44 +59,51 @@ def _group_by_cell(
 ) -> list[tuple[Style, str | None, pd.DataFrame]]:
     """The pairs of each cell, or all in one group if there are too many cells for the markers."""
     if not 1 < len(cells) <= MOST_NAMED:
-        return [(ARM_STYLES["rotation"], None, compared)]
+        styles = arm_styles(cells)
+        parts = [(styles[arm], compared[compared["arm"] == arm]) for arm in cells["arm"].unique()]
+        return [(style, style.label if len(parts) > 1 else None, part) for style, part in parts]
     rows = find_cell_rows(compared, cells)
-    styles = zip(GROUP_MARKERS, GROUP_COLORS, strict=True)
+    markers = zip(GROUP_MARKERS, GROUP_COLORS, strict=True)
     return [
         (Style(name, color, "-", marker), shorten(name, 70), compared[rows == row])
-        for row, (name, (marker, color)) in enumerate(zip(cells["cell"], styles, strict=False))
+        for row, (name, (marker, color)) in enumerate(zip(cells["cell"], markers, strict=False))
     ]
 
 
 def draw_accuracy_against_cost(cells: pd.DataFrame) -> ReportFigure | None:
     """Draws the metric against the number of images processed, pretext included."""
-    if cells[["supervised_images", "rotation_images", "pretext_images"]].isna().any(axis=None):
+    pretexts = (("arm", "pretext_images"), ("reference", "reference_pretext_images"))
+    needed = [cells["reference_images"], cells["arm_images"]]
+    needed += [cells.loc[cells[side] != SUPERVISED, column] for side, column in pretexts]
+    if any(column.isna().any() for column in needed):
         return None
     metric = cells["metric"].iloc[0]
     factor = unit_of(metric).factor
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
-    downstream = cells["supervised_images"]
-    total = cells["rotation_images"] + cells["pretext_images"]
-    shared = cells["rotation_images"] + cells["pretext_images_shared"]
-    supervised, rotation = factor * cells["supervised_mean"], factor * cells["rotation_mean"]
-    xs, ys = np.stack([downstream, shared, total]), np.stack([supervised, rotation, rotation])
-    axes.plot(xs, ys, color="#bbbbbb", zorder=1)
-    blue, orange = ARM_STYLES["supervised"], ARM_STYLES["rotation"]
-    for x, y, style, name, face in (
-        (downstream, supervised, blue, "supervised-only", blue.color),
-        (total, rotation, orange, "rotation, with its whole pretext", orange.color),
-        (shared, rotation, orange, "rotation, with its share of the pretext", "white"),
-    ):
-        axes.plot(
-            x, y, style.marker, color=style.color, markerfacecolor=face, markersize=7, label=name
-        )
+    theirs = cells["reference_images"] + cells["reference_pretext_images"].fillna(0)
+    total = cells["arm_images"] + cells["pretext_images"].fillna(0)
+    shared = cells["arm_images"] + cells["pretext_images_shared"].fillna(0)
+    reference, own = factor * cells["reference_mean"], factor * cells["arm_mean"]
+    axes.plot(
+        np.stack([theirs, shared, total]), np.stack([reference, own, own]),
+        color="#bbbbbb", zorder=1,
+    )  # fmt: skip
+    styles = arm_styles(cells)
+    for arm, style in styles.items():
+        at, of = cells["reference"] == arm, cells["arm"] == arm
+        if at.any():
+            _plot_points(axes, theirs[at], reference[at], style, style.label)
+        if of.any():
+            _plot_points(axes, total[of], own[of], style, f"{style.label}, with its whole pretext")
+            share = f"{style.label}, with its share of the pretext"
+            _plot_points(axes, shared[of], own[of], style, share, hollow=True)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter())
     axes.set_xlabel("images processed, pretext and downstream together")
     axes.set_ylabel(axis_label(metric))
     figure.legend(loc="outside upper center", ncols=3, fontsize="small")
-    _number_points(axes, total.to_numpy(float), rotation.to_numpy(float))
+    _number_points(axes, total.to_numpy(float), own.to_numpy(float))
     if len(cells) <= MOST_NAMED:
         names = [f"{number}  {shorten(name, 70)}" for number, name in enumerate(cells["cell"], 1)]
         invisible = [Line2D([], [], linestyle="") for _ in names]
@@ -108,6 +115,20 @@ def draw_accuracy_against_cost(cells: pd.DataFrame) -> ReportFigure | None:
         "with the whole cost of the pretext. Hollow: with that cost divided by the number of "
         "finished runs that started from it.",
         figure,
+    )
+
+
+def _plot_points(
+    axes: Axes,
+    xs: pd.Series[float],
+    ys: pd.Series[float],
+    style: Style,
+    label: str,
+    hollow: bool = False,
+) -> None:
+    face = "white" if hollow else style.color
+    axes.plot(
+        xs, ys, style.marker, color=style.color, markerfacecolor=face, markersize=7, label=label
     )
 
 

@@ -15,12 +15,14 @@ from scipy import stats
 
 from ssl_rot.report.comparison.cell_names import format_settings, natural_sort_key, setting_columns
 from ssl_rot.report.comparison.columns import LABELS
+from ssl_rot.report.comparison.contrasts import name_difference, name_sides, name_verdict
 from ssl_rot.report.comparison.metrics import display_name, unit_of
 from ssl_rot.report.page.figures.report_figure import (
-    ARM_STYLES,
     VERDICT_STYLES,
     ReportFigure,
+    Style,
     add_arm_legend,
+    arm_styles,
     axis_label,
     shorten,
 )
@@ -51,16 +53,18 @@ def draw_forest(cells: pd.DataFrame) -> ReportFigure:
             if abs(end) > limit:
                 axes.plot(np.sign(end) * limit, row, arrow, color=style.color, markersize=6)
         axes.plot(mean, row, style.marker, color=style.color, markersize=7)
+    arm, reference = name_sides(shown)
     for verdict in dict.fromkeys(shown["verdict"]):
         style = VERDICT_STYLES[verdict]
-        axes.plot([], [], style.marker, color=style.color, label=verdict)
-    names = [f"{name}  (n = {n})" for name, n in zip(shown["cell"], shown["n"], strict=True)]
-    axes.set_yticks(range(len(shown)), [shorten(name, 70) for name in names])
+        label = name_verdict(verdict, arm, reference)
+        axes.plot([], [], style.marker, color=style.color, label=label)
+    labels = [f"{name}  (n = {n})" for name, n in zip(shown["cell"], shown["n"], strict=True)]
+    axes.set_yticks(range(len(shown)), [shorten(label, 70) for label in labels])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(-limit * 1.04, limit * 1.04)
     axes.grid(axis="y", visible=False)
     figure.supxlabel(
-        f"rotation minus supervised-only, {unit.of_difference} of {display_name(metric)}",
+        f"{name_difference(cells)}, {unit.of_difference} of {display_name(metric)}",
         fontsize="medium",
     )
     figure.legend(loc="outside upper right", ncols=len(VERDICT_STYLES))
@@ -70,7 +74,7 @@ def draw_forest(cells: pd.DataFrame) -> ReportFigure:
         "Paired differences of all cells",
         "Mean paired difference of each cell with its own 95 % interval. The marker shows the "
         "verdict. It allows for the number of cells, so an interval that excludes zero can still "
-        "be no clear difference. An arrow means that the interval extends beyond the plot."
+        "be undecided. An arrow means that the interval extends beyond the plot."
         + (f" {hidden} more cells are in the table." if hidden else ""),
         figure,
     )
@@ -114,18 +118,19 @@ def _draw_against(
     grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[2, 1] * rows)
     all_shown = pd.concat([part for _, part in shown])
     difference_limits = _difference_limits(*_differences(all_shown, unit.factor))
-    lowest = unit.factor * all_shown[["rotation_mean", "supervised_mean"]].to_numpy(float).min()
+    styles = arm_styles(all_shown)
+    lowest = unit.factor * all_shown[["arm_mean", "reference_mean"]].to_numpy(float).min()
     above, below = grid[::2].flatten(), grid[1::2].flatten()
     for upper, lower, (panel, part) in zip(above, below, shown, strict=False):
         part = part.sort_values(key, key=lambda column: column.map(sort_key))
-        positions = np.array([values.index(value) for value in part[key]])
-        _draw_arms(upper, positions, part, unit.factor)
+        part = part.assign(position=[values.index(value) for value in part[key]])
+        _draw_arms(upper, part, styles, unit.factor)
         if others:
             upper.set_title(shorten(format_settings(dict(zip(others, panel, strict=True))), 44))
         if metric.endswith("_acc"):
             # With few seeds the interval of an arm often extends beyond [0, 1]; the axis does not.
             upper.set_ylim(max(0, lowest - 12), 102)
-        _draw_differences(lower, positions, part, unit.factor)
+        _draw_differences(lower, part, unit.factor)
         lower.set_ylim(*difference_limits)
         names = ["all" if value == "null" else value for value in values]
         for axes, ticks in ((upper, [""] * len(names)), (lower, names)):
@@ -137,14 +142,14 @@ def _draw_against(
         upper.set_ylabel(axis_label(metric))
         lower.set_ylabel(f"difference\n({unit.of_difference})")
     figure.supxlabel(title, fontsize="medium")
-    add_arm_legend(figure, above[0])
+    add_arm_legend(figure, above[: len(shown)])
     hidden = len(panels) - len(shown)
     return ReportFigure(
         name,
         f"{display_name(metric).capitalize()} against {title}",
         "Top: mean over seeds, with the 95 % t interval of each arm. These intervals may overlap "
         "even if the paired difference is clear, because a seed shifts both arms in the same "
-        "direction. Bottom: the paired difference, rotation minus supervised-only, with its own "
+        f"direction. Bottom: the paired difference, {name_difference(cells)}, with its own "
         "95 % interval and the marker of the verdict."
         + (f" {hidden} more settings are in the table." if hidden else ""),
         figure,
@@ -157,25 +162,33 @@ def _stage_sort_key(stage: str) -> tuple[bool, int, str]:
     return stage == "null", int(digits) if digits.isdecimal() else 0, stage
 
 
-def _draw_arms(axes: Axes, xs: NDArray[np.int64], cells: pd.DataFrame, factor: float) -> None:
-    for arm, shift in (("supervised", -0.06), ("rotation", 0.06)):
-        style = ARM_STYLES[arm]
-        mean, sd = (factor * cells[f"{arm}_{which}"].to_numpy(float) for which in ("mean", "sd"))
-        n = cells["n"].to_numpy(float)
-        half = stats.t.ppf(0.975, np.maximum(n - 1, 1)) * sd / np.sqrt(n)
-        axes.errorbar(
-            xs + shift, mean, np.nan_to_num(half), label=style.label, capsize=3,
-            color=style.color, linestyle=style.line, marker=style.marker,
-        )  # fmt: skip
+def _draw_arms(axes: Axes, cells: pd.DataFrame, styles: dict[str, Style], factor: float) -> None:
+    sides = []
+    for side in ("reference", "arm"):
+        columns = {side: "name", f"{side}_mean": "mean", f"{side}_sd": "sd"}
+        sides.append(cells.rename(columns=columns)[["name", "position", "mean", "sd", "n"]])
+    # Several contrasts share their reference.
+    both = pd.concat(sides).drop_duplicates(["name", "position"])
+    shifts = 0.12 * (np.arange(len(styles)) - (len(styles) - 1) / 2)
+    for (arm, style), shift in zip(styles.items(), shifts, strict=True):
+        part = both[both["name"] == arm]
+        n = part["n"].to_numpy(float)
+        half = stats.t.ppf(0.975, np.maximum(n - 1, 1)) * factor * part["sd"] / np.sqrt(n)
+        if len(part) > 0:
+            axes.errorbar(
+                part["position"] + shift, factor * part["mean"], half.fillna(0),
+                label=style.label, capsize=3, color=style.color, linestyle=style.line,
+                marker=style.marker,
+            )  # fmt: skip
 
 
-def _draw_differences(
-    axes: Axes, xs: NDArray[np.int64], cells: pd.DataFrame, factor: float
-) -> None:
+def _draw_differences(axes: Axes, cells: pd.DataFrame, factor: float) -> None:
     axes.axhline(0, color="black", linewidth=1)
     means, intervals = _differences(cells, factor)
     halves = np.nan_to_num(intervals[:, 1] - means)
-    for x, mean, half, verdict in zip(xs, means, halves, cells["verdict"], strict=True):
+    for x, mean, half, verdict in zip(
+        cells["position"], means, halves, cells["verdict"], strict=True
+    ):
         style = VERDICT_STYLES[verdict]
         axes.errorbar(
             x, mean, half, capsize=3, markersize=4, color=style.color, marker=style.marker

@@ -13,10 +13,10 @@ from ssl_rot.report.comparison.cell_names import find_cell_rows
 from ssl_rot.report.comparison.curves import Curves
 from ssl_rot.report.comparison.metrics import unit_of
 from ssl_rot.report.page.figures.report_figure import (
-    ARM_STYLES,
     ReportFigure,
     Style,
     add_arm_legend,
+    arm_styles,
     axis_label,
 )
 
@@ -29,21 +29,24 @@ def draw_learning_curves(
     cells: pd.DataFrame, compared: pd.DataFrame, curves: Curves
 ) -> list[ReportFigure]:
     """Draws loss and accuracy on the test and training images for the first cells."""
-    rows = find_cell_rows(compared, cells)
+    rows, styles = find_cell_rows(compared, cells), arm_styles(cells)
     figures = [
-        _draw_cell(name, row + 1, compared[rows == row], curves)
+        _draw_cell(name, row + 1, compared[rows == row], styles, curves)
         for row, name in enumerate(cells["cell"].head(MOST_CURVES))
     ]
     return [figure for figure in figures if figure is not None]
 
 
-def _draw_cell(name: str, number: int, pairs: pd.DataFrame, curves: Curves) -> ReportFigure | None:
+def _draw_cell(
+    name: str, number: int, pairs: pd.DataFrame, styles: dict[str, Style], curves: Curves
+) -> ReportFigure | None:
     figure = Figure(figsize=(6.6, 5), layout="constrained")
     grid = figure.subplots(2, 2, sharex=True)
     for axes, metric in zip(grid.flat, METRICS, strict=True):
-        for arm, style in ARM_STYLES.items():
-            table = _curves_by_seed(pairs, arm, metric, curves)
+        for side in ("reference", "arm"):
+            table = _curves_by_seed(pairs, side, metric, curves)
             if not table.empty:
+                style = styles[pairs[side].iloc[0]]
                 _draw_mean_and_band(axes, unit_of(metric).factor * table, style)
         axes.set_ylabel(axis_label(metric))
         axes.set_ylim(0, 102 if metric.endswith("_acc") else None)
@@ -52,7 +55,7 @@ def _draw_cell(name: str, number: int, pairs: pd.DataFrame, curves: Curves) -> R
         return None
     for axes in grid[1]:
         axes.set_xlabel("epoch of the downstream task")
-    add_arm_legend(figure, grid[0, 0])
+    add_arm_legend(figure, grid.flat)
     seeds = pairs["seed"].nunique()
     caption = "A single seed, so there is no interval."
     if seeds > 1:
@@ -63,11 +66,11 @@ def _draw_cell(name: str, number: int, pairs: pd.DataFrame, curves: Curves) -> R
     return ReportFigure(f"curves-{number}", f"Curves: {name}", caption, figure)
 
 
-def _curves_by_seed(pairs: pd.DataFrame, arm: str, metric: str, curves: Curves) -> pd.DataFrame:
+def _curves_by_seed(pairs: pd.DataFrame, side: str, metric: str, curves: Curves) -> pd.DataFrame:
     """A row per epoch and a column per seed; runs with the same seed are averaged."""
     columns = {}
     for seed, part in pairs.groupby("seed", sort=False):
-        run_ids = part[f"{arm}_run_id"].unique()
+        run_ids = part[f"{side}_run_id"].unique()
         found = [curves[i][metric] for i in run_ids if metric in curves.get(i, {})]
         if found:
             columns[seed] = pd.concat(

@@ -5,14 +5,18 @@ They can be read on screen, in black-and-white print, and by color-blind readers
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ssl_rot.report.comparison.contrasts import SUPERVISED, name_arm
 from ssl_rot.report.comparison.metrics import display_name, unit_of
 
 
@@ -27,16 +31,28 @@ class Style:
 
 
 # The palette of Okabe and Ito, which color-blind readers can distinguish.
-ARM_STYLES = {
-    "supervised": Style("supervised-only", "#0072B2", "--", "s"),
-    "rotation": Style("rotation", "#D55E00", "-", "o"),
-}
+_SUPERVISED = ("#0072B2", "--", "s")
+_ROTATION = ("#D55E00", "-", "o")
+_OTHERS = (
+    *(("#009E73", "-.", "^"), ("#CC79A7", ":", "D"), ("#E69F00", "-", "v"), ("#56B4E9", "--", "P")),
+    ("#555555", "-.", "X"),
+)
 VERDICT_STYLES = {
-    "rotation better": Style("rotation better", "#D55E00", "-", "o"),
-    "supervised-only better": Style("supervised-only better", "#0072B2", "-", "s"),
-    "no clear difference": Style("no clear difference", "#555555", "-", "D"),
+    "better": Style("better", "#D55E00", "-", "o"),
+    "worse": Style("worse", "#0072B2", "-", "s"),
+    "undecided": Style("undecided", "#555555", "-", "D"),
     "not enough runs": Style("not enough runs", "#999999", "-", "x"),
 }
+
+
+def arm_styles(cells: pd.DataFrame) -> dict[str, Style]:
+    """The style of each arm of the cells, references first. The two usual arms keep theirs."""
+    arms = list(dict.fromkeys([*cells["reference"], *cells["arm"]]))
+    usual = {SUPERVISED: _SUPERVISED, "rotation": _ROTATION}
+    others = itertools.cycle(_OTHERS)
+    return {arm: Style(name_arm(arm), *(usual.get(arm) or next(others))) for arm in arms}
+
+
 GROUP_MARKERS = "osD^vP*X"
 GROUP_COLORS = (
     *("#000000", "#E69F00", "#56B4E9", "#009E73"),
@@ -87,10 +103,13 @@ def add_legend_below(figure: Figure, handles: list[Any], names: list[str], **opt
         )
 
 
-def add_arm_legend(figure: Figure, axes: Axes) -> None:
-    """Adds the legend of the arms, which is the same for every panel, above the plot."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+def add_arm_legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """Adds the legend of the arms above the plot; not every panel needs to have all of them."""
+    handles: dict[str, Any] = {}
+    for panel in axes:
+        handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    columns = min(3, len(handles))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=columns)
 
 
 def axis_label(metric: str) -> str:

@@ -1,0 +1,143 @@
+"""More arms than two: each against the reference, or all pairs of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ssl_rot.errors import ConfigError, TrackingError
+from ssl_rot.report import compare, pair_runs
+from ssl_rot.report.page.figures import draw_figures
+from ssl_rot.report.page.headline import write_headline
+from ssl_rot.report.page.report_tables import number_table
+
+ACCURACIES = {"supervised": 0.5, "rotation": 0.6, "simclr": 0.65, "random_targets": 0.5}
+NOISE = (0.0, 0.01, -0.01)
+
+
+@pytest.fixture
+def arms(runs):
+    """Four arms at two budgets; simclr gains at the larger one only."""
+    for labels in ("1", "5"):
+        for arm, accuracy in ACCURACIES.items():
+            if (arm, labels) == ("simclr", "1"):
+                accuracy = 0.45
+            for seed, noise in enumerate(NOISE):
+                value = accuracy + noise * (arm != "supervised")
+                runs.downstream(arm, seed, value, dataset__labels_per_class=labels)
+    return runs
+
+
+def contrasts(cells: pd.DataFrame) -> list[tuple[str, str]]:
+    rows = cells[["arm", "reference"]].drop_duplicates()
+    return list(rows.itertuples(index=False, name=None))
+
+
+def test_each_arm_is_compared_with_supervised_only(arms) -> None:
+    pairs = pair_runs(arms.frame())
+    assert (pairs["left_out"] == "").all()
+    cells = compare(pairs)
+    assert contrasts(cells) == [
+        ("rotation", "supervised"),
+        ("random_targets", "supervised"),
+        ("simclr", "supervised"),
+    ]
+    np.testing.assert_allclose(cells["difference"], [0.1, 0.1, 0, 0, -0.05, 0.15], atol=1e-12)
+    assert list(cells["n"]) == [3] * 6
+    assert list(cells["cell"][:3]) == [
+        "rotation: labels_per_class=1",
+        "rotation: labels_per_class=5",
+        "random_targets: labels_per_class=1",
+    ]
+
+
+def test_holm_covers_contrasts_and_cells(arms) -> None:
+    cells = compare(pair_runs(arms.frame()))
+    assert cells["p_holm"].min() == pytest.approx(6 * cells["p"].min())
+
+
+def test_another_reference_by_the_name_of_its_pretext(arms) -> None:
+    cells = compare(pair_runs(arms.frame(), reference="simclr"))
+    assert contrasts(cells)[0] == ("rotation", "simclr")
+    np.testing.assert_allclose(cells["difference"][:2], [0.15, -0.05])
+    assert "supervised better" not in write_headline(cells)
+    assert "supervised-only" in write_headline(cells) + " ".join(cells["cell"])
+
+
+def test_all_pairs_of_arms(arms) -> None:
+    cells = compare(pair_runs(arms.frame(), contrasts="all"))
+    assert contrasts(cells) == [
+        ("rotation", "supervised"),
+        ("random_targets", "supervised"),
+        ("simclr", "supervised"),
+        ("random_targets", "rotation"),
+        ("simclr", "rotation"),
+        ("simclr", "random_targets"),
+    ]
+    assert cells["cell"].is_unique
+    assert cells["cell"].iloc[-1] == "simclr against random_targets: labels_per_class=5"
+    headings = [column.heading for column in number_table(cells).columns]
+    assert headings[1:3] == ["arm", "reference"]
+
+
+def test_settings_of_the_references_pretext_make_cells_too(runs) -> None:
+    for seed in range(3):
+        runs.downstream("simclr", seed, 0.7)
+        for epochs, accuracy in (("20", 0.6), ("40", 0.65)):
+            runs.downstream("rotation", seed, accuracy, pretext__schedule__epochs=epochs)
+    cells = compare(pair_runs(runs.frame(), reference="rotation"))
+    assert list(cells["reference.pretext.schedule.epochs"]) == ["20", "40"]
+    np.testing.assert_allclose(cells["difference"], [0.1, 0.05])
+
+
+def test_a_supervised_arm_ignores_the_settings_of_a_pretext(runs) -> None:
+    for seed in range(3):
+        runs.downstream("rotation", seed, 0.7)
+        runs.downstream("supervised", seed, 0.6, pretext__schedule__epochs=str(seed))
+    cells = compare(pair_runs(runs.frame(), reference="rotation"))
+    assert contrasts(cells) == [("supervised", "rotation")]
+    assert list(cells["n"]) == [3]
+
+
+def test_equal_images_of_a_reference_include_its_pretext(runs) -> None:
+    for arm, images, accuracy in (("rotation", 2000, 0.6), ("simclr", 4000, 0.7)):
+        pretext = runs.pretext(0, images=images, pretext=arm)
+        runs.downstream(arm, 0, accuracy, after=pretext)
+    longer = {"epochs": 50, "schedule__epochs": "50"}  # 2,000 images more
+    longer_run = runs.downstream("rotation", 0, 0.65, after=runs.made[0], **longer)
+    pairs = pair_runs(runs.frame(), runs.histories(), reference="rotation")
+    (pair,) = pairs.query("left_out == ''").to_dict("records")
+    assert pair["equal_images_run_id"] == longer_run.run_id
+    assert pair["equal_images"] == 4500
+    assert pair["reference_pretext_images"] == 2000
+
+
+def test_the_figures_show_every_arm_once(arms) -> None:
+    pairs = pair_runs(arms.frame(), arms.histories())
+    figures = {figure.name: figure for figure in draw_figures(compare(pairs), pairs, {})}
+    upper = figures["labels"].figure.axes[0]
+    names = [container.get_label() for container in upper.containers]
+    assert names == ["supervised-only", "rotation", "random_targets", "simclr"]
+
+
+def test_a_run_without_partner_is_compared_with_the_nearest_of_another_arm(arms) -> None:
+    arms.downstream("simclr", 9, 0.9, name="lonely")
+    arms.downstream("supervised", 8, 0.9, name="reference")
+    pairs = pair_runs(arms.frame())
+    left_out = pairs[pairs["left_out"] != ""]
+    assert list(left_out["left_out"]) == [
+        "no partner: no supervised-only run with seed 9",
+        "no partner: no rotation or random_targets or simclr run with seed 8",
+    ]
+
+
+@pytest.mark.parametrize("chosen", [{"contrasts": "some"}, {"contrasts": "none"}])
+def test_unknown_contrasts_are_refused(arms, chosen) -> None:
+    with pytest.raises(ConfigError, match="is not allowed; it must be reference or all"):
+        pair_runs(arms.frame(), **chosen)
+
+
+def test_a_reference_that_was_not_trained(arms) -> None:
+    with pytest.raises(TrackingError, match=r"none of the rotation_8 arm.*reference=rotation"):
+        pair_runs(arms.frame(), reference="rotation_8")
