@@ -25,8 +25,7 @@ def quote_name(argument: str, key: str) -> str:
 def starts_a_sweep(arguments: Sequence[str]) -> bool:
     """Whether an option among the arguments, such as ``+sweep=rotnet_turns``, is a sweep.
 
-    Its file says so with ``hydra.mode: MULTIRUN``, which Hydra reads there until version 1.3, and
-    which version 1.4 only accepts together with ``--multirun``.
+    Its file says so with ``hydra.mode: MULTIRUN``. Hydra 1.4 refuses that without ``--multirun``.
     """
     package = conf_dir().removeprefix("pkg://")
     folders: list[Traversable] = [
@@ -36,12 +35,17 @@ def starts_a_sweep(arguments: Sequence[str]) -> bool:
         name, _, directory = flag.partition("=")
         if name in ("--config-dir", "-cd"):
             folders.append(Path(directory or value))
-    for argument in arguments:
-        group, equals, option = argument.lstrip("+").partition("=")
-        for folder in folders if equals else ():
-            file = folder / group / f"{option}.yaml"
-            if re.fullmatch(r"[\w/-]+", f"{group}/{option}") and file.is_file():
-                node = OmegaConf.create(file.read_text())
-                if OmegaConf.select(node, "hydra.mode") == "MULTIRUN":
-                    return True
-    return False
+    options = [re.fullmatch(r"\+?([\w/-]+)=([\w/-]+)", argument) for argument in arguments]
+    return any(
+        _is_sweep(folder / option[1] / f"{option[2]}.yaml")
+        for option in filter(None, options)
+        for folder in folders
+    )
+
+
+def _is_sweep(file: Traversable) -> bool:
+    try:
+        mode = OmegaConf.select(OmegaConf.create(file.read_text()), "hydra.mode")
+    except Exception:  # no such file, or one that Hydra will refuse
+        return False
+    return bool(mode == "MULTIRUN")
