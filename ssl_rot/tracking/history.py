@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -45,7 +46,9 @@ class History:
         if epoch in self.rows:
             return
         row, ended = dict(metrics), now()
-        line = _csv(epoch, ended, *row.values())
+        # In the order of the first row, which another version of the code may have written.
+        columns = next(iter(self.rows.values()), row)
+        line = _csv(epoch, ended, *(row.get(name, math.nan) for name in columns))
         if not self.rows:
             files.write(self.path, _csv("epoch", "timestamp", *row) + line)
         else:

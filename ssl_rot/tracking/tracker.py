@@ -88,12 +88,14 @@ class Tracker:
             if unfinished is None:
                 stack.enter_context(heartbeat(folder))
             else:
-                self._reopen(record, unfinished)
+                record.run_id, record.start_time = unfinished.run_id, unfinished.start_time
             if config is not None:
                 files.write(folder / CONFIG, without_password(config).encode())
                 record.artifacts[CONFIG] = None
             record.save()
             run = RunLog(self.store, record, _read_history(folder / HISTORY))
+            if unfinished is not None:  # only now: a full disk leaves it as it was
+                self._reopen(record, unfinished)
             is_first = not self._logs
             self._logs.append(run)
             try:
@@ -108,9 +110,7 @@ class Tracker:
             run.end("FINISHED")
 
     def _reopen(self, record: RunRecord, unfinished: StoredRun) -> None:
-        record.run_id = run_id = unfinished.run_id
-        record.start_time = unfinished.start_time
-        client = self.store.client
+        run_id, client = unfinished.run_id, self.store.client
         with store_errors(f"Run {run_id} cannot be resumed"):
             client.update_run(run_id, status="RUNNING")
             for tag in (Tag.FOLDER, Tag.HOST, Tag.PARENT_RUN_ID, Tag.JOB, Tag.THREADS):
