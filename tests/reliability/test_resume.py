@@ -17,7 +17,7 @@ PARENT = "mlflow.parentRunId"
 TINY = (
     *("dataset.image_size=8", "dataset.train_size=96", "dataset.labels_per_class=3"),
     *("model.widths=[4,8]", "model.blocks=[1,1]", "precision=fp32"),
-    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1"),
+    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1", "floors=false"),
 )
 
 
@@ -315,7 +315,8 @@ def test_a_sweep_with_a_changed_config_does_not_resume_silently(
     call_main, make_store, all_runs, monkeypatch, tmp_path
 ):
     uri = make_store(tmp_path)
-    args = ("--multirun", "+experiment=supervised", *TINY, f"tracking.uri={uri}", "seed=0,1")
+    basic = "hydra/launcher=basic"  # the runs are stopped in this process
+    args = ("--multirun", basic, "+experiment=supervised", *TINY, f"tracking.uri={uri}", "seed=0,1")
     with monkeypatch.context() as patch:
         stop_after_first_epoch(patch)
         assert call_main(*args, "hydra.sweep.dir=first")[0] == 130

@@ -100,6 +100,7 @@ def test_two_machines_that_share_only_a_server_share_one_pretraining(
         shutil.rmtree(folder)
     third = tmp_path / "third"
     third.mkdir()
-    output = finish(start_sweep(third, uri, "loss=focal", TMPDIR=str(third)))
-    assert f"Reusing the pretext weights of run {pretext.info.run_id}" in output
+    finish(start_sweep(third, uri, "loss=focal", TMPDIR=str(third)))
+    (shown,) = third.glob("multirun/*/*/0/output.txt")
+    assert f"Reusing the pretext weights of run {pretext.info.run_id}" in shown.read_text()
     assert len(runs_of_phase(server, "pretext")) == 1

@@ -124,7 +124,7 @@ def test_own_parts_train_with_no_code_of_ours_changed(run_cli, make_store, my_co
     client = mlflow.MlflowClient(uri)
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     params = {run.data.tags["ssl_rot.phase"]: run.data.params for run in runs}
-    assert set(params) == {"pretext", "downstream"}
+    assert set(params) == {"pretext", "downstream", "floor"}
     chosen = {"model": "mine", "loss": "mine", "dataset": "mine", "loss.margin": "0.7"}
     assert params["downstream"].items() >= chosen.items()
 
