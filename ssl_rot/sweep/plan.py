@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf, open_dict, read_write
 
 from ssl_rot.config.run_keys import RunKeys
 from ssl_rot.config.validation import validate
@@ -107,8 +107,8 @@ class Planner:
             UserError: the job has a fault.
         """
         job = self.composer.compose(overrides)
-        with open_dict(job.hydra.job):
-            job.hydra.job.id = job.hydra.job.num = number
+        with read_write(job.hydra), open_dict(job.hydra.job):
+            job.hydra.job.id, job.hydra.job.num = str(number), number
         composed = pickle.dumps(job)
         choices: dict[str, Any] = OmegaConf.to_container(job.hydra.runtime.choices)  # type: ignore[assignment]
         OmegaConf.set_struct(job, False)
