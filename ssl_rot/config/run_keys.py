@@ -27,6 +27,7 @@ WITHOUT_EFFECT = (
     "tracking",
     "device",
     "resume",
+    "dry_run",
     "checkpoint",
     "profile",
     "figures",

@@ -17,6 +17,7 @@ TOP_LEVEL: dict[str, Any] = {
     "figures": Literal["auto", True, False],
     "floors": bool,
     "resume": bool,
+    "dry_run": bool,
 }
 
 SECTIONS: dict[str, dict[str, Any]] = {

@@ -24,6 +24,7 @@ from ssl_rot.errors import ConfigError
 from ssl_rot.experiment.starting_weights import find_given_weights, find_weights
 from ssl_rot.pretext import Arm, GivenWeights
 from ssl_rot.tracking import StoredRun, Tag, Tracker
+from ssl_rot.tracking.slurm import is_requeued
 from ssl_rot.training.compute import Compute, describe_gpus, resolve_compute
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ class RunContext(TrainingContext):
 
     @property
     def resume(self) -> bool:
-        return bool(self.config["resume"])
+        """Whether to continue what was interrupted; a job that SLURM started again always does."""
+        return bool(self.config["resume"]) or is_requeued()
 
     @property
     def arm(self) -> str:

@@ -25,6 +25,7 @@ figures=null
 sync_batchnorm=2
 floors=2
 resume=1
+dry_run=maybe
 checkpoint.every=0
 checkpoint.every=null
 checkpoint.keep=0

@@ -23,6 +23,7 @@ RULES = [
     ("tracking.*", NONE),
     ("checkpoint.*", NONE),
     ("resume", NONE),
+    ("dry_run", NONE),
     ("device", NONE),
     ("profile", NONE),
     ("figures", NONE),
