@@ -20,6 +20,9 @@ def draw_figures(
     cells: pd.DataFrame, pairs: pd.DataFrame, curves: Curves, trials: pd.DataFrame | None = None
 ) -> list[ReportFigure]:
     """Draws every figure for which the tables have data; ``cells`` must not be empty."""
+    cells = cells[cells["n"] > 0]  # those without a finished pair come last
+    if cells.empty:
+        return []
     compared = pairs[pairs["left_out"] == ""]
     with report_style():
         figures = [
