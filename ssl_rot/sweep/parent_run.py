@@ -31,6 +31,7 @@ from ssl_rot.sweep.slots import (
     usable_cores,
     visible_cards,
 )
+from ssl_rot.sweep.verdict import record_verdict
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 from ssl_rot.training.compute import describe_gpus
@@ -128,6 +129,8 @@ class ParentRun:
         if self.plan is None:
             tag_best_run(self.tracker, table)
         self.log.table(table, "jobs")
+        if not interrupted:
+            record_verdict(self.log, self.tracker.store.uri)
         failed = int((table["status"] != "FINISHED").sum())
         if failed and not interrupted:
             error = SweepFailed(f"{failed} of {len(table)} jobs did not finish")
