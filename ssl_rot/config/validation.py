@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssl_rot.building import build as build_node
 from ssl_rot.config.checker import Checker
 from ssl_rot.config.params import flatten
 from ssl_rot.config.schema import has_pretext
@@ -42,6 +42,8 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     faults += Checker(flatten(raw), missing).find_faults(config)
     faults += _find_label_faults(config)
     faults += _find_early_stop_faults(config)
+    faults += _find_match_faults(config)
+    faults += _find_monitor_faults(config)
     faults += _find_device_faults(config)
     if not faults:  # a trial build would repeat the same faults, less clearly
         faults += _find_build_faults(cfg)
@@ -89,6 +91,24 @@ def _has_validation(config: Mapping[str, Any], path: str) -> bool:
     return in_budget or data.get("val_fraction") != 0
 
 
+def _find_match_faults(config: Mapping[str, Any]) -> Iterator[str]:
+    pretext = config.get("pretext")
+    schedule = pretext.get("schedule") if isinstance(pretext, dict) else None
+    if isinstance(schedule, dict) and schedule.get("match_images") is True:
+        key = "pretext.schedule.match_images"
+        yield f"{key}=true is not allowed: the downstream run is matched, by schedule.match_images"
+
+
+def _find_monitor_faults(config: Mapping[str, Any]) -> Iterator[str]:
+    monitor, settings = config.get("monitor"), config.get("monitoring")
+    on_val = isinstance(settings, dict) and settings.get("split") == "val"
+    needs_val = isinstance(monitor, list) and "knn" in monitor and on_val
+    if needs_val and not _has_validation(config, "schedule"):
+        needs = "needs a validation split, and dataset.val_fraction=0"
+        hint = "set dataset.val_per_class=2, say, or monitoring.split=test"
+        yield f"monitor=[knn] {needs}; {hint}"
+
+
 def _find_device_faults(config: Mapping[str, Any]) -> Iterator[str]:
     device = config.get("device")
     absent = (device == "cuda" and not torch.cuda.is_available()) or (
@@ -106,7 +126,7 @@ def _find_build_faults(cfg: DictConfig) -> Iterator[str]:
     builds: dict[str, Callable[[], Any]] = {
         "model": partial(build_backbone, model, in_channels=3, seed=0),
         "head": partial(build_head, cfg.head, in_channels=8, num_classes=2, seed=0),
-        **{group: partial(instantiate, cfg[group]) for group in ("loss", "freeze", "pretext")},
+        **{group: partial(build_node, cfg[group]) for group in ("loss", "freeze", "pretext")},
         "schedule": partial(_build_schedule, cfg.schedule),
     }
     if has_pretext(cfg):
@@ -126,7 +146,7 @@ def _find_build_faults(cfg: DictConfig) -> Iterator[str]:
 def _build_schedule(node: DictConfig) -> None:
     # The number of steps is not known yet; few of them would be a special case.
     parameter = torch.nn.Parameter(torch.zeros(1, device="cpu"))
-    instantiate(node).build([parameter], steps_per_epoch=997)
+    build_node(node).build([parameter], steps_per_epoch=997)
 
 
 def _find_stage_faults(cfg: DictConfig, stages: tuple[str, ...]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pickle
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,10 +21,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from ssl_rot.errors import describe_error
+from ssl_rot.sweep.output import JOB_OUTPUT
 from ssl_rot.sweep.slots import Slot
-
-OUTPUT = "output.txt"
-"""In the folder of a job: all that its process printed."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,12 @@ def current_order() -> Order | None:
 def announce_pretrained() -> None:
     """Lets the jobs start that need the same pre-trained weights as this one."""
     if _connection is not None:
-        _connection.send(PRETRAINED)
+        _send(_connection, PRETRAINED)
+
+
+def _send(connection: Connection, message: Report | str) -> None:
+    with suppress(OSError):  # the sweep's process was killed; the job goes on
+        connection.send(message)
 
 
 def run_order(order: Order, connection: Connection) -> None:
@@ -88,7 +92,7 @@ def run_order(order: Order, connection: Connection) -> None:
     global _order, _connection
     _order, _connection = order, connection
     _prepare(order)
-    _redirect_output(order.folder / OUTPUT)
+    _redirect_output(order.folder / JOB_OUTPUT)
     job: DictConfig = pickle.loads(order.job)
     try:
         returned = run_job(
@@ -101,7 +105,7 @@ def run_order(order: Order, connection: Connection) -> None:
         report = _make_report(returned)
     except KeyboardInterrupt as error:
         report = Report(problem=describe_error(error))
-    connection.send(report)
+    _send(connection, report)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -6,12 +6,14 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow.tracking.context.registry import resolve_tags
 
 from ssl_rot import files
 from ssl_rot.errors import TrackingError, UserError, store_errors, without_password
+from ssl_rot.tracking.database import database_path
 from ssl_rot.tracking.heartbeat import heartbeat, is_alive
 from ssl_rot.tracking.history import History, now
 from ssl_rot.tracking.lease import LOCK
@@ -19,6 +21,7 @@ from ssl_rot.tracking.names import CONFIG, HISTORY, Tag
 from ssl_rot.tracking.run_log import PROCESS_GONE, RunLog, unsent_error
 from ssl_rot.tracking.run_record import RunRecord
 from ssl_rot.tracking.runs import StoredRun, StoredRuns
+from ssl_rot.tracking.slurm import is_queued
 from ssl_rot.tracking.store import Store
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,8 @@ class Tracker:
             TrackingError: MLflow does not answer at the start, or does not accept the config.
         """
         own = {Tag.FOLDER: str(folder), Tag.HOST: socket.gethostname(), **tags}
+        if (database := database_path(self.store.uri)) is not None:
+            own[Tag.RELATIVE_FOLDER] = os.path.relpath(folder, database.parent)
         if parent is not None:
             own[Tag.PARENT_RUN_ID] = parent
         record = RunRecord(
@@ -84,37 +89,42 @@ class Tracker:
             if unfinished is None:
                 stack.enter_context(heartbeat(folder))
             else:
-                self._reopen(record, unfinished)
+                record.run_id, record.start_time = unfinished.run_id, unfinished.start_time
             if config is not None:
                 files.write(folder / CONFIG, without_password(config).encode())
                 record.artifacts[CONFIG] = None
             record.save()
             run = RunLog(self.store, record, _read_history(folder / HISTORY))
+            if unfinished is not None:  # only now: a full disk leaves it as it was
+                self._reopen(record, unfinished)
             is_first = not self._logs
             self._logs.append(run)
-            try:
+            with _ending(run):
                 run.send() if is_first else run.send_when_due()
                 yield run
-            except Exception as error:
-                run.end("FAILED", error)
-                raise
-            except BaseException as error:  # KeyboardInterrupt, SystemExit: it was interrupted
-                run.end("KILLED", error)
-                raise
-            run.end("FINISHED")
+
+    @contextmanager
+    def take_over(self, folder: Path) -> Iterator[RunLog]:
+        """Continues a run that was handed over, and ends it like one of :meth:`start`.
+
+        Raises:
+            TrackingError: the folder has no record of a run, or a damaged one.
+        """
+        record = RunRecord.load(folder)
+        if record is None:
+            raise TrackingError(f"{folder} holds no run")
+        with heartbeat(folder), _ending(self.adopt(record)) as run:
+            yield run
 
     def _reopen(self, record: RunRecord, unfinished: StoredRun) -> None:
-        record.run_id = run_id = unfinished.run_id
-        record.start_time = unfinished.start_time
-        client = self.store.client
+        run_id, client = unfinished.run_id, self.store.client
         with store_errors(f"Run {run_id} cannot be resumed"):
             client.update_run(run_id, status="RUNNING")
             for tag in (Tag.FOLDER, Tag.HOST, Tag.PARENT_RUN_ID, Tag.JOB, Tag.THREADS):
-                value = record.tags.get(tag)
-                if value is not None and value != unfinished.tags.get(tag):
-                    client.set_tag(run_id, tag, value)
-            if Tag.ERROR in unfinished.tags:
-                client.delete_tag(run_id, Tag.ERROR)
+                if tag in record.tags:
+                    client.set_tag(run_id, tag, record.tags[tag])
+            for tag in unfinished.tags.keys() & {Tag.ERROR, Tag.CLOSER}:
+                client.delete_tag(run_id, tag)
 
     def flush(self) -> None:
         """Waits until MLflow has accepted everything of this tracker's runs.
@@ -149,15 +159,25 @@ class Tracker:
 
         Only runs of this machine, which may have been renamed since, can be resumed.
         """
-        runs = self.runs.unfinished(phase, Tag.CONFIG_KEY, key)
+        runs = map(self.locate, self.runs.unfinished(phase, Tag.CONFIG_KEY, key))
         return next((run for run in runs if _is_here(run) and not _is_alive(run)), None)
+
+    def locate(self, run: StoredRun) -> StoredRun:
+        """The run with the folder that it has now, after a move together with the database."""
+        database, relative = database_path(self.store.uri), run.tags.get(Tag.RELATIVE_FOLDER)
+        if database is None or relative is None:
+            return run
+        folder = Path(os.path.normpath(database.parent / relative))
+        return (
+            replace(run, tags={**run.tags, Tag.FOLDER: str(folder)}) if _holds(folder, run) else run
+        )
 
     def close_dead(self) -> None:
         """Ends the runs that a crash of this machine or a SIGKILL left RUNNING.
 
         Unsent data that they left on the disk is sent first.
         """
-        for run in self.runs.running():
+        for run in map(self.locate, self.runs.running()):
             if LOCK in run.tags:
                 self.store.release_stale_lease(run.tags[LOCK], run.run_id, run.tags.get(Tag.HOST))
                 continue
@@ -192,6 +212,20 @@ class Tracker:
             raise TrackingError(str(error)) from error
 
 
+@contextmanager
+def _ending(run: RunLog) -> Iterator[RunLog]:
+    """Ends a run as its block does."""
+    try:
+        yield run
+    except Exception as error:
+        run.end("FAILED", error)
+        raise
+    except BaseException as error:  # KeyboardInterrupt, SystemExit: it was interrupted
+        run.end("KILLED", error)
+        raise
+    run.end("FINISHED")
+
+
 def _mask(values: Mapping[str, str]) -> dict[str, str]:
     return {key: without_password(value) for key, value in values.items()}
 
@@ -220,13 +254,21 @@ def _is_here(run: StoredRun) -> bool:
     try:
         if not folder.is_dir() or folder.stat().st_uid != os.getuid():
             return False
-        if run.tags.get(Tag.HOST) == socket.gethostname():
-            return True
+        return run.tags.get(Tag.HOST) == socket.gethostname() or _holds(folder, run)
+    except OSError:  # another user's, perhaps
+        return False
+
+
+def _holds(folder: Path, run: StoredRun) -> bool:
+    """Whether this user has the files of a run in ``folder``."""
+    try:
         record = RunRecord.load(folder)
-    except (OSError, UserError):  # another user's, perhaps
+    except UserError:
         return False
     return record is not None and record.run_id == run.run_id
 
 
 def _is_alive(run: StoredRun) -> bool:
-    return is_alive(_folder(run), same_host=run.tags.get(Tag.HOST) == socket.gethostname())
+    if is_alive(_folder(run), same_host=run.tags.get(Tag.HOST) == socket.gethostname()):
+        return True
+    return Tag.CLOSER in run.tags and is_queued(run.tags[Tag.CLOSER])
