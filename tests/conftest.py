@@ -34,6 +34,7 @@ from omegaconf import DictConfig, open_dict
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ssl_rot.experiment import figures
 from ssl_rot.run import main
 from ssl_rot.run import run as run_stages
 from tests.warm import Process, Starter
@@ -71,6 +72,24 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SSL_ROT_CACHE", str(tmp_path / "image_cache"))
+
+
+@pytest.fixture(autouse=True)
+def _empty_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process save empty figures: drawing them takes more than half of a tiny run.
+
+    They are drawn for tests with the mark ``figures``, for session fixtures and in other processes.
+    """
+    if request.node.get_closest_marker("figures") is None:
+        for name in ("draw_rotated_batch", "draw_curves", "draw_confusion_matrix"):
+            monkeypatch.setattr(figures, name, _save_nothing)
+
+
+def _save_nothing(*args: Any) -> Path:
+    path: Path = args[-1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
 
 
 @pytest.fixture(scope="session")
