@@ -59,7 +59,7 @@ def batches(
         mean=MEAN,
         std=STD,
         augment=Augment(4, True) if train and labels is None else None,
-        rotate=Rotate(ANGLES) if labels is None else None,
+        task=(lambda images, _: Rotate(ANGLES)(images)) if labels is None else None,
         seed=0,
         stream="benchmark",
         shuffle=train,

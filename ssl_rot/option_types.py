@@ -32,15 +32,17 @@ ChannelDeviations = Annotated[
 Init = Literal["default", "xavier"]
 
 
-def _check_angles(angles: Sequence[int]) -> Sequence[int]:
-    distinct = {angle % 360 for angle in angles}
-    if any(angle % 45 for angle in angles) or len(distinct) < len(angles) or len(angles) == 1:
-        raise ValueError("not a set of angles that can be told apart")
-    return angles
+def _check_arm(name: str) -> str:
+    if name == "supervised":
+        raise ValueError("the arm without a pretext task")
+    return name
 
 
-Angles = Annotated[
-    Sequence[Annotated[int, Field(ge=-3600, le=3600)]],
-    AfterValidator(_check_angles),
-    Field(description="a list of at least two different multiples of 45 degrees, or empty"),
+ArmName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z][\w.+-]*$",
+        description="a name of letters, digits and _.+-, other than supervised",
+    ),
+    AfterValidator(_check_arm),
 ]

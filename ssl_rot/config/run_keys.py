@@ -13,6 +13,7 @@ from typing import Any
 from hydra.utils import get_object
 
 from ssl_rot.config.params import flatten
+from ssl_rot.config.schema import has_pretext
 
 # Part of every key: raise it when the same config gives another result, or names have changed.
 RESULTS = 2
@@ -68,7 +69,7 @@ def compute_run_keys(
         node.pop("root", None)
     pretext = common.pop("pretext")
     pretext.pop("reuse")
-    arm = {"pretext": pretext if pretext["angles"] else None}
+    arm = {"pretext": pretext if has_pretext(config) else None}
 
     # Pre-training depends on neither the labels, those for validation included, nor the cut.
     names = ("dataset", "model", "seed", "precision", "data", "results")
@@ -76,12 +77,13 @@ def compute_run_keys(
     for key in ("labels_per_class", "val_per_class"):
         before_transfer["dataset"].pop(key, None)
     before_transfer["model"].pop("cut", None)
+    task = {key: value for key, value in pretext.items() if key != "name"}
     values = flatten(common | arm).items()
     hashed = {v for key, v in values if key.endswith("._target_") and "#" in v}
     return RunKeys(
         config=_digest(common | arm),
         pair=_digest(common),
-        pretext=_digest(before_transfer | arm) if pretext["angles"] else None,
+        pretext=_digest(before_transfer | {"pretext": task}) if has_pretext(config) else None,
         content=_digest(content | {"weights": weights, "code": sorted(hashed)}),
     )
 

@@ -1,11 +1,11 @@
 """The keys of a config that are in no signature, and the values that torch's classes accept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ssl_rot.option_types import Count, Fraction, Init, Positive, Text
+from ssl_rot.option_types import ArmName, Count, Fraction, Init, Positive, Text
 
 GROUPS = ("dataset", "model", "head", "loss", "schedule", "freeze", "pretext")
 
@@ -28,6 +28,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
 BUILDER_KEYS: dict[str, dict[str, Any]] = {
     "model": {"init": Init, "weights": Text | None, "cut": Text | None},
     "head": {"init": Init},
+    "pretext": {"name": ArmName},
 }
 
 # Arguments that torch does not check: it computes nonsense or fails much later.
@@ -39,3 +40,8 @@ TORCH_ARGUMENTS: dict[str, dict[str, Any]] = {
     "torch.optim.lr_scheduler.OneCycleLR": {"cycle_momentum": bool},
     "torch.optim.lr_scheduler.StepLR": {"step_size": Count, "gamma": Positive},
 }
+
+
+def has_pretext(config: Mapping[str, Any]) -> bool:
+    """Whether there is a pretext phase; the other keys of ``pretext=none`` have no effect."""
+    return bool(config["pretext"]["_target_"] != "ssl_rot.pretext.NoPretext")

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssl_rot.config.checker import Checker
 from ssl_rot.config.params import flatten
+from ssl_rot.config.schema import has_pretext
 from ssl_rot.errors import ConfigError, UserError, describe_error
 from ssl_rot.models import Backbone, TimmBackbone, build_backbone, build_head
 
@@ -108,7 +109,7 @@ def _find_build_faults(cfg: DictConfig) -> Iterator[str]:
         **{group: partial(instantiate, cfg[group]) for group in ("loss", "freeze", "pretext")},
         "schedule": partial(_build_schedule, cfg.schedule),
     }
-    if cfg.pretext.angles:
+    if has_pretext(cfg):
         builds["pretext.schedule"] = partial(_build_schedule, cfg.pretext.schedule)
     built = {}
     for path, build in builds.items():
@@ -144,7 +145,7 @@ def _find_image_size_faults(cfg: DictConfig, build: Callable[[], Backbone]) -> I
     if size is None:
         return
     model = build()  # not on the meta device, whose BatchNorm takes a second to import
-    if cut in model.stage_names and not cfg.pretext.angles:
+    if cut in model.stage_names and not has_pretext(cfg):
         model = model.cut(cut)
     try:
         with torch.no_grad():

@@ -1,7 +1,7 @@
 """Sources, splits and label budgets, augmentation, and batches on the device."""
 
 from ssl_rot.data.augment import Augment
-from ssl_rot.data.batches import Batches
+from ssl_rot.data.batches import Batches, Task
 from ssl_rot.data.dataset import Dataset, prepare
 from ssl_rot.data.digits import digits
 from ssl_rot.data.folder import image_folder
@@ -17,6 +17,7 @@ __all__ = [
     "Images",
     "Source",
     "Split",
+    "Task",
     "cifar10",
     "cifar100",
     "digits",

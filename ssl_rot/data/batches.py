@@ -1,4 +1,4 @@
-"""Batches as whole tensors on the device: gather, augment, normalize, rotate."""
+"""Batches as whole tensors on the device: gather, augment, normalize; make the inputs of a task."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from ssl_rot.seeding import generator
 DEVICE_SHARE = 0.5
 """Share of the free GPU memory that images may occupy; the network needs the remainder."""
 
+Task = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""Makes the inputs of the network and their targets from a batch of images."""
+
 
 class Batches:
     """Divides a split into batches that are ready for the network.
@@ -26,12 +29,12 @@ class Batches:
 
     Args:
         images: uint8 ``[N, C, H, W]``.
-        labels: int64 ``[N]``; ``None`` if ``rotate`` returns the targets.
-        batch_size: images per batch, before rotation.
+        labels: int64 ``[N]``; ``None`` if ``task`` returns the targets.
+        batch_size: images per batch.
         mean: per channel, of pixels in [0, 1]; likewise ``std``.
         augment: ``None`` for evaluation.
-        rotate: called with the normalized batch; returns R rotations of each image
-            ``[R*B, C, H, W]`` and their targets ``[R*B]``.
+        task: called with the normalized batch and a generator for this step; returns the inputs of
+            the network ``[M, C, H', W']`` and their targets ``[M]``.
         stream: what the batches are for, e.g. ``"downstream"``.
         shuffle: a new order each epoch, for training. A last batch with fewer than two images per
             process is then merged into the one before, since BatchNorm cannot train on a single
@@ -53,14 +56,14 @@ class Batches:
         mean: Sequence[float],
         std: Sequence[float],
         augment: Augment | None,
-        rotate: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
+        task: Task | None = None,
         seed: int,
         stream: str,
         shuffle: bool,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        if labels is None and rotate is None:
-            raise ValueError("without labels, rotate must return the targets")
+        if labels is None and task is None:
+            raise ValueError("without labels, the task must return the targets")
         self.device = torch.device(device)
         if isinstance(images, Tensor):
             images = Images(images)
@@ -70,7 +73,7 @@ class Batches:
             if images.shape.numel() <= DEVICE_SHARE * free:
                 self.images = images[:].to(self.device)
         self.labels = None if labels is None else labels.to(self.device)
-        self.augment, self.rotate = augment, rotate
+        self.augment, self.task = augment, task
         self.seed, self.stream, self.shuffle = seed, stream, shuffle
         # (x / 255 - mean) / std as one multiplication and one addition.
         per_channel = torch.tensor([mean, std], dtype=torch.float64)[:, None, :, None, None]
@@ -127,7 +130,7 @@ class Batches:
         """All batches of one epoch.
 
         Yields:
-            float32 ``[B, C, H, W]`` and int64 ``[B]``, on the device (``R*B`` with ``rotate``).
+            float32 ``[B, C, H, W]`` and int64 ``[B]``, on the device (``M`` of each with a task).
         """
         pairs = zip(self.rows(epoch), self._pixels(epoch), strict=True)
         for step, (rows, pixels) in enumerate(pairs):
@@ -137,8 +140,12 @@ class Batches:
                 first = sum(len(range(part, size, self.parts)) for part in range(self.part))
                 pixels = self.augment(pixels, draws, size, first)
             inputs = pixels.float().mul_(self.scale).add_(self.shift)
-            if self.rotate is not None:
-                yield self.rotate(inputs)
+            if self.task is not None:
+                # Each process has draws of its own; the first one's are those of a single process.
+                names = (self.part,) if self.part else ()
+                yield self.task(
+                    inputs, generator(self.seed, self.stream, "task", epoch, step, *names)
+                )
             else:
                 assert self.labels is not None
                 yield inputs, self.labels[rows.to(self.device)]

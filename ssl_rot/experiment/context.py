@@ -19,8 +19,8 @@ from ssl_rot.building import build
 from ssl_rot.config.params import to_params
 from ssl_rot.config.run_keys import RunKeys, compute_run_keys
 from ssl_rot.data import Dataset, Source
-from ssl_rot.errors import WeightsError
-from ssl_rot.pretext import Pretext
+from ssl_rot.errors import ConfigError, WeightsError
+from ssl_rot.pretext import Arm
 from ssl_rot.tracking import WEIGHTS, StoredRun, Tag, Tracker
 from ssl_rot.training.compute import Compute, describe_gpus, resolve_compute
 
@@ -34,7 +34,7 @@ class TrainingContext:
     config: dict[str, Any]
     compute: Compute
     data: Dataset
-    pretext: Pretext
+    pretext: Arm
 
     @property
     def seed(self) -> int:
@@ -67,7 +67,7 @@ class RunContext(TrainingContext):
 
     @property
     def arm(self) -> str:
-        return "rotation" if self.pretext.angles else "supervised"
+        return self.pretext.tag
 
     @property
     def command(self) -> str:
@@ -152,7 +152,13 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
     source = _load_source(json.dumps(node.pop("source")))
     # A partial: Hydra would take a Source among the arguments for a config.
     data: Dataset = build(node | {"_partial_": True})(source=source, seed=config["seed"])
-    return TrainingContext(config, compute, data, build(config["pretext"]))
+    pretext = build(config["pretext"])
+    if not isinstance(pretext, Arm):
+        fault = (
+            f"pretext._target_={config['pretext']['_target_']}: makes a {type(pretext).__name__}"
+        )
+        raise ConfigError([f"{fault}, which is not an ssl_rot.pretext.Pretext"])
+    return TrainingContext(config, compute, data, pretext)
 
 
 @lru_cache(maxsize=2)

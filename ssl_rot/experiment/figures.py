@@ -39,35 +39,29 @@ def _saved_figure(path: Path, **options: Any) -> Iterator[Figure]:
         figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
-def draw_rotated_batch(
-    inputs: Tensor,
-    targets: Tensor,
-    angles: Sequence[int],
-    mean: Sequence[float],
-    std: Sequence[float],
-    path: Path,
+def draw_pretext_batch(
+    rows: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float], path: Path
 ) -> Path:
-    """A pretext batch as the network sees it: one row per rotation, labeled with its target.
+    """A pretext batch as the network sees it, in the rows that the task arranges it in.
 
     Args:
-        inputs: float ``[B, C, S, S]``, normalized. Three or more channels are drawn in color, by
-            the first three; one or two in gray, by the first.
-        targets: int64 ``[B]``, the index of the rotation.
-        angles: degrees, by index.
+        rows: images by title, float ``[B, C, H, W]``, normalized; the first eight are drawn. Three
+            or more channels are drawn in color, by the first three; one or two in gray, by the
+            first.
         mean: of each channel, of pixels in [0, 1]; undoes the normalization, as does ``std``.
     """
     columns = 8
-    shape = (1, -1, 1, 1)
-    pixels = inputs.float().cpu() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
-    pixels = pixels[:, : 3 if pixels.shape[1] >= 3 else 1].clamp(0, 1)
-    with _saved_figure(path, figsize=(columns, len(angles) * 1.05)) as figure:
-        for row, angle in enumerate(angles):
-            for column, image in enumerate(pixels[targets.cpu() == row][:columns]):
-                axes = figure.add_subplot(len(angles), columns, row * columns + column + 1)
+    scale, shift = (torch.tensor(values).view(1, -1, 1, 1) for values in (std, mean))
+    with _saved_figure(path, figsize=(columns, len(rows) * 1.05)) as figure:
+        for row, (title, images) in enumerate(rows.items()):
+            pixels = images[:columns].float().cpu() * scale + shift
+            pixels = pixels[:, : 3 if pixels.shape[1] >= 3 else 1].clamp(0, 1)
+            for column, image in enumerate(pixels):
+                axes = figure.add_subplot(len(rows), columns, row * columns + column + 1)
                 axes.imshow(image.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1)
                 axes.set(xticks=[], yticks=[])
                 if column == 0:
-                    axes.set_ylabel(f"{row}: {angle}°", rotation=0, ha="right", va="center")
+                    axes.set_ylabel(title, rotation=0, ha="right", va="center")
     return path
 
 

@@ -11,23 +11,34 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ssl_rot.building import build
-from ssl_rot.data import Batches, Images
+from ssl_rot.data import Batches, Images, Task
 from ssl_rot.experiment.context import TrainingContext
 from ssl_rot.freeze import FreezeNothing, FreezePolicy
-from ssl_rot.models import Backbone, Classifier, build_backbone, build_head, linear_head
+from ssl_rot.models import Backbone, Classifier, build_backbone, build_head
+from ssl_rot.pretext import Pretext
 from ssl_rot.schedules import Schedule
 from ssl_rot.seeding import seeded
 from ssl_rot.training.phase import Phase
 
 
 def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
-    """The backbone, starting from ``weights``, under a head that predicts the rotation."""
+    """The backbone, starting from ``weights``, under the head of the pretext task."""
     pretext = context.pretext
+    assert isinstance(pretext, Pretext)
     backbone = _backbone(context, weights)
     with seeded(context.seed, "pretext", "head"):
-        model = Classifier(backbone, linear_head(backbone.out_channels, len(pretext.angles)))
+        model = Classifier(backbone, pretext.head(backbone))
     train = (context.data.pretext_images, None)
-    return _phase(context, "pretext", model, train, pretext.loss, pretext.schedule, FreezeNothing())
+    return _phase(
+        context,
+        "pretext",
+        model,
+        train,
+        pretext.loss,
+        pretext.schedule,
+        FreezeNothing(),
+        task=pretext.batch,
+    )
 
 
 def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
@@ -69,8 +80,9 @@ def _phase(
     loss_fn: nn.Module,
     schedule: Schedule,
     freeze: FreezePolicy,
+    task: Task | None = None,
 ) -> Phase:
-    """A phase whose targets are the labels; without labels for training, the rotations."""
+    """A phase whose targets are the labels; without labels for training, those of the task."""
     data, group = context.data, context.compute.group
     images, labels = train
     held_out = data.held_out_from_pretext if labels is None else data.held_out
@@ -79,7 +91,7 @@ def _phase(
         device=context.compute.device,
         mean=data.mean,
         std=data.std,
-        rotate=context.pretext.rotate if labels is None else None,
+        task=task,
         seed=context.seed,
         stream=name,
         part=(group.rank, group.size),

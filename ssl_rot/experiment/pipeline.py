@@ -14,6 +14,7 @@ from ssl_rot.experiment.context import RunContext
 from ssl_rot.experiment.phases import downstream_phase, pretext_phase
 from ssl_rot.experiment.recording import PhaseResult, claim_folder, record_phase
 from ssl_rot.models.weights import read_weights
+from ssl_rot.pretext import Pretext
 from ssl_rot.tracking import HISTORY, WEIGHTS, History, StoredRun, Tag
 from ssl_rot.training.evaluation import predict
 from ssl_rot.training.phase import EpochMetrics
@@ -113,17 +114,18 @@ def _download(context: RunContext, phase: str, found: StoredRun) -> PhaseResult:
 
 
 def _pretrain(context: RunContext, key: str) -> PhaseResult:
-    data, angles = context.data, context.pretext.angles
+    data, pretext = context.data, context.pretext
+    assert isinstance(pretext, Pretext)
     # For a pretext phase, what can change the result is what can change the weights.
     with record_phase(context, "pretext", {Tag.CONFIG_KEY: key, Tag.PRETEXT_KEY: key}) as recorder:
         phase = pretext_phase(context, context.initial_weights)
 
         def draw(path: Path) -> None:
-            inputs, targets = next(phase.train.whole().epoch(1))
-            figures.draw_rotated_batch(inputs, targets, angles, data.mean, data.std, path)
+            rows = pretext.figure(*next(phase.train.whole().epoch(1)))
+            figures.draw_pretext_batch(rows, data.mean, data.std, path)
 
         result = recorder.train(phase)
-        recorder.draw("rotated_batch.png", draw)
+        recorder.draw("pretext_batch.png", draw)
         return result
 
 

@@ -7,11 +7,51 @@ ICLR 2018.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
-from torch import Tensor
+from pydantic import AfterValidator, Field
+from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
+
+from ssl_rot.models import Backbone, linear_head
+from ssl_rot.pretext.pretext import Pretext
+
+
+def _check_angles(angles: Sequence[int]) -> Sequence[int]:
+    distinct = {angle % 360 for angle in angles}
+    if any(angle % 45 for angle in angles) or len(distinct) < len(angles) or len(angles) < 2:
+        raise ValueError("not a set of angles that can be told apart")
+    return angles
+
+
+Angles = Annotated[
+    Sequence[Annotated[int, Field(ge=-3600, le=3600)]],
+    AfterValidator(_check_angles),
+    Field(description="a list of at least two different multiples of 45 degrees"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation(Pretext):
+    """The task: a batch holds every image once for each angle.
+
+    Args:
+        angles: in degrees, counter-clockwise.
+    """
+
+    angles: Angles
+
+    def head(self, backbone: Backbone) -> nn.Module:
+        return linear_head(backbone.out_channels, len(self.angles))
+
+    def batch(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return Rotate(self.angles)(images)
+
+    def figure(self, inputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        return {f"{i}: {angle}°": inputs[targets == i] for i, angle in enumerate(self.angles)}
 
 
 class Rotate:

@@ -40,7 +40,7 @@ def precompute(batches: Batches, backbone: Backbone, compute: Compute) -> Featur
 
     ``None`` if the inputs change from epoch to epoch, or the features exceed :data:`MEMORY_LIMIT`.
     """
-    if not batches.same_every_epoch or batches.rotate is not None:
+    if not batches.same_every_epoch or batches.task is not None:
         return None
     backbone.eval()
     stored = None

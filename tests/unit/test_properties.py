@@ -101,7 +101,13 @@ def config(seed=0, angles=(), lr=0.1, labels=5, cut=None, downstream_lr=0.05):
         "dataset": {"name": "x", "source": {}, "labels_per_class": labels, "val_fraction": 0.0},
         "model": {"width": 8, "weights": None, "cut": cut},
         "schedule": {"lr": downstream_lr},
-        "pretext": {"angles": list(angles), "schedule": {"lr": lr}, "reuse": True},
+        "pretext": {
+            "_target_": f"ssl_rot.pretext.{'Rotation' if angles else 'NoPretext'}",
+            "name": "rotation" if angles else "none",
+            "angles": list(angles),
+            "schedule": {"lr": lr},
+            "reuse": True,
+        },
     }
 
 

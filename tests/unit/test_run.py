@@ -44,7 +44,7 @@ REFUSED_BY_SSL_ROT = [
      ["schedule.early_stop.metric=test_acc", "val_loss, val_acc"]),
     (["model.weights=nowhere.safetensors"], ["model.weights=nowhere.safetensors"]),
     (["dataset.mean=[0.1,0.2,0.3]"], ["dataset.mean=[0.1, 0.2, 0.3]", "1 values"]),
-    (["seed=-1", "schedule.lr=0", "+head.x=1", "pretext.angles=[1]"],
+    (["seed=-1", "schedule.lr=0", "+head.x=1", "pretext=rotation", "pretext.angles=[1]"],
      ["4 faults", "seed=-1", "schedule.lr=0", "head.x", "pretext.angles=[1]"]),
 ]  # fmt: skip
 

@@ -108,16 +108,30 @@ def test_sizes_of_batches(make_batches, pixels, count, batch_size, shuffle, size
     assert len(batches) == len(sizes)
 
 
-def test_rotation_comes_last_and_returns_the_targets(make_batches, pixels):
-    def rotate(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def test_the_task_comes_last_and_returns_the_targets(make_batches, pixels):
+    def rotate(inputs: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         index = torch.arange(2).repeat_interleave(len(inputs))
         return torch.cat([inputs, inputs.rot90(2, (2, 3))]), index
 
-    rotated = make_batches(labels=None, rotate=rotate)
+    rotated = make_batches(labels=None, task=rotate)
     plain = make_batches()
     for (inputs, targets), (upright, _) in zip(rotated.epoch(2), plain.epoch(2), strict=True):
         assert torch.equal(inputs, torch.cat([upright, upright.rot90(2, (2, 3))]))
         assert targets.tolist() == [0] * len(upright) + [1] * len(upright)
+
+
+def test_the_draws_of_a_task_are_named_by_epoch_step_and_process(make_batches, pixels):
+    def draws(epoch: int, **options: object) -> list[float]:
+        def draw(inputs: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+            return inputs, torch.rand(1, generator=generator)
+
+        steps = make_batches(pixels[:20], None, task=draw, **options).epoch(epoch)
+        return [float(drawn) for _, drawn in steps]
+
+    first, second = draws(1), draws(2)
+    assert len({*first, *second, *draws(1, part=(1, 2))}) == 3 * len(first) > 3
+    assert draws(2) == second  # as in a run that is resumed after the first epoch
+    assert draws(1, part=(0, 2)) == first
 
 
 def test_rows_of_a_larger_array_equal_a_copy(make_batches, pixels):
@@ -173,7 +187,7 @@ def test_only_requested_images_are_read_from_disk(make_batches, tmp_path):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     rows = torch.arange(0, count, 512)
     before = bytes_read()
-    everything(make_batches(images.select(rows), torch.zeros(len(rows)), rotate=None))
+    everything(make_batches(images.select(rows), torch.zeros(len(rows)), task=None))
     read = bytes_read() - before
     if read == 0:
         pytest.skip("the folder for temporary files is not on a disk")
@@ -191,6 +205,6 @@ def test_a_gpu_gets_the_same_batches(make_batches):
         assert torch.equal(b, d.cpu())
 
 
-def test_labels_or_rotate_must_be_given(make_batches):
-    with pytest.raises(ValueError, match="rotate must return the targets"):
+def test_labels_or_a_task_must_be_given(make_batches):
+    with pytest.raises(ValueError, match="the task must return the targets"):
         make_batches(labels=None)

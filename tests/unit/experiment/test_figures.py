@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from ssl_rot.experiment import figures
-from ssl_rot.experiment.figures import draw_confusion_matrix, draw_curves, draw_rotated_batch
+from ssl_rot.experiment.figures import draw_confusion_matrix, draw_curves, draw_pretext_batch
 from ssl_rot.pretext import Rotate
 
 pytestmark = pytest.mark.figures  # drawn, not only saved
@@ -24,18 +24,22 @@ def pixels(path) -> np.ndarray:
     return image
 
 
+def by_angle(inputs, targets, angles) -> dict[str, torch.Tensor]:
+    return {f"{i}: {angle}°": inputs[targets == i] for i, angle in enumerate(angles)}
+
+
 def is_near(image: np.ndarray, color: tuple[int, int, int], tolerance: int = 30) -> np.ndarray:
     return np.abs(image - color).max(axis=2) < tolerance
 
 
 @pytest.mark.parametrize("angles", [(0, 180), (0, 90, 180, 270), tuple(range(0, 360, 45))])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_rotated_batch_has_a_row_for_each_rotation(tmp_path, angles, channels):
+def test_a_pretext_batch_has_a_row_for_each_target(tmp_path, angles, channels):
     images = torch.rand(10, channels, 16, 16)
     inputs, targets = Rotate(angles)(images)
     mean, std = (0.5,) * channels, (0.25,) * channels
-    path = draw_rotated_batch(
-        inputs, targets, angles, mean, std, tmp_path / "new folder" / "batch.png"
+    path = draw_pretext_batch(
+        by_angle(inputs, targets, angles), mean, std, tmp_path / "new folder" / "batch.png"
     )
     image = pixels(path)
     height, width, _ = image.shape
@@ -43,25 +47,23 @@ def test_a_rotated_batch_has_a_row_for_each_rotation(tmp_path, angles, channels)
     assert height / width == pytest.approx(len(angles) / 8, rel=0.35)
 
 
-def test_a_rotated_batch_shows_the_pixels_without_the_normalization(tmp_path):
+def test_a_pretext_batch_shows_the_pixels_without_the_normalization(tmp_path):
     mean, std = (0.2, 0.4, 0.6), (0.1, 0.2, 0.3)
     color = torch.tensor([0.9, 0.1, 0.3])
     normalized = (color - torch.tensor(mean)) / torch.tensor(std)
     images = normalized.view(1, 3, 1, 1).expand(8, 3, 16, 16)
     inputs, targets = Rotate((0, 90))(images)
-    image = pixels(draw_rotated_batch(inputs, targets, (0, 90), mean, std, tmp_path / "batch.png"))
+    rows = by_angle(inputs, targets, (0, 90))
+    image = pixels(draw_pretext_batch(rows, mean, std, tmp_path / "batch.png"))
     shown = is_near(image, (230, 26, 77), tolerance=3).mean()
     assert shown > 0.4
 
 
-def test_a_rotated_batch_may_have_an_empty_row(tmp_path):
+def test_a_pretext_batch_may_have_an_empty_row(tmp_path):
     inputs, targets = Rotate((0, 90))(torch.rand(3, 1, 8, 8))
     first = targets == 0
-    pixels(
-        draw_rotated_batch(
-            inputs[first], targets[first], (0, 90), (0.5,), (0.2,), tmp_path / "b.png"
-        )
-    )
+    rows = by_angle(inputs[first], targets[first], (0, 90))
+    pixels(draw_pretext_batch(rows, (0.5,), (0.2,), tmp_path / "b.png"))
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 30])
@@ -119,11 +121,12 @@ def test_a_thousand_classes_fit_on_a_page(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [2, 4, 6])
-def test_a_rotated_batch_draws_any_number_of_channels(tmp_path, channels):
+def test_a_pretext_batch_draws_any_number_of_channels(tmp_path, channels):
     values = torch.tensor([0.9, 0.1, 0.3, 0.5, 0.5, 0.5])[:channels]
     inputs, targets = Rotate((0, 90))(values.view(1, channels, 1, 1).expand(8, channels, 16, 16))
     mean, std = (0.0,) * channels, (1.0,) * channels
-    image = pixels(draw_rotated_batch(inputs, targets, (0, 90), mean, std, tmp_path / "batch.png"))
+    rows = by_angle(inputs, targets, (0, 90))
+    image = pixels(draw_pretext_batch(rows, mean, std, tmp_path / "batch.png"))
     # The first three as red, green and blue; with fewer than three, the first in gray.
     color = (230, 230, 230) if channels < 3 else (230, 26, 77)
     assert is_near(image, color, tolerance=3).mean() > 0.4
@@ -151,7 +154,7 @@ def test_text_is_never_parsed_as_math(tmp_path, monkeypatch, name):
     ("broken", "file"),
     [
         ("draw_curves", "curves.png"),
-        ("draw_rotated_batch", "rotated_batch.png"),
+        ("draw_pretext_batch", "pretext_batch.png"),
         ("draw_confusion_matrix", "confusion_matrix.png"),
     ],
 )
@@ -173,7 +176,7 @@ def test_a_figure_that_cannot_be_drawn_is_only_a_warning(
     assert len(warnings) == (2 if broken == "draw_curves" else 1)  # both phases have curves
     for warning in warnings:
         assert warning.endswith(f"{file} could not be drawn: ValueError: cannot draw this")
-    own = {"pretext": "rotated_batch.png", "downstream": "confusion_matrix.png"}
+    own = {"pretext": "pretext_batch.png", "downstream": "confusion_matrix.png"}
     for phase, run in ran.runs.items():
         assert ran.weights(phase)
         listed = ran.client.list_artifacts(run.info.run_id, "figures")

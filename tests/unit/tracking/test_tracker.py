@@ -121,7 +121,7 @@ def test_a_supervised_run_pairs_with_the_rotation_run(run_job, rotation_run, tmp
 @pytest.mark.parametrize(
     ("phase", "figures"),
     [
-        ("pretext", {"rotated_batch.png", "curves.png"}),
+        ("pretext", {"pretext_batch.png", "curves.png"}),
         ("downstream", {"confusion_matrix.png", "curves.png"}),
     ],
 )
