@@ -9,12 +9,14 @@ import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from statistics import fmean
+from typing import cast
 
 import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ssl_rot.config.command_line import quote_name
 from ssl_rot.config.paths import conf_dir
@@ -90,7 +92,8 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
     """One job of a sweep; a failure is recorded and leaves the other jobs alone."""
     try:
         with Interrupts().installed(), register_worker(Path(hydra_cfg.sweep.dir).absolute()):
-            return run(cfg, *_choices_and_folder(hydra_cfg))
+            where = _choices_and_folder(hydra_cfg)
+            return run(cfg, *where) if is_basic(hydra_cfg.sweeper) else _run_trial(cfg, *where)
     except KeyboardInterrupt:
         if is_basic(hydra_cfg.launcher):
             raise
@@ -116,6 +119,16 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
         # A sweeper that chooses by results has to know. Not every exception can be sent from one
         # process to another; this one can.
         raise SweepFailed(f"Job {hydra_cfg.job.num} failed: {error}") from None
+
+
+def _run_trial(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
+    """The mean of :func:`run` over ``tune_seeds`` seeds, one after the other."""
+    from ssl_rot.config.validation import validate
+
+    config = validate(cfg)
+    seeds = range(config["seed"], config["seed"] + config["tune_seeds"])
+    trials = [(OmegaConf.merge(cfg, {"seed": seed}), folder / f"seed{seed}") for seed in seeds]
+    return fmean(run(cast(DictConfig, trial), choices, place) for trial, place in trials)
 
 
 def _choices_and_folder(hydra_cfg: HydraConf) -> tuple[dict[str, str], Path]:

@@ -81,8 +81,9 @@ def _empty_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     They are drawn for tests with the mark ``figures``, for session fixtures and in other processes.
     """
     if request.node.get_closest_marker("figures") is None:
-        for name in ("draw_rotated_batch", "draw_curves", "draw_confusion_matrix"):
-            monkeypatch.setattr(figures, name, _save_nothing)
+        for name in [*vars(figures)]:
+            if name.startswith("draw_"):
+                monkeypatch.setattr(figures, name, _save_nothing)
 
 
 def _save_nothing(*args: Any) -> Path:

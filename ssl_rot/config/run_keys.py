@@ -25,6 +25,7 @@ WITHOUT_EFFECT = (
     "device",
     "resume",
     "checkpoint",
+    "tune_seeds",
     "profile",
     "compile",
     "sync_batchnorm",

@@ -11,6 +11,7 @@ GROUPS = ("dataset", "model", "head", "loss", "schedule", "freeze", "pretext")
 
 TOP_LEVEL: dict[str, Any] = {
     "seed": Annotated[int, Field(ge=0, le=2**32 - 1)],
+    "tune_seeds": Count,
     "device": Literal["auto", "cpu", "cuda", "mps"],
     "precision": Literal["auto", "fp32", "bf16"],
     "compile": bool,

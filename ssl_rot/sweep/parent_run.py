@@ -129,6 +129,9 @@ class ParentRun:
 def _make_and_print_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
     plan = make_plan(config, tracker, folder)
     if plan is None:
+        seeds = f"{config.tune_seeds} seeds" if config.tune_seeds != 1 else f"seed {config.seed}"
+        arm = f"one arm, pretext={config.hydra.runtime.choices.pretext}"
+        print(f"Tunes {arm}, by its accuracy on the validation split ({seeds}).")
         print("The sweeper chooses the jobs as it goes; each is checked when it starts.")
         return None
     print(plan.describe(tracker), flush=True)

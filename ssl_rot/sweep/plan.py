@@ -145,6 +145,12 @@ def _check_search(config: DictConfig, overrides: Sequence[Override]) -> None:
         for override in overrides
         if override.key_or_group == "seed" and override.is_sweep_override()
     ]
+    faults += [
+        f"{override.input_line} would be tuned, and one arm get more trials than the other; "
+        "tune each arm in a sweep of its own"
+        for override in overrides
+        if override.key_or_group in ("pretext", "experiment") and override.is_sweep_override()
+    ]
     if faults:
         raise ConfigError(faults)
 

@@ -43,7 +43,7 @@ def traced(function: Any, name: str | None, *, ends: bool = True) -> Any:
 
 if __name__ == "__main__":
     # Half of the time of such a run went into its figures. One kind is enough to be killed in.
-    figures.draw_rotated_batch = figures.draw_curves = save_nothing
+    figures.draw_pretext_batch = figures.draw_curves = save_nothing
     pipeline.run_pretext = traced(pipeline.run_pretext, "pretext")
     pipeline.run_downstream = traced(pipeline.run_downstream, "transfer")
     recording.fit = traced(recording.fit, None)

@@ -22,6 +22,7 @@ RULES = [
     ("tracking.*", NONE),
     ("checkpoint.*", NONE),
     ("resume", NONE),
+    ("tune_seeds", NONE),
     ("device", NONE),
     ("profile", NONE),
     ("compile", NONE),  # a part of the arithmetic, which is given apart
