@@ -55,9 +55,12 @@ TINY_MODEL = ("model.widths=[4,8]", "model.blocks=[1,1]")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files with the most slow tests first, so that no worker has one of them for the end."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    """The slowest files first, so that no worker has one of them for the end."""
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        if (mark := item.get_closest_marker("slow")) is not None:
+            seconds[item.path] += mark.args[0] if mark.args else 10
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(autouse=True, scope="session")

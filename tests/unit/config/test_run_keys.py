@@ -80,7 +80,7 @@ def test_every_config_key_changes_what_it_should_and_nothing_else(config):
 @pytest.mark.parametrize(
     "given", [{"data": "e"}, {"arithmetic": "bf16"}, {"weights": "w"}], ids=str
 )
-def test_what_stands_for_data_arithmetic_and_weights_changes_all(config, given):
+def test_data_arithmetic_and_weights_change_every_key(config, given):
     base = config("+experiment=rotation")
     assert changed(keys_of(base), keys_of(base, **given)) == ALL | {"content"}
 
@@ -96,7 +96,7 @@ def test_the_arms_are_a_pair(config):
     assert keys_of(other).pretext not in (None, keys_of(rotation).pretext)
 
 
-def test_what_stands_under_no_pretext_is_in_no_key(config):
+def test_settings_below_pretext_none_are_in_no_key(config):
     base = config("+experiment=supervised")
     for key in flatten(base["pretext"]):
         if key != "_target_":
