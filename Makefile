@@ -1,7 +1,7 @@
 # make run | test | soak | lint | format | bench    Needs Python 3.11 or newer and make; installs everything else.
 PYTHON ?= python3
 PY := .venv/bin/python
-CODE := ssl_rot conf tests benchmarks scripts
+CODE := ssl_rot hydra_plugins conf tests benchmarks scripts
 INSTALLED := .venv/.installed
 
 .PHONY: run test soak lint format bench clean
@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 help:
 	@echo "make run     set up, then pre-train by rotation and train on few labels (digits, under a minute)"
 	@echo "make test    set up, then lint, type checks and every test"
-	@echo "make soak    set up, then kill 200 runs at random moments and resume them (half an hour); make test does 20"
+	@echo "make soak    set up, then kill 200 runs and 200 workers of sweeps at random, and resume (an hour); make test does a few"
 	@echo "make lint    set up, then ruff and mypy only"
 	@echo "make format  set up, then let ruff rewrite the code"
 	@echo "make bench   set up, then every benchmark behind the figures in the docs (more than ten minutes)"
@@ -32,6 +32,7 @@ test: lint
 
 soak: $(INSTALLED)
 	SSL_ROT_KILLS=200 $(PY) -m pytest tests/reliability/test_kill_anywhere.py
+	SSL_ROT_WORKER_KILLS=200 $(PY) -m pytest tests/sweep/test_killed_workers.py
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check $(CODE)

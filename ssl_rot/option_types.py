@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Finite = Field(allow_inf_nan=False)
 Positive = Annotated[float, Finite, Field(gt=0)]
 NonNegative = Annotated[float, Finite, Field(ge=0)]

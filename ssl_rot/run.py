@@ -10,7 +10,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
-from typing import cast
+from typing import Any, cast
 
 import hydra
 from hydra.conf import HydraConf
@@ -23,6 +23,7 @@ from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
+from ssl_rot.sweep.job_process import announce_pretrained, current_order
 from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.sweep.workers import register_worker
 from ssl_rot.training.signals import Interrupts
@@ -45,18 +46,30 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
     """
     # Torch and MLflow take seconds to import, and --help needs neither.
     from ssl_rot.config.validation import validate
+
+    return run_valid(validate(cfg), choices, folder)
+
+
+def run_valid(
+    config: dict[str, Any], choices: dict[str, str], folder: Path, *, is_planned: bool = False
+) -> float:
+    """:func:`run` with a config that is resolved and valid.
+
+    Args:
+        is_planned: it is known that the run is not finished and that nobody else trains it now.
+    """
     from ssl_rot.experiment import pipeline
     from ssl_rot.experiment.context import open_run_context, open_tracker
+    from ssl_rot.experiment.floors import find_or_measure_floors
     from ssl_rot.experiment.resume import check_resumable
 
-    config = validate(cfg)
-    tracker = open_tracker(config)
+    tracker = open_tracker(config, close_dead=not is_planned)
     parent = config["tracking"]["parent_run_id"]
     sweep = None if parent is None else tracker.runs.get(parent)
     if sweep is not None and sweep.status != "RUNNING":
         raise SweepFailed("The sweep that this job belongs to has been stopped")
     context = open_run_context(config, choices, folder, tracker, sweep)
-    may_be_finished = sweep is not None or context.resume
+    may_be_finished = not is_planned and (sweep is not None or context.resume)
     if context.resume and sweep is None:
         check_resumable(context)
     lock = tracker.store.lock(f"config-{context.keys.config}")
@@ -64,9 +77,13 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
         last = pipeline.find_finished(context) if may_be_finished else None
         if last is None:
             pretrained = pipeline.run_pretext(context)
+            announce_pretrained()
             downstream = pipeline.run_downstream(context, pretrained)
-            pipeline.print_summary(context, pretrained, downstream)
+            floors = find_or_measure_floors(context)
+            pipeline.print_summary(context, pretrained, downstream, floors)
             last = downstream.history[-1]
+        else:
+            find_or_measure_floors(context)
     tracker.flush()
     return last.get("val_acc", last["test_acc"])
 
@@ -93,13 +110,17 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
     try:
         with Interrupts().installed(), register_worker(Path(hydra_cfg.sweep.dir).absolute()):
             where = _choices_and_folder(hydra_cfg)
-            return run(cfg, *where) if is_basic(hydra_cfg.sweeper) else _run_trial(cfg, *where)
+            if not is_basic(hydra_cfg.sweeper):
+                return _run_trial(cfg, *where)
+            order = current_order()
+            if order is None:
+                return run(cfg, *where)
+            return run_valid(order.config, *where, is_planned=order.is_planned)
     except KeyboardInterrupt:
-        if is_basic(hydra_cfg.launcher):
-            raise
+        if "ray" in hydra_cfg.launcher._target_:
+            return None  # if a worker ended, ray would run the job again
         if "submitit" not in hydra_cfg.launcher._target_:
-            # If a worker ended, joblib would kill the others, and ray would run the job again.
-            return None
+            raise
         # The end of this process could wait forever for a library's thread that the signal met
         # while it started. All that must be kept is on the disk by now.
         logging.shutdown()
@@ -113,6 +134,8 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
             error,
             exc_info=not isinstance(error, UserError),
         )
+        if current_order() is not None:  # this process reports to the sweep
+            raise error from None
         record_failure(cfg, hydra_cfg, error)
         if is_basic(hydra_cfg.sweeper):
             return None  # the table of jobs reports it

@@ -21,7 +21,7 @@ TINY = (
 def wheel(checkout, tmp_path_factory) -> Path:
     """Built from a copy, so that nothing is left behind in the checkout."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("ssl_rot", "conf"):
+    for name in ("ssl_rot", "hydra_plugins", "conf"):
         shutil.copytree(
             checkout / name, source / name, ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -52,6 +52,8 @@ def test_the_wheel_holds_all_that_is_no_module(wheel, checkout):
     for path in (checkout / "ssl_rot").rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:  # templates, styles, py.typed
             assert str(path.relative_to(checkout)) in names
+    assert "hydra_plugins/ssl_rot_launcher/__init__.py" in names
+    assert "hydra_plugins/__init__.py" not in names  # other plugins share the namespace
     assert {"ssl_rot/py.typed", "ssl_rot/conf/config.yaml"} <= names
     assert not any(name.startswith(("tests", "conf/")) for name in names)
 
@@ -62,7 +64,7 @@ def test_the_metadata_names_the_commands_and_the_extras(installed):
     assert "ssl-rot = ssl_rot.run:main" in scripts
     assert "ssl-rot-report = ssl_rot.report.__main__:main" in scripts
     metadata = (info / "METADATA").read_text()
-    for extra in ("dev", "joblib", "submitit", "ray", "optuna"):
+    for extra in ("dev", "submitit", "ray", "optuna"):
         assert f"Provides-Extra: {extra}" in metadata
     assert "Requires-Python: >=3.11" in metadata
     assert (installed / "bin" / "ssl-rot").exists() or os.name == "nt"
@@ -77,7 +79,7 @@ def test_a_run_in_an_empty_directory(run_cli, make_store, all_runs, installed, t
     done = run_cli("+experiment=rotation", *TINY, path=installed)
     assert "digits, rotation, seed 0" in done.stdout
     phases = [run.data.tags["ssl_rot.phase"] for run in all_runs(uri)]
-    assert sorted(phases) == ["downstream", "pretext"]
+    assert sorted(phases) == ["downstream", "floor", "pretext"]
     assert {path.name for path in tmp_path.iterdir()} == {
         *("mlflow.db", ".mlflow.db.locks", "mlruns", "outputs")
     }
@@ -88,3 +90,13 @@ def test_the_console_script_finds_its_configs(run_cli, installed):
     done = run_cli("--cfg", "job", "schedule.lr=0.123", module=(str(script),), path=installed)
     assert "lr: 0.123" in done.stdout
     assert "labels_per_class: 5" in done.stdout
+
+
+def test_hydra_finds_the_launcher_in_a_wheel(run_cli, installed, tmp_path):
+    code = (
+        "import inspect; from hydra.core.plugins import Plugins; "
+        "from hydra.plugins.launcher import Launcher; "
+        "print(*map(inspect.getfile, Plugins.instance().discover(Launcher)))"
+    )
+    found = run_cli("-c", code, module=(), path=installed).stdout
+    assert str(installed / "hydra_plugins" / "ssl_rot_launcher" / "__init__.py") in found

@@ -13,10 +13,13 @@ from typing import Any
 from hydra.utils import get_object
 
 from ssl_rot.config.params import flatten
-from ssl_rot.config.schema import has_pretext
+from ssl_rot.config.schema import has_pretext, pretext_seed
 
 # Part of every key: raise it when the same config gives another result, or names have changed.
 RESULTS = 2
+
+# Part of the keys of floors: raise it when the same images give other floors.
+FLOORS = 1
 
 # Keys that do not change a run's result, or do so as a part of the arithmetic (`compile` and
 # `sync_batchnorm`).
@@ -27,6 +30,8 @@ WITHOUT_EFFECT = (
     "checkpoint",
     "tune_seeds",
     "profile",
+    "figures",
+    "floors",
     "compile",
     "sync_batchnorm",
 )
@@ -43,16 +48,23 @@ class RunKeys:
         pretext: of all that the pretext weights depend on; ``None`` without a pretext task.
         content: of what the config refers to: data, starting weights, source files, arithmetic and
             ``RESULTS``. With the config's values, it identifies runs that differ in a few of them.
+        floor: of the labeled images to train on and the test images.
     """
 
     config: str
     pair: str
     pretext: str | None
     content: str
+    floor: str
 
 
 def compute_run_keys(
-    config: Mapping[str, Any], *, data: str, arithmetic: str, weights: str | None
+    config: Mapping[str, Any],
+    *,
+    data: str,
+    arithmetic: str,
+    weights: str | None,
+    given: str | None = None,
 ) -> RunKeys:
     """The keys of one run with a resolved config.
 
@@ -60,6 +72,7 @@ def compute_run_keys(
         data: the data set's fingerprint, used instead of ``dataset.root`` and ``dataset.name``.
         arithmetic: the precision in effect, with all else that changes rounding.
         weights: the hash of the file in ``model.weights``, used instead of its name.
+        given: the hash of the weights in ``pretext.source``, likewise; ``None`` for other arms.
     """
     common = {k: _hash_sources(v) for k, v in config.items() if k not in WITHOUT_EFFECT}
     content = {"precision": arithmetic, "data": data, "results": RESULTS}
@@ -70,6 +83,9 @@ def compute_run_keys(
         node.pop("root", None)
     pretext = common.pop("pretext")
     pretext.pop("reuse")
+    pretext["seed"] = pretext_seed(config)
+    if given is not None:
+        pretext = {"name": pretext["name"], "source": given}
     arm = {"pretext": pretext if has_pretext(config) else None}
 
     # Pre-training depends on neither the labels, those for validation included, nor the cut.
@@ -78,15 +94,32 @@ def compute_run_keys(
     for key in ("labels_per_class", "val_per_class"):
         before_transfer["dataset"].pop(key, None)
     before_transfer["model"].pop("cut", None)
-    task = {key: value for key, value in pretext.items() if key != "name"}
+    before_transfer["seed"] = pretext_seed(config)
+    if before_transfer["seed"] != common["seed"] and _draws_images(common["dataset"]):
+        before_transfer["images"] = common["seed"]
+    task = {"pretext": {k: v for k, v in pretext.items() if k not in ("name", "seed")}}
+    if given is None:
+        task |= before_transfer
     values = flatten(common | arm).items()
     hashed = {v for key, v in values if key.endswith("._target_") and "#" in v}
     return RunKeys(
         config=_digest(common | arm),
         pair=_digest(common),
-        pretext=_digest(before_transfer | {"pretext": task}) if has_pretext(config) else None,
+        pretext=_digest(task) if has_pretext(config) else None,
         content=_digest(content | {"weights": weights, "code": sorted(hashed)}),
+        floor=_floor_key(common),
     )
+
+
+def _draws_images(dataset: Mapping[str, Any], *more: str) -> bool:
+    """Whether the seed chooses the training images; the names in ``more`` choose labeled ones."""
+    return any(dataset.get(name) for name in ("val_fraction", "train_size", *more))
+
+
+def _floor_key(common: Mapping[str, Any]) -> str:
+    data = {k: v for k, v in common["dataset"].items() if k not in ("mean", "std", "augment")}
+    is_drawn = _draws_images(data, "labels_per_class", "val_per_class")
+    return _digest([FLOORS, common["data"], data, common["seed"] if is_drawn else None])
 
 
 def _hash_sources(value: Any) -> Any:

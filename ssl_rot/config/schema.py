@@ -1,22 +1,22 @@
 """The keys of a config that are in no signature, and the values that torch's classes accept."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field
-
-from ssl_rot.option_types import ArmName, Count, Fraction, Init, Positive, Text
+from ssl_rot.option_types import ArmName, Count, Fraction, Init, Positive, Seed, Text
 
 GROUPS = ("dataset", "model", "head", "loss", "schedule", "freeze", "pretext")
 
 TOP_LEVEL: dict[str, Any] = {
-    "seed": Annotated[int, Field(ge=0, le=2**32 - 1)],
+    "seed": Seed,
     "tune_seeds": Count,
     "device": Literal["auto", "cpu", "cuda", "mps"],
     "precision": Literal["auto", "fp32", "bf16"],
     "compile": bool,
     "sync_batchnorm": bool,
     "profile": bool,
+    "figures": Literal["auto", True, False],
+    "floors": bool,
     "resume": bool,
 }
 
@@ -46,3 +46,10 @@ TORCH_ARGUMENTS: dict[str, dict[str, Any]] = {
 def has_pretext(config: Mapping[str, Any]) -> bool:
     """Whether there is a pretext phase; the other keys of ``pretext=none`` have no effect."""
     return bool(config["pretext"]["_target_"] != "ssl_rot.pretext.NoPretext")
+
+
+def pretext_seed(config: Mapping[str, Any]) -> int:
+    """The seed of the pretext phase: ``pretext.seed``, or with null the ``seed`` of the run."""
+    own = config["pretext"].get("seed")
+    seed: int = config["seed"] if own is None else own
+    return seed

@@ -35,6 +35,8 @@ class Batches:
         augment: ``None`` for evaluation.
         task: called with the normalized batch and a generator for this step; returns the inputs of
             the network ``[M, C, H', W']`` and their targets ``[M]``.
+        task_on_pixels: whether ``task`` is called with pixels in [0, 1], and the inputs that it
+            returns are normalized.
         stream: what the batches are for, e.g. ``"downstream"``.
         shuffle: a new order each epoch, for training. A last batch with fewer than two images per
             process is then merged into the one before, since BatchNorm cannot train on a single
@@ -57,6 +59,7 @@ class Batches:
         std: Sequence[float],
         augment: Augment | None,
         task: Task | None = None,
+        task_on_pixels: bool = False,
         seed: int,
         stream: str,
         shuffle: bool,
@@ -73,7 +76,7 @@ class Batches:
             if images.shape.numel() <= DEVICE_SHARE * free:
                 self.images = images[:].to(self.device)
         self.labels = None if labels is None else labels.to(self.device)
-        self.augment, self.task = augment, task
+        self.augment, self.task, self.task_on_pixels = augment, task, task_on_pixels
         self.seed, self.stream, self.shuffle = seed, stream, shuffle
         # (x / 255 - mean) / std as one multiplication and one addition.
         per_channel = torch.tensor([mean, std], dtype=torch.float64)[:, None, :, None, None]
@@ -139,16 +142,24 @@ class Batches:
                 size = self.sizes[step]
                 first = sum(len(range(part, size, self.parts)) for part in range(self.part))
                 pixels = self.augment(pixels, draws, size, first)
-            inputs = pixels.float().mul_(self.scale).add_(self.shift)
+            if self.task is not None and self.task_on_pixels:
+                inputs, targets = self.task(pixels.float() / 255, self._task_draws(epoch, step))
+                yield self._normalize(inputs * 255), targets
+                continue
+            inputs = self._normalize(pixels.float())
             if self.task is not None:
-                # Each process has draws of its own; the first one's are those of a single process.
-                names = (self.part,) if self.part else ()
-                yield self.task(
-                    inputs, generator(self.seed, self.stream, "task", epoch, step, *names)
-                )
+                yield self.task(inputs, self._task_draws(epoch, step))
             else:
                 assert self.labels is not None
                 yield inputs, self.labels[rows.to(self.device)]
+
+    def _normalize(self, pixels: Tensor) -> Tensor:
+        return pixels.mul_(self.scale).add_(self.shift)
+
+    def _task_draws(self, epoch: int, step: int) -> torch.Generator:
+        # Each process has draws of its own; the first one's are those of a single process.
+        names = (self.part,) if self.part else ()
+        return generator(self.seed, self.stream, "task", epoch, step, *names)
 
     def _pixels(self, epoch: int) -> Iterator[Tensor]:
         if isinstance(self.images, Tensor):

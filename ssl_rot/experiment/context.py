@@ -18,10 +18,12 @@ from hydra.core.hydra_config import HydraConfig
 from ssl_rot.building import build
 from ssl_rot.config.params import to_params
 from ssl_rot.config.run_keys import RunKeys, compute_run_keys
+from ssl_rot.config.schema import has_pretext, pretext_seed
 from ssl_rot.data import Dataset, Source
-from ssl_rot.errors import ConfigError, WeightsError
-from ssl_rot.pretext import Arm
-from ssl_rot.tracking import WEIGHTS, StoredRun, Tag, Tracker
+from ssl_rot.errors import ConfigError
+from ssl_rot.experiment.starting_weights import find_given_weights, find_weights
+from ssl_rot.pretext import Arm, GivenWeights
+from ssl_rot.tracking import StoredRun, Tag, Tracker
 from ssl_rot.training.compute import Compute, describe_gpus, resolve_compute
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,10 @@ class TrainingContext:
     def seed(self) -> int:
         return int(self.config["seed"])
 
+    @property
+    def pretext_seed(self) -> int:
+        return pretext_seed(self.config)
+
 
 @dataclass(frozen=True)
 class RunContext(TrainingContext):
@@ -51,6 +57,7 @@ class RunContext(TrainingContext):
             planned, run and resumed on different hardware.
         sweep: the run of the sweep that this run belongs to.
         initial_weights: the file that ``model.weights`` resolved to.
+        given_weights: the file that ``pretext.source`` resolved to, in an arm that has one.
     """
 
     params: dict[str, str]
@@ -60,6 +67,7 @@ class RunContext(TrainingContext):
     tracker: Tracker
     sweep: StoredRun | None
     initial_weights: Path | None
+    given_weights: Path | None
 
     @property
     def resume(self) -> bool:
@@ -80,13 +88,18 @@ def typed_command() -> str:
     return shlex.join(["python", "-m", "ssl_rot.run", *sys.argv[1:]])
 
 
-def open_tracker(config: Mapping[str, Any]) -> Tracker:
-    """Opens the tracking store of a config, and ends the runs that a crash left RUNNING there."""
+def open_tracker(config: Mapping[str, Any], *, close_dead: bool = True) -> Tracker:
+    """Opens the tracking store of a config.
+
+    Args:
+        close_dead: ends the runs that a crash left RUNNING there.
+    """
     tracking = config["tracking"]
     # hydra.job.chdir=true moves each job into a folder of its own.
     started_in = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else None
     tracker = Tracker(tracking["experiment_name"], tracking["uri"], started_in)
-    tracker.close_dead()
+    if close_dead:
+        tracker.close_dead()
     return tracker
 
 
@@ -114,25 +127,36 @@ def open_run_context(
             gpus,
             describe_gpus(),
         )
-    weights = _find_initial_weights(config["model"].get("weights"), tracker, folder)
+    name, arm = config["model"].get("weights"), training.pretext
+    weights = given = None
+    if name is not None:
+        weights = find_weights("model.weights", name, tracker, folder / "start")
+    if isinstance(arm, GivenWeights):
+        channels = int(training.data.test.images.shape[1])
+        given = find_given_weights(arm.source, config["model"], channels, tracker, folder / "given")
     keys_for = partial(
         compute_run_keys,
         config,
         data=training.data.fingerprint,
-        weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
+        weights=_hash(weights),
+        given=_hash(given),
     )
     requested = replace(training.compute, precision=config["precision"])
     # The names of the options, beside their keys: people group and filter by them.
     options = {group: name for group, name in choices.items() if group in config}
+    params = to_params(config) | options
+    if has_pretext(config):
+        params["pretext.seed"] = str(training.pretext_seed)
     return RunContext(
         **vars(training),
-        params=to_params(config) | options,
+        params=params,
         folder=folder,
         keys=keys_for(arithmetic=training.compute.arithmetic),
         request_key=keys_for(arithmetic=requested.arithmetic).config,
         tracker=tracker,
         sweep=sweep,
         initial_weights=weights,
+        given_weights=given,
     )
 
 
@@ -149,7 +173,7 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
         sync_batchnorm=config["sync_batchnorm"],
     )
     node = dict(config["dataset"])
-    source = _load_source(json.dumps(node.pop("source")))
+    source = load_source(json.dumps(node.pop("source")))
     # A partial: Hydra would take a Source among the arguments for a config.
     data: Dataset = build(node | {"_partial_": True})(source=source, seed=config["seed"])
     pretext = build(config["pretext"])
@@ -161,18 +185,12 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
     return TrainingContext(config, compute, data, pretext)
 
 
-@lru_cache(maxsize=2)
-def _load_source(node: str) -> Source:
+@lru_cache(maxsize=4)
+def load_source(node: str) -> Source:
     """Reads the data once per process: most jobs of a sweep share it."""
     source: Source = build(json.loads(node))
     return source
 
 
-def _find_initial_weights(name: str | None, tracker: Tracker, folder: Path) -> Path | None:
-    if name is None:
-        return None
-    if Path(name).is_file():
-        return Path(name)
-    if len(name) == 32 and set(name) <= set("0123456789abcdef"):
-        return tracker.runs.artifact(name, WEIGHTS, folder / "start")
-    raise WeightsError(f"model.weights={name} is neither a file nor the id of an MLflow run")
+def _hash(weights: Path | None) -> str | None:
+    return None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()

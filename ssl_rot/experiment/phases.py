@@ -5,19 +5,19 @@ Every process of torchrun builds them; only the first one records them.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from ssl_rot.building import build
-from ssl_rot.data import Batches, Images, Task
+from ssl_rot.data import Batches, Images
 from ssl_rot.experiment.context import TrainingContext
 from ssl_rot.freeze import FreezeNothing, FreezePolicy
 from ssl_rot.models import Backbone, Classifier, build_backbone, build_head
 from ssl_rot.pretext import Pretext
 from ssl_rot.schedules import Schedule
-from ssl_rot.seeding import seeded
+from ssl_rot.seeding import generator, seeded
 from ssl_rot.training.phase import Phase
 
 
@@ -25,26 +25,36 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
     """The backbone, starting from ``weights``, under the head of the pretext task."""
     pretext = context.pretext
     assert isinstance(pretext, Pretext)
-    backbone = _backbone(context, weights)
-    with seeded(context.seed, "pretext", "head"):
+    seed = context.pretext_seed
+    backbone = _backbone(context, weights, seed)
+    with seeded(seed, "pretext", "head"):
         model = Classifier(backbone, pretext.head(backbone))
-    train = (context.data.pretext_images, None)
+    data = context.data
+    images = {"train": data.pretext_images} | {
+        name: split.images for name, split in data.held_out_from_pretext.items()
+    }
+
+    def targets(split: str) -> Tensor | None:
+        draws = generator(seed, "pretext", "targets", split)
+        return pretext.fixed_targets(len(images[split]), draws)
+
     return _phase(
         context,
         "pretext",
         model,
-        train,
+        {name: (images[name], targets(name)) for name in images},
         pretext.loss,
         pretext.schedule,
         FreezeNothing(),
-        task=pretext.batch,
+        seed,
+        pretext,
     )
 
 
 def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
     """The backbone, starting from ``weights``, or what ``model.cut`` keeps of it; a new head."""
     config, data = context.config, context.data
-    backbone = _backbone(context, weights)
+    backbone = _backbone(context, weights, context.seed)
     if config["model"].get("cut") is not None:
         backbone = backbone.cut(config["model"]["cut"])
     head = build_head(
@@ -54,20 +64,23 @@ def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
         seed=context.seed,
     )
     model = Classifier(backbone, head)
-    train = (data.train.images, data.train.labels)
+    splits = {
+        name: (split.images, split.labels)
+        for name, split in {"train": data.train, **data.held_out}.items()
+    }
     loss, schedule, freeze = (build(config[key]) for key in ("loss", "schedule", "freeze"))
-    return _phase(context, "downstream", model, train, loss, schedule, freeze)
+    return _phase(context, "downstream", model, splits, loss, schedule, freeze, context.seed)
 
 
 PHASES = {"pretext": pretext_phase, "downstream": downstream_phase}
 
 
-def _backbone(context: TrainingContext, weights: Path | None) -> Backbone:
+def _backbone(context: TrainingContext, weights: Path | None, seed: int) -> Backbone:
     # model.weights was resolved to a file before, and only the first process reads that.
     return build_backbone(
         {**context.config["model"], "weights": None},
         in_channels=int(context.data.test.images.shape[1]),
-        seed=context.seed,
+        seed=seed,
         weights=weights,
     )
 
@@ -76,39 +89,44 @@ def _phase(
     context: TrainingContext,
     name: str,
     model: Classifier,
-    train: tuple[Images, Tensor | None],
+    splits: Mapping[str, tuple[Images, Tensor | None]],
     loss_fn: nn.Module,
     schedule: Schedule,
     freeze: FreezePolicy,
-    task: Task | None = None,
+    seed: int,
+    pretext: Pretext | None = None,
 ) -> Phase:
-    """A phase whose targets are the labels; without labels for training, those of the task."""
+    """A phase on ``splits``, ``train`` among them; ``pretext`` makes missing targets."""
     data, group = context.data, context.compute.group
-    images, labels = train
-    held_out = data.held_out_from_pretext if labels is None else data.held_out
-    batches = partial(
-        Batches,
-        device=context.compute.device,
-        mean=data.mean,
-        std=data.std,
-        task=task,
-        seed=context.seed,
-        stream=name,
-        part=(group.rank, group.size),
-    )
+    own_augmentation = pretext is not None and pretext.own_augmentation
+    compares_batch = pretext is not None and pretext.compares_batch
     size = schedule.batch_size
-    # Evaluation keeps no activations for a backward pass, so that larger batches fit.
-    evaluation = partial(batches, batch_size=max(size, 256), augment=None, shuffle=False)
+    batches = {
+        split: Batches(
+            images,
+            labels,
+            # Evaluation keeps no activations for a backward pass, so that larger batches fit.
+            batch_size=size if split == "train" or compares_batch else max(size, 256),
+            device=context.compute.device,
+            mean=data.mean,
+            std=data.std,
+            augment=data.augment if split == "train" and not own_augmentation else None,
+            task=pretext.batch if pretext is not None and labels is None else None,
+            task_on_pixels=own_augmentation,
+            seed=seed,
+            stream=name,
+            shuffle=split == "train",
+            part=(group.rank, group.size),
+        )
+        for split, (images, labels) in splits.items()
+    }
     return Phase(
         name,
         model,
-        train=batches(images, labels, batch_size=size, augment=data.augment, shuffle=True),
-        evaluations={
-            split_name: evaluation(split.images, None if labels is None else split.labels)
-            for split_name, split in held_out.items()
-        },
+        train=batches.pop("train"),
+        evaluations=batches,
         loss_fn=loss_fn,
         schedule=schedule,
         freeze=freeze,
-        seed=context.seed,
+        seed=seed,
     )

@@ -6,6 +6,7 @@ Both phases are recorded in the same way; they differ in the network, the batche
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from ssl_rot.errors import TrackingError, WeightsError
@@ -15,7 +16,7 @@ from ssl_rot.experiment.phases import downstream_phase, pretext_phase
 from ssl_rot.experiment.recording import PhaseResult, claim_folder, record_phase
 from ssl_rot.models.weights import read_weights
 from ssl_rot.pretext import Pretext
-from ssl_rot.tracking import HISTORY, WEIGHTS, History, StoredRun, Tag
+from ssl_rot.tracking import HISTORY, WEIGHTS, History, StoredRun, Tag, Tracker
 from ssl_rot.training.evaluation import predict
 from ssl_rot.training.phase import EpochMetrics
 
@@ -55,13 +56,24 @@ def find_finished_run(context: RunContext) -> StoredRun | None:
     return None
 
 
+def find_finished_runs(tracker: Tracker) -> dict[str, StoredRun]:
+    """What :func:`find_finished_run` finds with ``resume=true``, for all configs, by their keys."""
+    runs = tracker.runs.finished("downstream")  # the latest first
+    return {
+        run.tags[tag]: run
+        for tag in (Tag.REQUEST_KEY, Tag.CONFIG_KEY)
+        for run in reversed(runs)
+        if tag in run.tags
+    }
+
+
 def run_pretext(context: RunContext) -> PhaseResult | None:
     """Pre-trains the backbone, or takes finished weights with the same key from MLflow.
 
     Of several processes that want the same weights at once, one trains and the others wait.
     """
     key = context.keys.pretext
-    if key is None:
+    if key is None or context.given_weights is not None:
         return None
     if not context.pretext.reuse:
         started_from = _find_interrupted_pretext(context) if context.resume else None
@@ -137,13 +149,17 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
         Tag.REQUEST_KEY: context.request_key,
         Tag.PAIR_KEY: keys.pair,
         Tag.CONTENT_KEY: keys.content,
+        Tag.FLOOR_KEY: keys.floor,
     }
+    if keys.pretext is not None:
+        tags[Tag.PRETEXT_KEY] = keys.pretext
     if pretrained is not None:
-        tags[Tag.PRETEXT_KEY] = str(keys.pretext)
         tags[Tag.PRETEXT_RUN_ID] = str(pretrained.run_id)
     with record_phase(context, "downstream", tags) as recorder:
         # From the file even right after pre-training: fresh or reused, the bits are the same.
-        weights = context.initial_weights if pretrained is None else pretrained.weights
+        weights = context.given_weights or context.initial_weights
+        if pretrained is not None:
+            weights = pretrained.weights
         phase = downstream_phase(context, weights)
         result = recorder.train(phase)
         predictions = predict(phase.model, phase.evaluations["test"], context.compute)
@@ -160,7 +176,10 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
 
 
 def print_summary(
-    context: RunContext, pretrained: PhaseResult | None, downstream: PhaseResult
+    context: RunContext,
+    pretrained: PhaseResult | None,
+    downstream: PhaseResult,
+    floors: Mapping[str, float] | None = None,
 ) -> None:
     """Prints the accuracy and cost of a finished run, and where its results are."""
     images = seconds = 0.0
@@ -177,6 +196,9 @@ def print_summary(
             + (f"  (reused from run {result.run_id})" if result.reused else "")
         )
     lines.append(f"  {'total':<33}{images:>11,.0f} images {seconds:>8.1f} s")
+    if floors is not None:
+        nearest, linear = (f"{floors[name]:.4f}" for name in ("knn_acc", "linear_acc"))
+        lines.append(f"  on pixels   nearest neighbor {nearest}, logistic regression {linear}")
     run_id = downstream.run_id or "(not sent yet)"
     record = f'mlflow ui, experiment "{context.tracker.store.experiment_name}", run {run_id}'
     lines += [f"  weights     {downstream.weights}", f"  record      {record}"]

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -53,6 +53,7 @@ class PhaseRecorder:
     folder: Path
     run: RunLog
     resumed: bool
+    figures: dict[str, Callable[[Path], object]] = field(default_factory=dict)
 
     def train(self, phase: Phase) -> PhaseResult:
         """Trains, and leaves metrics, weights and curves in MLflow and in the run's folder."""
@@ -104,16 +105,25 @@ class PhaseRecorder:
         self.run.artifacts([path])
 
     def draw(self, name: str, draw: Callable[[Path], object]) -> None:
-        """Draws a figure; an error is only a warning, since the training that it shows is done."""
-        path = self.folder / "figures" / name
-        try:
-            draw(path)
-        except Exception as error:
-            log.warning("%s could not be drawn: %s", path, describe_error(error))
-            with suppress(OSError):
-                path.unlink()  # half of a file
-        else:
-            self.run.artifacts([path], "figures")
+        """Keeps a figure to be drawn once the run has ended, if figures are wanted."""
+        wanted = self.context.config["figures"]
+        if wanted is True or (wanted == "auto" and self.context.sweep is None):
+            self.figures[name] = draw
+
+    def draw_figures(self) -> None:
+        """Draws what was kept. An error is only a warning: the training that it shows is done."""
+        drawn = []
+        for name, draw in self.figures.items():
+            path = self.folder / "figures" / name
+            try:
+                draw(path)
+                drawn.append(path)
+            except Exception as error:
+                log.warning("%s could not be drawn: %s", path, describe_error(error))
+                with suppress(OSError):
+                    path.unlink()  # half of a file
+        if drawn:
+            self.run.artifacts(drawn, "figures")
 
 
 @contextmanager
@@ -124,7 +134,9 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
     """
     config, tracker = context.config, context.tracker
     name = _run_name(context, phase)
-    tags |= {Tag.PHASE: phase, Tag.ARM: context.arm, Tag.SOURCE: context.command, **version_tags()}
+    tags |= {Tag.PHASE: phase, Tag.SOURCE: context.command, **version_tags()}
+    if phase != "floor":  # which all arms have in common
+        tags[Tag.ARM] = context.arm
     if context.sweep is not None:
         tags[Tag.JOB] = str(HydraConfig.get().job.num)
     if context.compute.device.type == "cpu":
@@ -145,13 +157,16 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
                 folder,
                 tags,
                 context.params,
-                prefix="pretext/" if phase == "pretext" else "",
+                prefix="" if phase == "downstream" else f"{phase}/",
                 parent=None if context.sweep is None else context.sweep.run_id,
                 config=OmegaConf.to_yaml(OmegaConf.create(config)),
                 unfinished=unfinished,
             )
         )
-        yield PhaseRecorder(context, name, folder, run, resumed=unfinished is not None)
+        recorder = PhaseRecorder(context, name, folder, run, resumed=unfinished is not None)
+        yield recorder
+    # Whoever waits for this run does not wait for its figures.
+    recorder.draw_figures()
     if config["checkpoint"]["keep"] is not None:  # nobody resumes a finished run
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
@@ -168,7 +183,7 @@ def claim_folder(folder: Path) -> Path:
 
 
 def _run_name(context: RunContext, phase: str) -> str:
-    seed = f"seed{context.seed}"
+    seed = f"seed{context.pretext_seed if phase == 'pretext' else context.seed}"
     if phase != "downstream":
         return f"{phase}-{context.data.name}-{seed}"
     budget = context.config["dataset"].get("labels_per_class") or "all"

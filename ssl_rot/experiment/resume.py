@@ -29,7 +29,7 @@ def check_resumable(context: RunContext) -> None:
     def distance(run: RunRecord | StoredRun) -> int:
         return len(_list_differences(run.params, context))
 
-    keys = {context.keys.config, context.keys.pretext}
+    keys = {context.keys.config, context.keys.pretext, context.keys.floor}
     records = (RunRecord.load(path.parent) for path in sorted(context.folder.glob(f"*/{RECORD}")))
     interrupted = {
         record.tags[Tag.CONFIG_KEY]: record

@@ -5,11 +5,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ssl_rot.models import Backbone
+from ssl_rot.option_types import Seed
 from ssl_rot.schedules import Schedule
 
 
@@ -21,12 +23,14 @@ class Arm:
         name: the arm's name in tags, tables and figures.
         schedule: of the pretext phase; the downstream phase has its own.
         loss: of the pretext phase.
+        seed: of the pretext phase; ``None`` for the run's.
         reuse: take the weights of a finished run of the same pretext task from MLflow.
     """
 
     name: str
     schedule: Schedule
     loss: nn.Module
+    seed: Seed | None = None
     reuse: bool = True
 
     @property
@@ -49,7 +53,16 @@ class Pretext(Arm, ABC):
     """A pretext task. It sees every training image and no label.
 
     A task of your own is a subclass with :meth:`head` and :meth:`batch`, and a YAML file.
+
+    Attributes:
+        own_augmentation: :meth:`batch` gets pixels in [0, 1] without the augmentation of the data
+            set, and what it returns is normalized.
+        compares_batch: the loss of a sample depends on the others of its batch, so that evaluation
+            too takes batches of the schedule's size.
     """
+
+    own_augmentation: ClassVar[bool] = False
+    compares_batch: ClassVar[bool] = False
 
     @abstractmethod
     def head(self, backbone: Backbone) -> nn.Module:
@@ -58,12 +71,12 @@ class Pretext(Arm, ABC):
         Its random weights come from torch's global generator, which is seeded for the call.
         """
 
-    @abstractmethod
     def batch(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The inputs of the network, and what it shall predict.
 
         Args:
-            images: float ``[B, C, H, W]`` on the device, augmented and normalized.
+            images: float ``[B, C, H, W]`` on the device, augmented and normalized, unless
+                ``own_augmentation``.
             generator: on the CPU, for everything random; a new one for each step, the same for a
                 resumed run. Evaluation gets the same draws after every epoch.
 
@@ -71,6 +84,24 @@ class Pretext(Arm, ABC):
             Inputs ``[M, C, H', W']`` and targets, int64 ``[M]``; ``M`` may differ from ``B``. The
             loss gets the head's logits and these targets.
         """
+        raise NotImplementedError(f"{type(self).__name__} has neither batch nor fixed_targets")
+
+    def fixed_targets(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Targets that the images of a split keep in every epoch, instead of :meth:`batch`.
+
+        Args:
+            count: images in the split.
+            generator: on the CPU, another one for each split.
+
+        Returns:
+            int64 ``[count]``; ``None`` if :meth:`batch` makes the targets.
+        """
+        return None
+
+    @property
+    def views(self) -> int:
+        """Samples that a batch holds of each image."""
+        return 1
 
     def figure(self, inputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
         """The rows of the figure of a batch, by title; by default one for each target."""

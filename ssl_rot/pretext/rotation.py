@@ -44,6 +44,10 @@ class Rotation(Pretext):
 
     angles: Angles
 
+    @property
+    def views(self) -> int:
+        return len(self.angles)
+
     def head(self, backbone: Backbone) -> nn.Module:
         return linear_head(backbone.out_channels, len(self.angles))
 

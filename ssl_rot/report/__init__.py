@@ -17,16 +17,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ssl_rot.report.comparison.cell_statistics import compare
     from ssl_rot.report.comparison.pairing import pair_runs
+    from ssl_rot.report.comparison.selection import select_settings
     from ssl_rot.report.load.histories import load_histories
+    from ssl_rot.report.load.predictions import load_predictions
     from ssl_rot.report.load.runs import load_runs
 
-__all__ = ["compare", "load_histories", "load_runs", "pair_runs"]
+__all__ = [
+    "compare",
+    "load_histories",
+    "load_predictions",
+    "load_runs",
+    "pair_runs",
+    "select_settings",
+]
 
 _MODULES = {
     "compare": "comparison.cell_statistics",
     "load_histories": "load.histories",
+    "load_predictions": "load.predictions",
     "load_runs": "load.runs",
     "pair_runs": "comparison.pairing",
+    "select_settings": "comparison.selection",
 }
 
 

@@ -7,8 +7,9 @@ import shlex
 import signal
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -33,7 +34,11 @@ class Options:
     metric: str = MISSING
     reference: str = MISSING
     contrasts: str = MISSING
+    select: Any = MISSING
     by: list[str] | None = MISSING
+    margin: float | None = MISSING
+    interval: str = MISSING
+    planned_seeds: int | None = MISSING
     where: str = MISSING
     since: str | None = MISSING
     out: str = MISSING
@@ -51,63 +56,35 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
     """
     options = _check_options(cfg)
     # MLflow, pandas and scipy take seconds to import, and --help needs none of them.
-    from ssl_rot.report.comparison.cell_statistics import compare
-    from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
-    from ssl_rot.report.comparison.pairing import check_metric, pair_runs
-    from ssl_rot.report.comparison.published import against_published
-    from ssl_rot.report.load.histories import COSTS, CURVES, load_histories
+    from ssl_rot.report.analysis import Question, answer
     from ssl_rot.report.load.runs import find_sweep, load_runs
     from ssl_rot.report.load.store import publish
-    from ssl_rot.report.page import report_tables as tables
-    from ssl_rot.report.page.headline import write_headline
     from ssl_rot.report.page.rendering import write_report
+    from ssl_rot.report.page.short_version import write_short_version
 
-    name, where, since, by = options.experiment_name, options.where, options.since, options.by
+    name, where, since = options.experiment_name, options.where, options.since
     runs = load_runs(name, where=where, since=since, uri=options.tracking.uri)
-    check_metric(runs, options.metric)
-    sweep = find_sweep(runs) if options.log else None
-    histories = load_histories(runs, list(dict.fromkeys([*CURVES, *COSTS, options.metric])))
-    pairs = pair_runs(
-        runs,
-        histories,
-        options.metric,
-        reference=options.reference,
-        contrasts=options.contrasts,
-    )
-    pairs = exclude_incomplete_seeds(pairs, by)
-    cells = compare(pairs, by)
+    question = Question(**{field.name: getattr(options, field.name) for field in fields(Question)})
     scope = (
         f"Experiment {name or 'any'} in {without_password(runs.attrs['uri'])}"
         + (f", where {where}" if where else "")
         + (f", since {since}" if since is not None else "")
-        + f": {(pairs['left_out'] == '').sum()} pairs in {len(cells)} cells."
     )
+    sweep = find_sweep(runs) if options.log else None
+    found = answer(runs, question, scope, without_password(own_command))
     out = _make_folder(options.out)
-    own_command = without_password(own_command)
-    written = write_report(runs, histories, pairs, cells, out, scope=scope, own_command=own_command)
+    written = write_report(found, out)
     if sweep is not None:
         publish(runs.attrs["uri"], sweep, out, written)
-
-    print(f"{write_headline(cells)}\n{scope}\n")
-    if len(cells) > 0:
-        print(tables.verdict_table(cells).to_text())
-    published = tables.published_table(against_published(runs))
-    if published.rows:
-        print(f"\nCompared with published results:\n{published.to_text()}")
-    for title, column in (("Left out", "left_out"), ("Remarks", "remark")):
-        counts = tables.count_values(text for text in pairs[column] if text)
-        if counts:
-            print(f"\n{title} ({sum(count for _, count in counts)}):")
-        for text, count in counts:
-            print(f"  {count} x {text}")
-    print(f"\n{written[0]}")
+    print(f"{write_short_version(found)}\n\n{written[0]}")
     return written[0]
 
 
 def _check_options(cfg: DictConfig) -> Options:
     """The options; a number is taken for the name that it spells."""
-    if isinstance(cfg.by, str):
-        cfg.by = [cfg.by]
+    for key in ("by", "select"):
+        if isinstance(cfg[key], str) and cfg[key] != "auto":
+            cfg[key] = [cfg[key]]
     try:
         options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Options), cfg))
     except OmegaConfBaseException as error:
@@ -115,16 +92,33 @@ def _check_options(cfg: DictConfig) -> Options:
         value = as_text(OmegaConf.select(cfg, key))
     else:
         assert isinstance(options, Options)
-        if options.by != []:
+        faults = [
+            ("by", options.by == []),
+            ("select", options.select != "auto" and not _is_keys(options.select)),
+            ("margin", options.margin is not None and not 0 < options.margin < 1),
+            ("planned_seeds", options.planned_seeds is not None and options.planned_seeds < 1),
+        ]
+        if not any(is_fault for _, is_fault in faults):
             return options
-        key, value = "by", "[]"
+        key = next(name for name, is_fault in faults if is_fault)
+        value = as_text(OmegaConf.select(cfg, key))
     kinds = {
         "by": "a list of config keys, or null",
+        "select": "auto, a list of config keys, or null",
+        "margin": "a number greater than 0 and less than 1, or null",
+        "planned_seeds": "a whole number of at least 1, or null",
         "log": "true or false",
         "tracking": "a node with uri",
     }
     allowed = kinds.get(key, "a text")
     raise ConfigError([f"{key}={value} is not allowed; it must be {allowed}"])
+
+
+def _is_keys(select: Any) -> bool:
+    """Whether it is null, or a list of at least one key."""
+    if select is None:
+        return True
+    return isinstance(select, list) and select != [] and all(isinstance(k, str) for k in select)
 
 
 def _make_folder(out: str) -> Path:

@@ -16,7 +16,13 @@ from omegaconf import DictConfig
 
 from ssl_rot.errors import EXIT_STATUS, UserError
 from ssl_rot.sweep import workers
-from ssl_rot.sweep.plugin_checks import check_launcher_and_sweeper
+from ssl_rot.sweep.composition import Composer, split_overrides
+from ssl_rot.sweep.fork_server import start_fork_server
+from ssl_rot.sweep.plugin_checks import (
+    check_launcher_and_sweeper,
+    choose_basic_under_torchrun,
+    is_parallel,
+)
 
 if TYPE_CHECKING:
     from ssl_rot.sweep.parent_run import ParentRun
@@ -54,11 +60,15 @@ class Sweep(Callback):
         global _open_run
         log.disabled = False  # hydra/hydra_logging=disabled: an error still reaches stderr
         try:
+            choose_basic_under_torchrun(config)
             check_launcher_and_sweeper(config)
+            jobs, composer = split_overrides(config), Composer(config)
+            if is_parallel(config.hydra.launcher):
+                start_fork_server(composer.sources(jobs))
 
             from ssl_rot.sweep.parent_run import ParentRun
 
-            _open_run = ParentRun.open(config)
+            _open_run = ParentRun.open(config, jobs, composer)
             _open_run.adopt_jobs(config)
         except UserError as error:
             log.error("%s", error)
@@ -83,6 +93,12 @@ class Sweep(Callback):
         except Exception as error:  # Hydra would turn it into a warning and exit with 0
             log.exception("The table of jobs could not be recorded: %s", error)
         sys.exit(1)
+
+
+def open_sweep() -> ParentRun:
+    """The sweep that this process runs."""
+    assert _open_run is not None
+    return _open_run
 
 
 def stop_open_sweep() -> None:

@@ -31,17 +31,22 @@ class JobFailure:
 def record_failure(config: DictConfig, hydra: HydraConf, error: Exception) -> None:
     """Records with the sweep's run why a job failed."""
     from ssl_rot.experiment.context import open_tracker
-    from ssl_rot.tracking import Tag
 
     parent = config.tracking.parent_run_id
     own = [item for item in hydra.overrides.task if not item.startswith("tracking.parent_run_id=")]
-    tags = {Tag.JOB_OVERRIDES: " ".join(own), Tag.JOB_ERROR: describe_error(error)}
     try:
         tracker = open_tracker(config)
-        for tag, value in tags.items():
-            tracker.runs.tag(parent, f"{tag}.{hydra.job.num}", value)
+        tag_failure(tracker, parent, hydra.job.num, JobFailure(describe_error(error), own))
     except Exception as failure:  # the user needs to see why the job failed, not this
         log.warning("The failure could not be recorded in MLflow: %s", failure)
+
+
+def tag_failure(tracker: Tracker, parent: str, number: int, failure: JobFailure) -> None:
+    """Records the failure of job ``number`` with the sweep's run ``parent``."""
+    from ssl_rot.tracking import Tag
+
+    tracker.runs.tag(parent, f"{Tag.JOB_OVERRIDES}.{number}", " ".join(failure.overrides))
+    tracker.runs.tag(parent, f"{Tag.JOB_ERROR}.{number}", failure.error)
 
 
 def load_failures(parent: StoredRun) -> dict[int, JobFailure]:

@@ -6,6 +6,7 @@ The table is built from MLflow, the one place that the jobs of every launcher wr
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ssl_rot.config.params import flatten
 from ssl_rot.errors import SweepFailed, UserError, as_text
 from ssl_rot.experiment.context import open_tracker, typed_command
+from ssl_rot.sweep.composition import Composer
 from ssl_rot.sweep.failures import forget_failures
 from ssl_rot.sweep.job_table import make_job_table, print_job_table, tag_best_run
-from ssl_rot.sweep.plan import Plan, make_plan
+from ssl_rot.sweep.plan import Plan, Planner, make_plan
+from ssl_rot.sweep.plugin_checks import is_parallel
+from ssl_rot.sweep.slots import (
+    Slot,
+    describe_sharing,
+    make_slots,
+    usable_cores,
+    visible_cards,
+)
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 from ssl_rot.training.compute import describe_gpus
@@ -32,27 +42,37 @@ class ParentRun:
 
     Args:
         plan: ``None`` if the sweeper chooses its jobs as it goes.
+        slots: of ``hydra/launcher=parallel``; none with other launchers.
         unfinished: the interrupted or failed sweep that it resumes.
         stack: ends the run in MLflow when it is closed.
     """
 
     folder: Path
     tracker: Tracker
+    planner: Planner
     plan: Plan | None
+    slots: tuple[Slot, ...]
     log: RunLog
     unfinished: StoredRun | None
     stack: ExitStack
 
     @classmethod
-    def open(cls, config: DictConfig) -> ParentRun:
+    def open(
+        cls, config: DictConfig, jobs: Sequence[Sequence[str]] | None, composer: Composer
+    ) -> ParentRun:
         """Plans the sweep, prints the plan, and starts or resumes the run.
+
+        Args:
+            jobs: the overrides of each; ``None`` if the sweeper chooses them as it goes.
 
         Raises:
             UserError: a job has a fault, data is missing, or MLflow does not answer.
         """
         folder = Path(config.hydra.sweep.dir).absolute()
         tracker = open_tracker(config)
-        plan = _make_and_print_plan(config, tracker, folder)
+        planner = Planner(composer, tracker, folder)
+        slots = _open_slots(config)
+        plan = _make_and_print_plan(planner, jobs)
         overrides = list(config.hydra.overrides.task)
         grid = _flatten_sweeper(config)
         # The same command gives the same key, with or without resume=true.
@@ -81,7 +101,7 @@ class ParentRun:
                 unfinished=unfinished,
             )
         )
-        return cls(folder, tracker, plan, log, unfinished, stack)
+        return cls(folder, tracker, planner, plan, slots, log, unfinished, stack)
 
     def adopt_jobs(self, config: DictConfig) -> None:
         """Makes the jobs children of this run; jobs that failed before are tried again."""
@@ -126,15 +146,27 @@ class ParentRun:
         self.stack.__exit__(*details)
 
 
-def _make_and_print_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
-    plan = make_plan(config, tracker, folder)
-    if plan is None:
+def _open_slots(config: DictConfig) -> tuple[Slot, ...]:
+    launcher = config.hydra.launcher
+    if not is_parallel(launcher):
+        return ()
+    cards = visible_cards() if config.device in ("auto", "cuda") else []
+    slots = make_slots(launcher, usable_cores(), cards)
+    if cards and launcher.per_gpu > 1:
+        print(describe_sharing(launcher.per_gpu))
+    return slots
+
+
+def _make_and_print_plan(planner: Planner, jobs: Sequence[Sequence[str]] | None) -> Plan | None:
+    if jobs is None:
+        config = planner.composer.config
         seeds = f"{config.tune_seeds} seeds" if config.tune_seeds != 1 else f"seed {config.seed}"
         arm = f"one arm, pretext={config.hydra.runtime.choices.pretext}"
         print(f"Tunes {arm}, by its accuracy on the validation split ({seeds}).")
         print("The sweeper chooses the jobs as it goes; each is checked when it starts.")
         return None
-    print(plan.describe(tracker), flush=True)
+    plan = make_plan(planner, jobs)
+    print(plan.describe(), flush=True)
     # Hydra would compose every job once more only to check that it can, which takes a tenth of
     # the time of a sweep of short jobs. The plan has composed them all.
     setattr(Sweeper, "validate_batch_is_legal", lambda sweeper, batch: None)  # noqa: B010

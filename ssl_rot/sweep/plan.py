@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+import torch
+from omegaconf import OmegaConf, open_dict
 
 from ssl_rot.config.run_keys import RunKeys
 from ssl_rot.config.validation import validate
 from ssl_rot.errors import ConfigError, UserError
 from ssl_rot.experiment.context import RunContext, open_run_context
-from ssl_rot.experiment.pipeline import find_finished_run
-from ssl_rot.sweep.plugin_checks import is_basic
+from ssl_rot.experiment.pipeline import find_finished_runs
+from ssl_rot.pretext import Pretext
+from ssl_rot.sweep.composition import Composer
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 
 
@@ -28,28 +28,43 @@ class PlannedJob:
     """A job of a sweep, by Hydra's number; ``keys`` identify its runs.
 
     Args:
+        composed: its config with the ``hydra`` node, pickled: a thousand of them take little room.
+        config: the same resolved and validated.
         request_key: see :class:`RunContext`.
+        pretrains: whether it has a pretext phase.
         reuses_pretext: whether it takes pretext weights that exist already.
+        pretext_images: that its pre-training processes, 0 without one.
+        images: that its downstream phase processes.
         labels: how many labels it uses, in words.
         finished: the run of an earlier sweep, or a single one, that ``resume=true`` found.
     """
 
     number: int
     overrides: tuple[str, ...]
+    composed: bytes
+    config: dict[str, Any]
     keys: RunKeys
     request_key: str
+    pretrains: bool
     reuses_pretext: bool
+    pretext_images: int
+    images: int
     labels: str
-    finished: StoredRun | None
+    finished: StoredRun | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a sweep."""
+    """All jobs of a sweep.
+
+    Args:
+        stored_pretexts: the keys of the pre-trained weights that MLflow has already.
+    """
 
     jobs: tuple[PlannedJob, ...]
+    stored_pretexts: frozenset[str]
 
-    def describe(self, tracker: Tracker) -> str:
+    def describe(self) -> str:
         """How many jobs, how many pre-trainings beside those stored, and how many labels."""
         distinct = {job.keys.config: job for job in self.jobs}
         to_train = [job for job in distinct.values() if job.finished is None]
@@ -59,13 +74,10 @@ class Plan:
         if finished := len(distinct) - len(to_train):
             jobs += f"; {finished} finished earlier, {len(to_train)} to train"
 
-        pretrained = [job for job in to_train if job.keys.pretext is not None]
+        pretrained = [job for job in to_train if job.pretrains]
         shared = {str(job.keys.pretext) for job in pretrained if job.reuses_pretext}
         unshared = sum(not job.reuses_pretext for job in pretrained)
-        existing = sum(
-            tracker.runs.find("pretext", Tag.PRETEXT_KEY, key, everywhere=True) is not None
-            for key in shared
-        )
+        existing = len(shared & self.stored_pretexts)
         backbones = f"Pre-trained backbones needed: {len(shared) + unshared}"
         if unshared:
             backbones += f", {unshared} of them for one job each (pretext.reuse=false)"
@@ -75,84 +87,89 @@ class Plan:
         return f"{jobs}.\n{backbones}.\nLabeled images: {labels}."
 
 
-def make_plan(config: DictConfig, tracker: Tracker, folder: Path) -> Plan | None:
-    """Composes and validates every job, loads its data, and computes its keys.
+class Planner:
+    """Plans jobs, one at a time.
 
-    Returns:
-        ``None`` if the sweeper chooses its jobs as it goes.
+    Args:
+        folder: of the sweep.
+    """
+
+    def __init__(self, composer: Composer, tracker: Tracker, folder: Path) -> None:
+        self.composer, self.tracker, self.folder = composer, tracker, folder
+
+    def plan(self, number: int, overrides: Sequence[str]) -> PlannedJob:
+        """Composes and validates a job, loads its data, and computes its keys.
+
+        Raises:
+            UserError: the job has a fault.
+        """
+        job = self.composer.compose(overrides)
+        with open_dict(job.hydra.job):
+            job.hydra.job.id = job.hydra.job.num = number
+        composed = pickle.dumps(job)
+        choices: dict[str, Any] = OmegaConf.to_container(job.hydra.runtime.choices)  # type: ignore[assignment]
+        OmegaConf.set_struct(job, False)
+        del job["hydra"]
+        if job.tracking != self.composer.config.tracking:
+            raise ConfigError(["tracking.* cannot be swept: it must be the same for all jobs"])
+        context = open_run_context(validate(job), choices, self.folder, self.tracker)
+        return PlannedJob(
+            number,
+            tuple(overrides),
+            composed,
+            context.config,
+            context.keys,
+            context.request_key,
+            isinstance(context.pretext, Pretext),
+            context.pretext.reuse,
+            pretext_images=_count_pretext_images(context),
+            images=len(context.data.train) * context.config["schedule"]["epochs"],
+            labels=context.data.count_labels(),
+        )
+
+    def find_stored_pretexts(self, jobs: Iterable[PlannedJob]) -> frozenset[str]:
+        """The keys of the pre-trained weights that the jobs share and MLflow has already."""
+        keys = {
+            str(job.keys.pretext)
+            for job in jobs
+            if job.pretrains and job.reuses_pretext and job.finished is None
+        }
+        find = partial(self.tracker.runs.find, "pretext", Tag.PRETEXT_KEY, everywhere=True)
+        return frozenset(key for key in keys if find(key) is not None)
+
+
+def _count_pretext_images(context: RunContext) -> int:
+    """The images that the pre-training of a run processes, by the inputs that two images make."""
+    task, images = context.pretext, context.data.pretext_images
+    if not isinstance(task, Pretext):
+        return 0
+    inputs, _ = task.batch(torch.zeros(2, *images.shape[1:]), torch.Generator())
+    return len(images) * len(inputs) // 2 * task.schedule.epochs
+
+
+def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:
+    """Plans all jobs, and looks up what is finished already.
 
     Raises:
         ConfigError: all faults together, with the jobs they affect.
     """
-    loader = GlobalHydra.instance().config_loader()
-    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    arguments = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
-    if not is_basic(config.hydra.sweeper):
-        _check_search(config, overrides)
-        return None
-    jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     planned = []
-    finished: dict[str, StoredRun | None] = {}
     faults: dict[str, list[int]] = defaultdict(list)
-    for number, job_overrides in enumerate(jobs):
+    for number, overrides in enumerate(jobs):
         try:
-            job = loader.load_sweep_config(config, job_overrides)
-            context = _open_job(job, config.tracking, tracker, folder)
+            planned.append(planner.plan(number, overrides))
         except UserError as error:
             for fault in error.faults if isinstance(error, ConfigError) else [str(error)]:
                 faults[fault].append(number)
-            continue
-        key = context.keys.config
-        if key not in finished:
-            finished[key] = find_finished_run(context) if context.resume else None
-        planned.append(
-            PlannedJob(
-                number,
-                tuple(job_overrides),
-                context.keys,
-                context.request_key,
-                context.pretext.reuse,
-                context.data.count_labels(),
-                finished[key],
-            )
-        )
     if faults:
         raise ConfigError([f"{text}  [{_list_jobs(at, len(jobs))}]" for text, at in faults.items()])
-    return Plan(tuple(planned))
-
-
-def _open_job(job: DictConfig, tracking: Any, tracker: Tracker, folder: Path) -> RunContext:
-    choices: dict[str, Any] = OmegaConf.to_container(job.hydra.runtime.choices)  # type: ignore[assignment]
-    OmegaConf.set_struct(job, False)
-    del job["hydra"]
-    if job.tracking != tracking:
-        raise ConfigError(["tracking.* cannot be swept: it must be the same for all jobs"])
-    return open_run_context(validate(job), choices, folder, tracker)
-
-
-def _check_search(config: DictConfig, overrides: Sequence[Override]) -> None:
-    """A sweeper that chooses by results must not see the test set, nor pick the luckiest seed."""
-    faults = []
-    if config.dataset.val_fraction == 0 and config.dataset.get("val_per_class") is None:
-        faults.append(
-            "dataset.val_fraction=0 leaves the sweeper only the test set to choose by; "
-            "set dataset.val_per_class=2 or dataset.val_fraction=0.2, for example"
-        )
-    faults += [
-        f"{override.input_line} would be tuned, and the luckiest seed chosen; "
-        "set a single seed, and repeat the best trial with seed=range(5)"
-        for override in overrides
-        if override.key_or_group == "seed" and override.is_sweep_override()
-    ]
-    faults += [
-        f"{override.input_line} would be tuned, and one arm get more trials than the other; "
-        "tune each arm in a sweep of its own"
-        for override in overrides
-        if override.key_or_group in ("pretext", "experiment") and override.is_sweep_override()
-    ]
-    if faults:
-        raise ConfigError(faults)
+    if planner.composer.config.resume:
+        finished = find_finished_runs(planner.tracker)
+        planned = [
+            replace(job, finished=finished.get(job.keys.config) or finished.get(job.request_key))
+            for job in planned
+        ]
+    return Plan(tuple(planned), planner.find_stored_pretexts(planned))
 
 
 def _list_jobs(numbers: Sequence[int], total: int) -> str:

@@ -5,15 +5,32 @@ from __future__ import annotations
 import importlib.util
 import os
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from omegaconf import DictConfig
 
 from ssl_rot.errors import ConfigError
+from ssl_rot.sweep.slots import find_setting_faults
+
+_UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"  # a variable that torchrun sets
 
 
 def is_basic(node: DictConfig) -> bool:
     """Whether a launcher or sweeper is Hydra's own: one job after the other, all known ahead."""
     name: str = node._target_
     return name.endswith((".BasicLauncher", ".BasicSweeper"))
+
+
+def is_parallel(node: DictConfig) -> bool:
+    """Whether a launcher is ``hydra/launcher=parallel``."""
+    name: str = node._target_
+    return name.endswith(".ParallelLauncher")
+
+
+def choose_basic_under_torchrun(config: DictConfig) -> None:
+    """Replaces the default launcher, which hands jobs to other processes than torchrun's."""
+    is_chosen = any(item.startswith("hydra/launcher=") for item in config.hydra.overrides.hydra)
+    if _UNDER_TORCHRUN in os.environ and not is_chosen:
+        config.hydra.launcher = {"_target_": f"{BasicLauncher.__module__}.{BasicLauncher.__name__}"}
 
 
 def check_launcher_and_sweeper(config: DictConfig) -> None:
@@ -31,7 +48,9 @@ def check_launcher_and_sweeper(config: DictConfig) -> None:
             option = options[f"hydra/{kind}"]
             faults.append(f"hydra/{kind}={option} is not installed; run: pip install {name}")
     launcher = config.hydra.launcher
-    if "TORCHELASTIC_RUN_ID" in os.environ and not is_basic(launcher):
+    if is_parallel(launcher):
+        faults += find_setting_faults(launcher)
+    if _UNDER_TORCHRUN in os.environ and not is_basic(launcher):
         faults.append(
             "under torchrun all processes work on one job at a time, but hydra/launcher="
             f"{options['hydra/launcher']} hands jobs to other processes; leave out the launcher, "

@@ -1,10 +1,9 @@
-"""The worker processes of a sweep: how many work at once, which are running, how to stop them.
+"""The worker processes of a sweep: which are running, and how to stop them.
 
-Launchers know different things about their workers: after Ctrl-C joblib kills them and submitit
-leaves them alone, and submitit stops waiting for all of them once one is killed. Locked files in
-the sweep's folder work with every launcher, and the operating system releases the locks of a
-process that dies. Machines may share the folder, so the name of each file has the host in it: a
-process id means nothing on another machine.
+Launchers know different things about their workers: after Ctrl-C submitit leaves them alone, and it
+stops waiting for all of them once one is killed. Locked files in the sweep's folder work with every
+launcher, and the operating system releases the locks of a process that dies. Machines may share the
+folder, so the name of each file has the host in it: a process id means nothing on another machine.
 """
 
 from __future__ import annotations
@@ -14,15 +13,12 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from ssl_rot.errors import ConfigError
-
-SLOTS_VARIABLE = "SSL_ROT_SLOTS"
-"""In a job's environment: how many jobs of a sweep may run at once on a machine, or ``cores``."""
 
 _POLL_SECONDS = 0.2
 _STOP_FILE = "stopped"
@@ -31,62 +27,19 @@ _STOP_FILE = "stopped"
 _STOP_SIGNAL = signal.SIGUSR1
 
 
-def ignore_signals() -> None:
-    """Ignores the signals that reach a whole sweep: the initializer of a pool's idle workers.
-
-    If an idle worker ended, the pool would take it for a crash and kill the workers that finish
-    their epoch. Jobs install signal handlers of their own.
-    """
-    for signum in (signal.SIGINT, signal.SIGHUP, _STOP_SIGNAL):
-        signal.signal(signum, signal.SIG_IGN)
-
-
 @contextmanager
 def register_worker(sweep: Path) -> Iterator[None]:
-    """Registers this process as a worker of the sweep in that folder, and waits for a free slot.
+    """Registers this process as a worker of the sweep in that folder.
 
     Raises:
         KeyboardInterrupt: the sweep has been stopped.
-        ConfigError: the number of slots in the environment is not valid.
     """
     folder = _worker_folder(sweep)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{socket.gethostname()}-{os.getpid()}.pid"):
         if (folder / _STOP_FILE).exists():
             raise KeyboardInterrupt("The sweep has been stopped")
-        slots = _read_slots()
-        with nullcontext() if slots is None else _acquire_slot(folder, slots):
-            yield
-
-
-def _read_slots() -> int | None:
-    value = os.environ.get(SLOTS_VARIABLE)
-    if value is None:
-        return None
-    if value == "cores":
-        return os.cpu_count() or 1
-    if not value.isdecimal() or int(value) < 1:
-        allowed = "a whole number of at least 1, or cores"
-        fault = f"{SLOTS_VARIABLE}={value} in the environment is not allowed; it must be {allowed}"
-        raise ConfigError([fault])
-    return int(value)
-
-
-@contextmanager
-def _acquire_slot(folder: Path, slots: int) -> Iterator[None]:
-    while True:
-        for number in range(slots):
-            lock = FileLock(folder / f"{socket.gethostname()}-{number}.slot")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                continue
-            try:
-                yield
-            finally:
-                lock.release()
-            return
-        time.sleep(_POLL_SECONDS)
+        yield
 
 
 def wait_for_workers(sweep: Path) -> None:

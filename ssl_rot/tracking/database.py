@@ -90,3 +90,15 @@ def create_database(uri: str) -> None:
             os.link(temporary, path)  # unlike a rename, it replaces nothing
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remember_schema() -> None:
+    """For processes forked from this one: they open databases in half the time.
+
+    Opening one, MLflow reads all its migrations to learn the number of the last one.
+    """
+    with suppress(ImportError, AttributeError):
+        from mlflow.store.db import utils
+
+        revision = utils._get_latest_schema_revision()  # type: ignore[no-untyped-call]
+        utils._get_latest_schema_revision = lambda: revision

@@ -4,13 +4,14 @@
 class Tag:
     """The tags of runs."""
 
-    PHASE = "ssl_rot.phase"  # pretext | downstream | sweep
-    ARM = "ssl_rot.arm"  # rotation | supervised
+    PHASE = "ssl_rot.phase"  # pretext | downstream | floor | sweep
+    ARM = "ssl_rot.arm"  # supervised, or the name of the pretext: rotation, simclr, ...
     CONFIG_KEY = "ssl_rot.config_key"
     REQUEST_KEY = "ssl_rot.request_key"  # the config key with auto left as auto, on all machines
     PAIR_KEY = "ssl_rot.pair_key"
     CONTENT_KEY = "ssl_rot.content_key"
     PRETEXT_KEY = "ssl_rot.pretext_key"
+    FLOOR_KEY = "ssl_rot.floor_key"  # of a floor, and of the downstream runs with the same images
     PRETEXT_RUN_ID = "ssl_rot.pretext_run_id"
     PARENT_RUN_ID = "mlflow.parentRunId"  # MLflow's own: the sweep that a run belongs to
     JOB = "ssl_rot.job"  # the number of the job in that sweep

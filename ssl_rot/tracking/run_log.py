@@ -57,12 +57,13 @@ class RunLog:
         self.send_when_due()
 
     def artifacts(self, paths: Iterable[Path], folder: str | None = None) -> None:
-        """Logs files of the run's folder, which are sent with the next epoch or at the end.
+        """Logs files of the run's folder: sent with the next epoch, at the end, or by ``flush``.
 
         They go to the artifact ``folder``; ``None`` is the top one.
         """
         names = (str(path.relative_to(self.record.folder)) for path in paths)
         self.record.artifacts |= dict.fromkeys(names, folder)
+        self.record.sent = False
         self.record.save()
 
     def table(self, table: pd.DataFrame, name: str) -> None:

@@ -67,6 +67,10 @@ class StoredRuns:
         found = self._search(conditions, limit=1, everywhere=everywhere)
         return found[0] if found else None
 
+    def finished(self, phase: str) -> list[StoredRun]:
+        """All FINISHED runs of a phase, latest first."""
+        return self._search(["attributes.status = 'FINISHED'", f"tags.`{Tag.PHASE}` = '{phase}'"])
+
     def unfinished(self, phase: str, tag: str, key: str) -> list[StoredRun]:
         """The latest runs of a phase whose ``tag`` is ``key`` and that are not FINISHED."""
         return self._search(

@@ -26,6 +26,7 @@ NAMES = [str(path.relative_to(CONF)) for path in FILES]
 NEEDED = {
     "dataset/image_folder.yaml": ["dataset.root=pictures"],
     "freeze/through.yaml": ["freeze.stage=stage1"],
+    "pretext/weights.yaml": ["pretext.source=file.safetensors"],
 }
 
 COMMAND = re.compile(r"^# python -m (ssl_rot\.\w+)(.*)$", re.MULTILINE)

@@ -93,6 +93,14 @@ def test_downstream(compose, tmp_path, schedule, freeze):
         check(config, "downstream", 1 + number % (EPOCHS - 1), tmp_path)
 
 
+@pytest.mark.parametrize("option", [o for o in options("pretext") if o not in ("none", "weights")])
+def test_every_pretext(compose, tmp_path, option):
+    short = [f"pretext.{key}" for key in SHORT]
+    augment = AUGMENT[1]
+    config = compose(*TINY, f"pretext={option}", "precision=fp32", *short, *augment)
+    check(config, "pretext", 2, tmp_path)
+
+
 @pytest.mark.parametrize("schedule", options("schedule"))
 def test_pretext(compose, tmp_path, schedule):
     for number, (loss, augment, precision) in enumerate(REST):

@@ -15,7 +15,7 @@ from ssl_rot.tracking import RunLog, tracker
 TINY = (
     *("dataset.image_size=8", "dataset.train_size=96", "dataset.labels_per_class=3"),
     *("model.widths=[4,8]", "model.blocks=[1,1]", "precision=fp32"),
-    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1"),
+    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1", "floors=false"),
 )
 RUN = ("+experiment=rotation", "pretext.schedule.epochs=3", "schedule.epochs=4")
 
@@ -238,7 +238,8 @@ def test_a_server_that_goes_away_in_a_sweep(
     server.start()
     at_epoch("downstream", 1, server.stop)
     sweep = ("--multirun", "+experiment=rotation,supervised", f"tracking.uri={server.uri}")
-    sweep += (*TINY, "hydra.sweep.dir=sweep")
+    # In this process, where the server is stopped after an epoch.
+    sweep += (*TINY, "hydra.sweep.dir=sweep", "hydra/launcher=basic")
     status, output = call_main(*sweep)
     assert status == 1
     assert output.count(f"Nothing is lost: all of it is in {tmp_path}/sweep/0") == 1

@@ -43,7 +43,7 @@ def test_supervised_against_other_seeds_of_itself(supervised) -> None:
     (cell,) = compare(pairs).to_dict("records")
     assert cell["n"] == 5
     assert cell["difference"] != 0  # real noise, not a run compared with its own copy
-    assert cell["verdict"] == "undecided"
+    assert cell["verdict"] in ("undecided", "equivalent")
     assert cell["low"] < 0 < cell["high"]
 
 
@@ -56,8 +56,8 @@ def test_supervised_against_its_own_copy(supervised) -> None:
     arm = pd.Series(np.where(is_copy, "rotation", "supervised"), index=both.index)
     pairs = pair_runs(relabel(both, arm, both["params.seed"]), histories)
     (cell,) = compare(pairs).to_dict("records")
-    assert (cell["n"], cell["difference"], cell["p"]) == (10, 0, 1)
-    assert cell["verdict"] == "undecided"
+    assert (cell["n"], cell["difference"], cell["p_holm"]) == (10, 0, 1)
+    assert cell["verdict"] in ("undecided", "equivalent")
 
 
 @pytest.mark.slow
@@ -70,7 +70,6 @@ def test_a_pretext_that_changes_no_weight(start_python, tmp_path: Path) -> None:
         process = start_python(*line, cwd=tmp_path)
         output, _ = process.communicate(timeout=500)
         assert process.returncode == 0, output
-    assert "Undecided" in output
     cells = pd.read_csv(tmp_path / "report" / "cells.csv")
-    assert cells["verdict"].tolist() == ["undecided"]
+    assert cells["verdict"].tolist() == ["equivalent"]  # of 360 images, none differs
     assert cells["pretext_images"][0] > 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ssl_rot.report.comparison.estimates import (
     Estimate,
@@ -96,7 +97,10 @@ def test_a_small_test_set_does_not_make_the_verdict_overconfident(n: int) -> Non
 # --- seeds and test images
 
 
-def draw_hits(rng: np.random.Generator, trials: int, n: int, images: int, spread: float) -> Array:
+def draw_hits(
+    rng: np.random.Generator, trials: int, n: int, images: int, spread: float, *,
+    seed_spread: float = 0.1,
+) -> Array:  # fmt: skip
     """Differences in correctness ``[trials, n, images]`` of two arms that are equally good.
 
     Each image is as hard for each arm as it happens to be: around a common difficulty, the arms
@@ -106,7 +110,7 @@ def draw_hits(rng: np.random.Generator, trials: int, n: int, images: int, spread
     arms = []
     for _ in range(2):
         logits = common + rng.normal(0, spread, (trials, 1, images)).astype(np.float32)
-        logits = logits + rng.normal(0, 0.1, (trials, n, 1)).astype(np.float32)
+        logits = logits + rng.normal(0, seed_spread, (trials, n, 1)).astype(np.float32)
         uniform = rng.random((trials, n, images), dtype=np.float32)
         arms.append(uniform * (1 + np.exp(-logits)) < 1)
     return arms[0].astype(np.float32) - arms[1]
@@ -142,6 +146,42 @@ def test_two_way_intervals_of_balanced_accuracy_with_a_small_class() -> None:
 
 
 # --- many cells and arms
+
+
+@pytest.mark.parametrize("n", [3, 5])
+@pytest.mark.parametrize("of_images", [0.2, 0.5, 0.8])
+def test_a_page_of_two_way_intervals_has_a_wrong_verdict_in_5_of_100(
+    n: int, of_images: float
+) -> None:
+    """20 cells need the tails of the distribution, which are heavy with few seeds.
+
+    ``of_images`` is the share of the variance that is due to the test images, which are many.
+    """
+    rng = np.random.default_rng(n)
+    shape = (TRIALS // 4, 20)
+    mean = rng.normal(0, 1, shape)
+    of_seeds = (1 - of_images) * rng.chisquare(n - 1, shape) / (n - 1)
+    error, image_error = np.sqrt(of_seeds + of_images), np.full(shape, np.sqrt(of_images))
+    df, count = np.full(shape, n - 1.0), np.full(shape, float(n))
+    p = p_value(Estimate(mean, error, df, count, error, image_error)).min(axis=1)
+    wrong = share(p <= ALPHA / 20, f"{n} seeds, {of_images:.0%} by images, 20 cells: any wrong")
+    assert wrong <= ALPHA + TOLERANCE
+    # As the same t test with Satterthwaite's degrees of freedom would have it.
+    loose = 2 * stats.t.sf(np.abs(mean) / error, df * (error**2 / of_seeds) ** 2).min(axis=1)
+    assert share(loose <= ALPHA / 20, "the same after Satterthwaite") > wrong
+
+
+def test_two_way_p_values_are_right_in_the_tails() -> None:
+    rng = np.random.default_rng(0)
+    p = np.concatenate(
+        [
+            p_value(estimate_two_way(draw_hits(rng, 500, 3, 360, spread=1.0, seed_spread=0.5)))
+            for _ in range(TRIALS // 500)
+        ]
+    )
+    for level in (0.05, 0.01, 0.0025):
+        rate = share(p <= level, f"3 seeds, two-way: p <= {level}")
+        assert rate <= 1.2 * level + 0.001
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])

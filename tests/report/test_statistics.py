@@ -9,13 +9,11 @@ from scipy import stats
 from ssl_rot.errors import ConfigError
 from ssl_rot.report import compare, pair_runs
 from ssl_rot.report.comparison.cell_names import format_settings
+from ssl_rot.report.comparison.estimates import estimate_over_seeds, interval, p_value
 from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
-from ssl_rot.report.comparison.inference import (
-    adjust_holm,
-    assign_verdicts,
-    paired_t_test,
-    sign_flip_p,
-)
+from ssl_rot.report.comparison.floors import add_floors
+from ssl_rot.report.comparison.inference import adjust_holm, sign_flip_p
+from ssl_rot.report.page.report_tables import number_table
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 13])
@@ -23,10 +21,10 @@ from ssl_rot.report.comparison.inference import (
 def test_agreement_with_scipy(n: int, seed: int) -> None:
     rng = np.random.default_rng((n, seed))
     one, other = rng.normal(0.6, 0.05, n), rng.normal(0.57, 0.05, n)
-    ours, theirs = paired_t_test(one - other), stats.ttest_rel(one, other)
-    interval = theirs.confidence_interval(0.95)
-    np.testing.assert_allclose(ours.p, theirs.pvalue, rtol=1e-9)
-    np.testing.assert_allclose([ours.low, ours.high], [interval.low, interval.high], rtol=1e-9)
+    ours, theirs = estimate_over_seeds(one - other), stats.ttest_rel(one, other)
+    expected = theirs.confidence_interval(0.95)
+    np.testing.assert_allclose(p_value(ours), theirs.pvalue, rtol=1e-9)
+    np.testing.assert_allclose(interval(ours), [expected.low, expected.high], rtol=1e-9)
     flips = stats.permutation_test(
         (one - other,), np.mean, permutation_type="samples", n_resamples=np.inf
     )
@@ -83,38 +81,6 @@ def test_holm(p: list[float], adjusted: list[float]) -> None:
     np.testing.assert_allclose(adjust_holm(families), np.stack([adjusted, adjusted[::-1]]))
 
 
-def test_equal_differences_have_no_interval_and_prove_little() -> None:
-    # Equal up to rounding.
-    one, other = np.array([0.9, 0.8]), np.array([0.8, 0.7])
-    differences = one - other
-    assert differences[0] != differences[1]
-    result = paired_t_test(differences)
-    assert np.isnan(result.low)
-    assert result.p == 0.5
-    assert paired_t_test(np.full(10, 0.1)).p == pytest.approx(2 / 1024)
-    assert paired_t_test(np.zeros(3)).p == 1.0
-
-
-def test_one_pair_has_no_interval() -> None:
-    result = paired_t_test(np.array([0.3]))
-    assert result.mean == pytest.approx(0.3)
-    assert np.isnan([result.low, result.high, result.p]).all()
-
-
-@pytest.mark.parametrize(
-    ("gain", "p", "verdict"),
-    [
-        (0.1, 0.049, "better"),
-        (-0.1, 0.049, "worse"),
-        (0.1, 0.051, "undecided"),
-        (0.1, np.nan, "not enough runs"),
-        (0.0, 1.0, "undecided"),
-    ],
-)
-def test_verdict_in_words(gain: float, p: float, verdict: str) -> None:
-    assert assign_verdicts(np.array([gain]), np.array([p])).item() == verdict
-
-
 CLEAR = [0.10, 0.12, 0.09, 0.11, 0.10]
 
 
@@ -128,7 +94,8 @@ CLEAR = [0.10, 0.12, 0.09, 0.11, 0.10]
         ([-d for d in CLEAR], "test_loss", "worse", 0),
         ([0.1, -0.1, 0.02, -0.03, 0.01], "test_acc", "undecided", 3),
         ([0.3], "test_acc", "not enough runs", 1),
-        ([0.0, 0.0, 0.0], "test_acc", "undecided", 0),
+        ([0.3, 0.32], "test_acc", "not enough runs", 2),
+        ([0.0, 0.001, -0.001, 0.002, 0.0], "test_acc", "equivalent", 2),
     ],
 )
 def test_a_cells_verdict(runs, differences, metric: str, verdict: str, wins: int) -> None:
@@ -148,20 +115,37 @@ def test_the_basis_says_what_the_verdict_is_based_on(runs) -> None:
     runs.arms([0.1, 0.1, 0.1], dataset__labels_per_class="10")
     runs.arms([0.1], dataset__labels_per_class="20")
     basis = compare(pair_runs(runs.frame()))["basis"]
-    assert "paired t test on 5 seeds, p = 3.4e-05, 6.8e-05 after Holm over 2 cells" in basis[0]
-    assert "sign flips p = 0.062 (the smallest possible with 5 seeds)" in basis[0]
-    assert "3 seeds with the same difference" in basis[1]
-    assert "a single seed shows no spread" in basis[2]
+    assert basis[0] == (
+        "5 seeds, p = 6.8e-05 after Holm over 2 cells; "
+        "sign flips p = 0.12 (as small as 5 seeds allow)"
+    )
+    assert basis[1].startswith("3 seeds, p = ")
+    assert basis[2] == "1 seed; a verdict takes at least 3, better five or more"
+
+
+def test_raw_p_values_are_not_quoted(runs) -> None:
+    """A raw p beside adjusted ones invites the reader to take the smaller."""
+    runs.arms(CLEAR)
+    runs.arms([0.02, -0.01, 0.05, 0.03, 0.04], dataset__labels_per_class="10")
+    cells = add_floors(compare(pair_runs(runs.frame())), pair_runs(runs.frame()), runs.frame())
+    assert "p" not in cells
+    headings = [column.heading for column in number_table(cells).columns]
+    assert [text for text in headings if "p" in text.replace(",", "").split()] == [
+        "p, Holm",
+        "equivalence p, Holm",
+        "sign-flip p, Holm",
+        "always-valid p",
+    ]
 
 
 def test_more_cells_need_stronger_evidence(runs) -> None:
     runs.arms([0.01, 0.05, 0.03, 0.06, 0.02])
-    alone = compare(pair_runs(runs.frame()))
+    alone = compare(pair_runs(runs.frame()), margin=None)
     assert alone["verdict"][0] == "better"
     for labels in range(6, 16):
         runs.arms([0.05, -0.05, 0.01], dataset__labels_per_class=str(labels))
-    among = compare(pair_runs(runs.frame()))
-    assert among["p"][0] == alone["p"][0]
+    among = compare(pair_runs(runs.frame()), margin=None)
+    assert among["p_holm"][0] == pytest.approx(11 * alone["p_holm"][0])
     assert among["verdict"][0] == "undecided"
 
 
@@ -192,7 +176,7 @@ def test_by_averages_within_each_seed_first(runs) -> None:
         runs.arms([effect + shift for effect in effects.values()], dataset__labels_per_class=labels)
     (cell,) = compare(pair_runs(runs.frame()), by=["model", "freeze"]).to_dict("records")
     assert (cell["n"], cell["pairs"]) == (3, 12)
-    assert cell["p"] == pytest.approx(stats.ttest_1samp(list(effects.values()), 0).pvalue)
+    assert cell["p_holm"] == pytest.approx(stats.ttest_1samp(list(effects.values()), 0).pvalue)
     assert cell["cell"] == "model=resnet_tiny freeze=none"
 
 

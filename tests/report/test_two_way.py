@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import integrate, stats
 
-from ssl_rot.report.comparison.estimates import estimate_over_seeds, interval, p_value
+from ssl_rot.report.comparison.estimates import (
+    Estimate,
+    estimate_over_seeds,
+    interval,
+    p_value,
+)
 from ssl_rot.report.comparison.two_way import estimate_two_way, mcnemar_p, recall_differences
+
+
+def estimate(mean: float, seed_error: float, image_error: float, df: float) -> Estimate:
+    """An estimate with the given parts of its error."""
+    values = (mean, np.hypot(seed_error, image_error), df, df + 1, 0.0, image_error)
+    return Estimate(*map(np.array, values))
 
 
 def differ_on(images: list[int], of: int = 360, seeds: int = 10) -> np.ndarray:
@@ -45,9 +57,9 @@ def test_more_seeds_do_not_make_up_for_few_images() -> None:
         estimate_two_way(of_image + rng.normal(0, 0.1, (n, 1)) + rng.normal(0, 0.3, (n, 100)))
         for n in (5, 50, 500)
     ]
-    for estimate in errors:
-        assert 0.02 < estimate.image_error < 0.04
-        assert estimate.error >= estimate.image_error
+    for made in errors:
+        assert 0.02 < made.image_error < 0.04
+        assert made.error >= made.image_error
     assert errors[-1].error == pytest.approx(errors[-1].image_error, rel=0.05)
 
 
@@ -92,6 +104,38 @@ def test_a_class_of_one_image_and_a_single_seed() -> None:
     assert single.mean == pytest.approx(1 / 20)
     assert np.isnan(single.error)
     assert single.n == 1
+
+
+def test_the_tail_is_that_of_a_t_variable_for_seeds_plus_a_normal_one_for_images() -> None:
+    seed_error, image_error, df = 0.004, 0.003, 2.0
+
+    def density(of_seeds: float, distance: float) -> float:
+        tail = stats.norm.sf((distance - of_seeds) / image_error)
+        return stats.t.pdf(of_seeds / seed_error, df) / seed_error * tail
+
+    for mean in (0.001, 0.01, 0.03):
+        expected, _ = integrate.quad(density, -1, 1, args=(mean,), limit=500, points=[0, mean])
+        assert p_value(estimate(mean, seed_error, image_error, df)) == pytest.approx(
+            2 * expected, rel=1e-3
+        )
+
+
+@pytest.mark.parametrize("df", [1.0, 2.0, 9.0, 200.0])
+def test_the_tail_between_that_of_t_and_that_of_a_normal_variable(df: float) -> None:
+    for mean in (0.0, 0.002, 0.01, 0.04):
+        seeds_alone = p_value(estimate(mean, 0.004, 0.0, df))
+        assert p_value(estimate(mean, 0.004, 1e-9, df)) == pytest.approx(seeds_alone, rel=1e-6)
+        normal = 2 * stats.norm.sf(mean / 0.004)
+        assert p_value(estimate(mean, 1e-9, 0.004, df)) == pytest.approx(normal, rel=1e-4, abs=1e-6)
+
+
+def test_intervals_and_p_values_agree() -> None:
+    both = estimate(0.01, 0.004, 0.003, 2.0)
+    for level in (0.8, 0.95, 0.999):
+        low, high = interval(both, level)
+        assert low + high == pytest.approx(0.02)
+        at_its_end = estimate(float(high) - 0.01, 0.004, 0.003, 2.0)
+        assert p_value(at_its_end) == pytest.approx(1 - level, rel=1e-6)
 
 
 def test_leading_axes_are_cells() -> None:

@@ -15,7 +15,7 @@ from tests.warm import CHECKOUT, Process
 
 SWEEP = (
     *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
-    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1"),
+    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1", "floors=false"),
     *("+experiment=rotation,supervised", "dataset.labels_per_class=2,3"),
 )
 
@@ -38,9 +38,7 @@ def start_sweep(start_multirun) -> Callable[..., Process]:
     """Starts a sweep of four tiny jobs: ``start_sweep(folder, "resume=true", TMPDIR=...)``."""
 
     def start(folder: Path, *overrides: str, **environment: str) -> Process:
-        process: Process = start_multirun(
-            folder, *SWEEP, *overrides, **{"SSL_ROT_SLOTS": "4"} | environment
-        )
+        process: Process = start_multirun(folder, *SWEEP, *overrides, **environment)
         return process
 
     return start
@@ -90,7 +88,7 @@ def basic(make_once, start_sweep, finish, results) -> dict[str, list[tuple[str, 
     """The results of the sweep on Hydra's own launcher."""
 
     def fill(folder: Path) -> None:
-        finish(start_sweep(folder))
+        finish(start_sweep(folder, "hydra/launcher=basic"))
         (folder / "results.json").write_text(json.dumps(results(f"sqlite:///{folder}/mlflow.db")))
 
     read = json.loads((make_once("basic-sweep", fill) / "results.json").read_text())

@@ -164,7 +164,11 @@ def test_the_command_prints_its_result_and_records_it(run_cli, all_runs, checkou
     assert "%|" not in done.stderr  # no progress bar without a terminal
     assert {"mlflow.db", "mlruns", "outputs"} <= {path.name for path in tmp_path.iterdir()}
     runs = all_runs(f"sqlite:///{tmp_path}/mlflow.db")
-    assert sorted(run.data.tags["ssl_rot.phase"] for run in runs) == ["downstream", "pretext"]
+    assert sorted(run.data.tags["ssl_rot.phase"] for run in runs) == [
+        "downstream",
+        "floor",
+        "pretext",
+    ]
     if (checkout / ".git").exists():
         command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
         head = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ssl_rot.errors import ConfigError
-from ssl_rot.report.comparison.columns import LABELS, SEED
-from ssl_rot.report.comparison.params import IDENTIFIED_BY_CONTENT, effective_params
+from ssl_rot.report.comparison.columns import LABELS
+from ssl_rot.report.comparison.contrasts import contrasts_of, name_arm
+from ssl_rot.report.comparison.params import IDENTIFIED_BY_CONTENT, SEEDS, effective_params
 
 # Names a cell only if no param can: other data or weights under the same name, or edited code.
 _CONTENT = "content_key"
@@ -30,17 +31,7 @@ def distinguishing_columns(compared: pd.DataFrame, by: Sequence[str] | None) -> 
     """
     params = [column for column in map(str, compared) if column.startswith("params.")]
     if by is not None:
-        unknown = [key for key in by if f"params.{key}" not in params]
-        if unknown:
-            keys = [column.removeprefix("params.") for column in params]
-            differ = ", ".join(key for key in keys if compared[f"params.{key}"].nunique() > 1)
-            faults = []
-            for key in unknown:
-                close = "".join(f" (did you mean {k}?)" for k in get_close_matches(key, keys, n=1))
-                faults.append(
-                    f"by={key} is not a key of these runs{close}; they differ in: {differ}"
-                )
-            raise ConfigError(faults)
+        reject_unknown_keys("by", by, compared[params])
         return [f"params.{key}" for key in by]
     # The name of an option comes before its content and a shallow key before a deep one. Each is
     # taken only if it splits cells that those before it do not. A param without effect may differ
@@ -53,12 +44,27 @@ def distinguishing_columns(compared: pd.DataFrame, by: Sequence[str] | None) -> 
     columns = [column for column in (*CONTRAST, LABELS) if column in compared]
     count = len(cells[columns].drop_duplicates()) if columns else 1
     for column in [*options, *contents, *paths, _CONTENT]:
-        if column == SEED or count == len(cells) or (within[column] > 1).any():
+        if column in SEEDS or count == len(cells) or (within[column] > 1).any():
             continue
         finer = len(cells[[*columns, column]].drop_duplicates())
         if finer > count:
             columns, count = [*columns, column], finer
     return [column for column in columns if column not in CONTRAST]
+
+
+def reject_unknown_keys(option: str, keys: Sequence[str], params: pd.DataFrame) -> None:
+    """Refuses config keys that the runs, of which all params are given, do not have."""
+    known = [str(column).removeprefix("params.") for column in params]
+    differ = ", ".join(key for key in known if params[f"params.{key}"].nunique() > 1)
+    faults = []
+    for key in keys:
+        if key not in known:
+            close = "".join(f" (did you mean {k}?)" for k in get_close_matches(key, known, n=1))
+            faults.append(
+                f"{option}={key} is not a key of these runs{close}; they differ in: {differ}"
+            )
+    if faults:
+        raise ConfigError(faults)
 
 
 def format_settings(settings: Mapping[str, Any]) -> str:
@@ -75,6 +81,24 @@ def format_settings(settings: Mapping[str, Any]) -> str:
     ]
     line = " ".join(f"{name}={value}" for name, value in zip(names, settings.values(), strict=True))
     return line or ALL_PAIRS
+
+
+def name_cells(cells: pd.DataFrame) -> list[str]:
+    """The settings in which the cells differ, after the arms if there are several contrasts."""
+    settings = cells[setting_columns(cells)]
+    # A setting that is the same in all cells is not part of their names.
+    varies = (settings.nunique(dropna=False) > 1) | (len(cells) == 1)
+    named = settings.loc[:, varies].to_dict("records")
+    names = [format_settings({str(k): v for k, v in row.items()}) for row in named]
+    if len(contrasts_of(cells)) == 1:
+        return names
+    arms = cells["arm"].map(name_arm)
+    if cells["reference"].nunique() > 1:
+        arms += " against " + cells["reference"].map(name_arm)
+    return [
+        arm if name == ALL_PAIRS else f"{arm}: {name}"
+        for arm, name in zip(arms, names, strict=True)
+    ]
 
 
 def natural_sort_key(value: str) -> tuple[int, float, str]:

@@ -11,34 +11,52 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ssl_rot.errors import ConfigError
+from ssl_rot.report.comparison.basis import describe_basis
+from ssl_rot.report.comparison.cell_estimates import INTERVALS, CellEstimate, estimate_cell
 from ssl_rot.report.comparison.cell_names import (
-    ALL_PAIRS,
     CONTRAST,
     distinguishing_columns,
-    format_settings,
+    name_cells,
     natural_sort_key,
     setting_columns,
 )
-from ssl_rot.report.comparison.contrasts import Contrast, contrasts_of, name_arm
-from ssl_rot.report.comparison.estimates import ROUNDING
+from ssl_rot.report.comparison.cell_summary import summarize_cell
+from ssl_rot.report.comparison.contrasts import Contrast, contrasts_of
+from ssl_rot.report.comparison.estimates import ALPHA, Estimate
 from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
-from ssl_rot.report.comparison.inference import (
-    adjust_holm,
-    assign_verdicts,
-    paired_t_test,
-    sign_flip_p,
-)
+from ssl_rot.report.comparison.failures import confirm_verdicts
+from ssl_rot.report.comparison.hits import Hits
+from ssl_rot.report.comparison.inference import adjust_holm, sign_flip_p
 from ssl_rot.report.comparison.metrics import is_higher_better
+from ssl_rot.report.comparison.planning import seeds_needed
+from ssl_rot.report.comparison.sequential import anytime_p
+from ssl_rot.report.comparison.verdicts import judge
+
+MARGIN = 0.01
 
 
-def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFrame:
+def compare(
+    pairs: pd.DataFrame,
+    by: Sequence[str] | None = None,
+    *,
+    margin: float | None = MARGIN,
+    interval: str = "two_way",
+    predictions: Hits | None = None,
+) -> pd.DataFrame:
     """Compares each arm with its reference in each cell.
 
     Args:
-        pairs: from :func:`ssl_rot.report.pair_runs`; rows with ``left_out`` are ignored.
+        pairs: from :func:`ssl_rot.report.pair_runs`. Rows with ``left_out`` are ignored, except
+            that lost runs count in the worst case.
         by: config keys. A cell is then all pairs that agree in these keys. Pairs that share a seed
             are averaged first, since they are not independent; a seed that lacks some of them is
             left out. With ``None``, a cell is all pairs that differ in nothing but the seed.
+        margin: the smallest difference in accuracy that matters; ``None``: any difference does.
+            It does not apply to a loss.
+        interval: ``two_way`` takes seeds and test images as samples, in cells with predictions;
+            ``seeds`` takes the test images as given.
+        predictions: from :func:`ssl_rot.report.load_predictions`.
 
     Returns:
         One row per cell, sorted by its arms and settings:
@@ -46,16 +64,27 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
         - ``arm``, ``reference``
         - ``cell``: the settings on one line, after the arms if there are several contrasts; then a
           column for each setting
-        - ``metric``; ``n`` (seeds), ``pairs``; ``arm_mean``, ``arm_sd``, ``reference_mean``,
-          ``reference_sd`` (over seeds, n - 1)
-        - ``difference`` (mean, the arm minus the reference), ``low`` and ``high`` (95 % t
-          interval), ``wins`` (seeds for which the arm is better)
-        - ``p`` (paired t test), ``p_holm`` (adjusted over the cells), ``p_sign_flip``,
-          ``p_sign_flip_holm``
-        - ``verdict``, one of ``VERDICTS``, and ``basis``: what it is based on
+        - ``metric``; ``n``: independent units, which are seeds, or pre-trainings that several seeds
+          share; ``seeds``; ``pairs``; ``arm_mean``, ``arm_sd``, ``reference_mean``,
+          ``reference_sd`` (over units, n - 1)
+        - ``difference`` (mean, the arm minus the reference), ``error`` (standard error), ``low``
+          and ``high`` (95 % interval of this cell alone), ``low_simultaneous`` and
+          ``high_simultaneous`` (all intervals of the page are right in 95 of 100 pages),
+          ``images`` (test images that the interval takes as a sample, NaN for none), ``wins``
+          (units for which the arm is better)
+        - ``p_holm`` (no difference), ``equivalence_p_holm`` (a difference of the margin or more)
+          and ``p_sign_flip_holm``, all adjusted over the cells; ``p_sign_flip``; ``p_anytime``
+          (valid for whoever looks after every seed)
+        - ``verdict``, one of ``VERDICTS``; ``beyond_margin``: better or worse by more than the
+          margin; ``basis``: what the verdict is based on
+        - ``arm_lost``, ``reference_lost`` (runs), ``failures`` (in words), ``worst_difference``:
+          with each lost run at chance
+        - ``seeds_needed``, ``seeds_needed_low``, ``seeds_needed_high``: to find a difference of the
+          margin, or the one seen without a margin
+        - ``arm_chosen``, ``arm_trials``, and the same for ``reference``: the chosen settings
         - ``epochs_to_match`` (median, infinite if most pairs never match), ``matched`` (pairs that
           do), ``reference_epochs`` (median)
-        - ``equal_images_n`` (seeds), ``equal_images_difference``, ``equal_images_low``,
+        - ``equal_images_n`` (units), ``equal_images_difference``, ``equal_images_low``,
           ``equal_images_high``: the same comparison at an equal number of images processed
         - ``pretext_acc``, and the means of ``pretext_images``, ``pretext_seconds``, the same with
           ``_shared`` (divided by the number of runs that started from it), ``arm_images``,
@@ -63,31 +92,36 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
           ``reference_pretext_images``, ``reference_pretext_seconds``
 
     Raises:
-        ConfigError: ``by`` names a key that the runs do not have.
+        ConfigError: ``by`` names a key that the runs do not have, or ``interval`` is unknown.
     """
-    pairs = exclude_incomplete_seeds(pairs, by)
-    compared = pairs[pairs["left_out"] == ""]
-    columns = distinguishing_columns(compared, by)
-    rows = []
+    if interval not in INTERVALS:
+        allowed = " or ".join(INTERVALS)
+        raise ConfigError([f"interval={interval} is not allowed; it must be {allowed}"])
+    tried = pairs[(pairs["left_out"] == "") | pairs["is_lost"]]
+    columns = distinguishing_columns(tried, by)
+    complete = exclude_incomplete_seeds(pairs, by)["left_out"] == ""
+    rows: list[dict[str, Any]] = []
+    found: list[CellEstimate] = []
     keys = ["cell"] if by is None else [*CONTRAST, *columns]
-    for _, cell in compared.groupby(keys, sort=False, dropna=False):
+    for _, cell in tried.groupby(keys, sort=False, dropna=False):
+        finished = cell[complete[cell.index]]
+        if by is not None and finished.empty:
+            continue
+        lost_units = cell.loc[cell["is_lost"], "unit"]
+        with_lost = cell[complete[cell.index] | cell["unit"].isin(lost_units)]
+        found.append(estimate_cell(finished, with_lost, predictions or {}, interval))
         settings = {column.removeprefix("params."): cell[column].iloc[0] for column in columns}
         arms = {side: cell[side].iloc[0] for side in CONTRAST}
-        rows.append({**arms, "cell": "", **settings, **_summarize(cell)})
+        rows.append({**arms, "cell": "", **settings, **summarize_cell(finished, with_lost)})
     if not rows:
         return pd.DataFrame(
             columns=[*CONTRAST, "cell", "metric", "n", "pairs", "difference", "verdict"]
         )
     cells = pd.DataFrame(rows)
-    for p in ("p", "p_sign_flip"):
-        cells[f"{p}_holm"] = adjust_holm(cells[p].to_numpy(dtype=float))
-    sign = np.where(cells["metric"].map(is_higher_better), 1.0, -1.0)
-    gain = sign * cells["difference"].to_numpy(dtype=float)
-    cells["verdict"] = assign_verdicts(gain, cells["p_holm"].to_numpy(dtype=float))
-    tested = int(cells["p"].notna().sum())
-    cells["basis"] = [_describe_basis(row, tested) for row in cells.itertuples()]
-    cells["cell"] = _name_cells(cells)
-    contrasts = contrasts_of(compared)
+    cells["cell"] = name_cells(cells)
+    cells = pd.concat([cells, _judge(cells, found, margin)], axis=1)
+    cells["basis"] = [describe_basis(row) for row in cells.to_dict("records")]
+    contrasts = contrasts_of(tried)
     settings_of_all = cells[setting_columns(cells)].to_numpy()
     order = sorted(
         range(len(cells)),
@@ -99,70 +133,50 @@ def compare(pairs: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFram
     return cells.iloc[order].reset_index(drop=True)
 
 
-def _name_cells(cells: pd.DataFrame) -> list[str]:
-    """The settings in which the cells differ, after the arms if there are several contrasts."""
-    settings = cells[setting_columns(cells)]
-    # A setting that is the same in all cells is not part of their names.
-    varies = (settings.nunique(dropna=False) > 1) | (len(cells) == 1)
-    named = settings.loc[:, varies].to_dict("records")
-    names = [format_settings({str(k): v for k, v in row.items()}) for row in named]
-    if len(contrasts_of(cells)) == 1:
-        return names
-    arms = cells["arm"].map(name_arm)
-    if cells["reference"].nunique() > 1:
-        arms += " against " + cells["reference"].map(name_arm)
-    return [
-        arm if name == ALL_PAIRS else f"{arm}: {name}"
-        for arm, name in zip(arms, names, strict=True)
-    ]
-
-
-def _summarize(cell: pd.DataFrame) -> dict[str, Any]:
-    metric = cell["metric"].iloc[0]
-    sign = 1 if is_higher_better(metric) else -1
-    seeds = cell.groupby("seed", sort=False).mean(numeric_only=True)
-    difference = seeds["difference"].to_numpy(dtype=float)
-    test = paired_t_test(difference)
-    equal = seeds["equal_images_difference"].dropna().to_numpy(dtype=float)
-    equal_test = paired_t_test(equal if len(equal) > 0 else np.full(1, np.nan))
-    is_known = cell["reference_epochs"].notna().all()  # then NaN means that a pair never matched
-    row = {
-        "metric": metric,
-        "n": len(seeds),
-        "pairs": len(cell),
-        "reference_mean": seeds["reference_value"].mean(),
-        "reference_sd": seeds["reference_value"].std(),
-        "arm_mean": seeds["arm_value"].mean(),
-        "arm_sd": seeds["arm_value"].std(),
-        "difference": float(test.mean),
-        "low": float(test.low),
-        "high": float(test.high),
-        "wins": int((sign * difference > ROUNDING).sum()),
-        "p": float(test.p),
-        "p_sign_flip": sign_flip_p(difference),
-        "equal_images_n": len(equal),
-        "equal_images_difference": float(equal_test.mean),
-        "equal_images_low": float(equal_test.low),
-        "equal_images_high": float(equal_test.high),
-        "epochs_to_match": cell["epochs_to_match"].fillna(np.inf).median() if is_known else np.nan,
-        "matched": int(cell["epochs_to_match"].notna().sum()),
-        "reference_epochs": cell["reference_epochs"].median(),
-    }
-    for cost in ("images", "seconds"):
-        row[f"pretext_{cost}"] = cell[f"pretext_{cost}"].mean()
-        row[f"pretext_{cost}_shared"] = (cell[f"pretext_{cost}"] / cell["pretext_shared_by"]).mean()
-        for cost_of in (f"arm_{cost}", f"reference_{cost}", f"reference_pretext_{cost}"):
-            row[cost_of] = cell[cost_of].mean()
-    return row | {"pretext_acc": cell["pretext_acc"].mean()}
-
-
-def _describe_basis(cell: Any, tested: int) -> str:
-    if cell.n < 2:
-        return "a single seed shows no spread; run at least two, better five or more"
-    flips = f"sign flips p = {cell.p_sign_flip:.2g}"
-    if cell.p_sign_flip <= 1.001 * 0.5 ** (cell.n - 1):
-        flips += f" (the smallest possible with {cell.n} seeds)"
-    if np.isnan(cell.low):
-        return f"{cell.n} seeds with the same difference, so that only the signs count: {flips}"
-    over = f", {cell.p_holm:.2g} after Holm over {tested} cells" if tested > 1 else ""
-    return f"paired t test on {cell.n} seeds, p = {cell.p:.2g}{over}; {flips}"
+def _judge(cells: pd.DataFrame, found: list[CellEstimate], margin: float | None) -> pd.DataFrame:
+    """The columns that follow from the estimates of all cells."""
+    metric = cells["metric"].iloc[0]
+    higher = is_higher_better(metric)
+    margin = margin if metric.endswith("_acc") else None
+    estimates = Estimate.stack([cell.estimate for cell in found])
+    judged = judge(estimates, margin, higher)
+    worst = Estimate.stack([cell.worst for cell in found])
+    lost_share = cells[["arm_lost_share", "reference_lost_share"]].max(axis=1).to_numpy(float)
+    verdicts = confirm_verdicts(judged.verdict, judge(worst, margin, higher).verdict, lost_share)
+    family = max(1, int(np.isfinite(judged.p_holm).sum()))
+    effect = np.abs(estimates.mean) if margin is None else margin
+    needed = seeds_needed(estimates, effect, alpha=ALPHA / family)
+    flips = np.array([sign_flip_p(cell.differences) for cell in found])
+    flips[~np.isfinite(judged.p_holm)] = np.nan  # cells that are not judged are not in the family
+    return pd.DataFrame(
+        {
+            "difference": estimates.mean,
+            "error": estimates.error,
+            "low": judged.low,
+            "high": judged.high,
+            "low_simultaneous": judged.low_simultaneous,
+            "high_simultaneous": judged.high_simultaneous,
+            "images": [np.nan if cell.images is None else cell.images for cell in found],
+            "family": family,
+            "p_holm": judged.p_holm,
+            "equivalence_p_holm": judged.equivalence_p_holm,
+            "p_sign_flip": flips,
+            "p_sign_flip_holm": adjust_holm(flips),
+            "p_anytime": [
+                float(anytime_p(cell.differences, cell.resolution))
+                if len(cell.differences)
+                else np.nan
+                for cell in found
+            ],
+            "verdict": verdicts,
+            "overruled": verdicts != judged.verdict,
+            "beyond_margin": judged.beyond_margin & (verdicts == judged.verdict),
+            "worst_difference": np.where(lost_share > 0, worst.mean, np.nan),
+            "chance": [cell.chance for cell in found],
+            "margin": np.nan if margin is None else margin,
+            "seeds_needed": needed.seeds,
+            "seeds_needed_low": needed.low,
+            "seeds_needed_high": needed.high,
+        },
+        index=cells.index,
+    )

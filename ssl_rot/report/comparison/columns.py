@@ -14,3 +14,10 @@ ERROR = f"tags.{Tag.ERROR}"
 THREADS = f"tags.{Tag.THREADS}"
 SEED = "params.seed"
 LABELS = "params.dataset.labels_per_class"
+PRETEXT_SEED = "params.pretext.seed"
+FLOOR_KEY = f"tags.{Tag.FLOOR_KEY}"
+
+# Of runs whose setting was chosen: the setting, how many were tried, the error of choosing.
+CHOSEN = "chosen"
+TRIALS = "trials"
+VARIANCE = "selection_variance"

@@ -52,7 +52,8 @@ def pair_costs(
     dependents = runs.loc[runs["status"] == "FINISHED", PRETEXT_RUN_ID].value_counts()
     # The key is the partner's: custom code in the pretext is part of the arm's content key, but
     # concerns only that arm.
-    for run_id, partner_id, pretext_id, partner_pretext_id, key in zip(
+    for arm, run_id, partner_id, pretext_id, partner_pretext_id, key in zip(
+        pairs[ARM],
         pairs["run_id"],
         partners["run_id"],
         _pretext_ids(pairs),
@@ -62,7 +63,7 @@ def pair_costs(
     ):
         ids = (run_id, partner_id, pretext_id, partner_pretext_id)
         own, partner, pretext, partner_pretext = (curves.get(i, {}) for i in ids)
-        images = last_value(pretext, _IMAGES) if pd.notna(pretext_id) else 0.0
+        images = 0.0 if arm == SUPERVISED else last_value(pretext, _IMAGES)
         equal = _compare_at_equal_images(own, images, rivals_by_length.get(key, {}), metric)
         rows.append(
             {
@@ -144,11 +145,12 @@ def _group_by_length(
 ) -> dict[tuple[int, str], dict[str, _Rival]]:
     """The runs of the reference; within a group, they differ in their length alone."""
     groups: dict[tuple[int, str], dict[str, _Rival]] = {}
-    for run_id, pretext_id, key in zip(
-        rivals.index, _pretext_ids(rivals), _length_keys(rivals), strict=True
+    for arm, run_id, pretext_id, key in zip(
+        rivals[ARM], rivals.index, _pretext_ids(rivals), _length_keys(rivals), strict=True
     ):
         if "images_processed" in curves.get(run_id, {}):
-            images = last_value(curves.get(pretext_id, {}), _IMAGES) if pd.notna(pretext_id) else 0
+            pretext = curves.get(pretext_id, {})
+            images = 0.0 if arm == SUPERVISED else last_value(pretext, _IMAGES)
             groups.setdefault(key, {})[run_id] = _Rival(images, curves[run_id])
     return groups
 

@@ -1,7 +1,7 @@
-"""Estimates of a mean paired difference, with the error that seeds alone give it.
+"""Estimates of a mean paired difference, and the intervals and p values that follow from them.
 
-A difference is that of one seed: treatment arm minus reference. See ``two_way`` for the error
-that seeds and test images give together, and docs/report.md for why.
+A difference is that of one seed: treatment arm minus reference. ``two_way`` makes estimates whose
+error is that of seeds and test images together; docs/report.md says why.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from scipy import stats
 ALPHA = 0.05
 # Differences that are closer than this are equal up to rounding.
 ROUNDING = 1e-9
+_STEPS = 200
 
 Array = NDArray[np.float64]
 
@@ -25,7 +26,7 @@ class Estimate(NamedTuple):
 
     mean: Array
     error: Array  # standard error of the mean; NaN for a single seed
-    df: Array  # degrees of freedom of the error
+    df: Array  # degrees of freedom of the part of the error that is due to the seeds
     n: Array  # independent seeds
     seed_sd: Array  # standard deviation of a seed's difference
     image_error: Array  # the part of the error that more seeds do not reduce; 0 if not estimated
@@ -60,9 +61,13 @@ def estimate_over_seeds(differences: Array, resolution: float = 0.0) -> Estimate
 
 
 def interval(estimate: Estimate, level: ArrayLike = 1 - ALPHA) -> tuple[Array, Array]:
-    """The t interval of the mean at the given level; NaN without a spread to estimate it from."""
-    quantile = stats.t.ppf((1 + np.asarray(level)) / 2, _at_least_one(estimate.df))
-    half = np.where(_has_spread(estimate), quantile * estimate.error, np.nan)
+    """The interval of the mean at the given level; NaN without a spread to estimate it from."""
+    tail = np.broadcast_to((1 - np.asarray(level)) / 2, estimate.mean.shape)
+    half = np.asarray(stats.t.isf(tail, np.fmax(estimate.df, 1.0)) * estimate.error)
+    by_images = estimate.image_error > 0
+    if by_images.any():
+        half[by_images] = _invert_tail(_select(estimate, by_images), tail[by_images])
+    half = np.where(estimate.error > ROUNDING, half, np.nan)
     return estimate.mean - half, estimate.mean + half
 
 
@@ -87,14 +92,47 @@ def _upper_tail(estimate: Estimate, distance: Array) -> Array:
     of the sign-flip test.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = stats.t.sf(distance / estimate.error, _at_least_one(estimate.df))
+        p = np.asarray(stats.t.sf(distance / estimate.error, np.fmax(estimate.df, 1.0)))
+    by_images = estimate.image_error > 0
+    if by_images.any():
+        p[by_images] = _mixture_tail(_select(estimate, by_images), distance[by_images])
     signs_only = np.where(distance > ROUNDING, 0.5**estimate.n, 1.0)
     return np.where(estimate.error <= ROUNDING, signs_only, p)
 
 
-def _has_spread(estimate: Estimate) -> NDArray[np.bool_]:
-    return np.asarray(estimate.error > ROUNDING)
+def _mixture_tail(estimate: Estimate, distance: Array) -> Array:
+    """The same for ``[cells]`` whose error is in part that of the test images.
+
+    The sum of a t variable, for the few seeds, and a normal one, for the many images (Behrens,
+    1929; Fisher, 1935, Ann. Eugenics 6:391). A t variable with Satterthwaite's degrees of freedom
+    has the same 5 % point, but tails that are too light: with three seeds it put p below 0.0025
+    up to six times too often.
+    """
+    df = estimate.df[:, np.newaxis]
+    # The logarithm of the chi-square variable that makes the t variable; its density is smooth
+    # and vanishes at both ends, so that equal steps integrate it to many digits.
+    lowest = np.log(stats.chi2.ppf(1e-16, df))
+    highest = np.log(stats.chi2.isf(1e-16, df))
+    log_chi2 = lowest + (highest - lowest) * np.linspace(0, 1, _STEPS)
+    weights = np.exp(stats.chi2.logpdf(np.exp(log_chi2), df) + log_chi2)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    of_images = estimate.image_error[:, np.newaxis] ** 2
+    of_seeds = np.maximum(estimate.error[:, np.newaxis] ** 2 - of_images, 0.0)
+    sd = np.sqrt(of_seeds * df * np.exp(-log_chi2) + of_images)
+    return np.asarray((stats.norm.sf(distance[:, np.newaxis] / sd) * weights).sum(axis=-1))
 
 
-def _at_least_one(df: Array) -> Array:
-    return np.fmax(df, 1.0)
+def _invert_tail(estimate: Estimate, tail: Array) -> Array:
+    """The distance beyond which an estimate lies with the probability ``tail``, by bisection."""
+    low, high = np.zeros_like(tail), estimate.error.copy()
+    while (short := _mixture_tail(estimate, high) > tail).any():
+        high[short] *= 2
+    for _ in range(50):
+        middle = (low + high) / 2
+        is_short = _mixture_tail(estimate, middle) > tail
+        low, high = np.where(is_short, middle, low), np.where(is_short, high, middle)
+    return high
+
+
+def _select(estimate: Estimate, cells: NDArray[np.bool_]) -> Estimate:
+    return Estimate(*(field[cells] for field in estimate))

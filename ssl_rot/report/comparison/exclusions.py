@@ -32,9 +32,7 @@ def explain_unusable_runs(downstream: pd.DataFrame, metric: str, curves: Curves)
     needed = downstream.reindex(columns=[ARM, CONFIG_KEY, PAIR_KEY, SEED])
     exclude(needed.isna().any(axis=1), "its arm, config_key, pair_key or seed is missing")
     finished = downstream[reasons == ""].sort_values("start_time", kind="stable")
-    # A supervised-only run ignores its `pretext` settings, so its pair_key identifies it fully.
-    identity = finished[CONFIG_KEY].where(finished[ARM] != SUPERVISED, finished[PAIR_KEY])
-    latest = finished.index[~(finished[ARM] + identity).duplicated(keep="last")]
+    latest = finished.index[~_identify(finished).duplicated(keep="last")]
     superseded = ~downstream.index.to_series().isin(latest)
     exclude(superseded, "superseded: its config was run again later")
 
@@ -51,6 +49,27 @@ def explain_unusable_runs(downstream: pd.DataFrame, metric: str, curves: Curves)
         if metric in own and own[metric].epochs[-1] < last:
             reasons[run_id] = f"{metric} ends at epoch {own[metric].epochs[-1]} of {last}"
     return reasons
+
+
+def find_lost_runs(downstream: pd.DataFrame) -> pd.Series[bool]:
+    """Whether each run failed, diverged or was killed, and was not run again with success."""
+    identity = _identify(downstream)
+    is_lost = downstream["status"].isin(["FAILED", "KILLED"])
+    is_lost &= downstream.reindex(columns=[ARM, PAIR_KEY, SEED]).notna().all(axis=1)
+    is_lost &= ~identity.isin(identity[downstream["status"] == "FINISHED"])
+    latest = downstream[is_lost].sort_values("start_time", kind="stable")
+    latest = latest[~identity[latest.index].duplicated(keep="last")]
+    return pd.Series(downstream.index.isin(latest.index), index=downstream.index)
+
+
+def _identify(runs: pd.DataFrame) -> pd.Series[str]:
+    """Equal for two runs of the same config.
+
+    A supervised-only run ignores its `pretext` settings, so its pair_key identifies it fully.
+    """
+    runs = runs.reindex(columns=[ARM, CONFIG_KEY, PAIR_KEY])
+    key = runs[CONFIG_KEY].where(runs[ARM] != SUPERVISED, runs[PAIR_KEY])
+    return runs[ARM].astype(str) + key.astype(str)
 
 
 def explain_refused_pairs(pairs: pd.DataFrame, partners: pd.DataFrame) -> pd.Series[str]:

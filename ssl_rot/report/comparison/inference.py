@@ -1,53 +1,16 @@
-"""Inference from paired differences: interval, p values, Holm's adjustment, and the verdict.
-
-docs/report.md explains why these methods were chosen.
-"""
+"""The exact sign-flip test, and Holm's adjustment for several comparisons."""
 
 from __future__ import annotations
 
 from functools import reduce
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from ssl_rot.report.comparison.estimates import ALPHA, ROUNDING, Array
-
-VERDICTS = ("better", "worse", "undecided", "not enough runs")
-"""Of an arm against its reference."""
+from ssl_rot.report.comparison.estimates import ROUNDING, Array
 
 # With more pairs the exact test would take gigabytes.
 _MOST_EXACT_PAIRS = 40
-
-
-class PairedTest(NamedTuple):
-    """The result of a paired t test, of shape ``[...]`` for differences ``[..., n]``."""
-
-    mean: Array
-    low: Array  # of the 95 % t interval of the mean
-    high: Array
-    p: Array  # two-sided
-
-
-def paired_t_test(differences: Array) -> PairedTest:
-    """Student's paired t test on ``[..., n]``; all NaN but the mean for fewer than two pairs.
-
-    If all differences are equal, as happens with a few seeds and a few hundred test images, there
-    is no spread to estimate. Then no interval is given, and p is that of the sign-flip test.
-    """
-    n = differences.shape[-1]
-    mean = differences.mean(axis=-1)
-    if n < 2:
-        undefined = np.full_like(mean, np.nan)
-        return PairedTest(mean, undefined, undefined, undefined)
-    error = stats.sem(differences, axis=-1)
-    equal = np.ptp(differences, axis=-1) <= ROUNDING
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * stats.t.sf(np.abs(mean / error), n - 1)
-    p = np.where(equal, np.where(np.abs(mean) <= ROUNDING, 1.0, 0.5 ** (n - 1)), p)
-    half = np.where(equal, np.nan, stats.t.ppf(1 - ALPHA / 2, n - 1) * error)
-    return PairedTest(mean, mean - half, mean + half, p)
 
 
 def sign_flip_p(differences: Array) -> float:
@@ -92,10 +55,3 @@ def adjust_holm(p: Array) -> Array:
     adjusted = np.empty_like(stepped)
     np.put_along_axis(adjusted, order, np.where(np.isnan(ordered), np.nan, stepped), axis=-1)
     return adjusted
-
-
-def assign_verdicts(gain: Array, adjusted_p: Array) -> NDArray[np.str_]:
-    """The verdict of each cell, one of ``VERDICTS``; with a positive gain the arm is better."""
-    clear = adjusted_p <= ALPHA
-    choices = [np.isnan(adjusted_p), clear & (gain > 0), clear & (gain < 0)]
-    return np.select(choices, [VERDICTS[3], VERDICTS[0], VERDICTS[1]], VERDICTS[2])

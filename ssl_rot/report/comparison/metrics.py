@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite, nan
 from typing import NamedTuple
 
 
@@ -32,3 +33,15 @@ def is_higher_better(metric: str) -> bool:
 def display_name(metric: str) -> str:
     """``test accuracy`` for ``test_acc``."""
     return metric.replace("_acc", " accuracy").replace("_", " ")
+
+
+def format_difference(metric: str, difference: float, low: float = nan, high: float = nan) -> str:
+    """``+3.1 points [+1.2, +5.0]``; without an interval if its ends are not known."""
+    unit = unit_of(metric)
+    digits = unit.digits - 1
+    text = f"{unit.factor * difference:+.{digits}f}"
+    if unit is PERCENT:
+        text += " points"
+    if isfinite(low):
+        text += f" [{unit.factor * low:+.{digits}f}, {unit.factor * high:+.{digits}f}]"
+    return text

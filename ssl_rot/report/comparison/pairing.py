@@ -6,14 +6,26 @@ import numpy as np
 import pandas as pd
 
 from ssl_rot.errors import ConfigError
-from ssl_rot.report.comparison.columns import ARM, PAIR_KEY, PHASE, SEED, THREADS
-from ssl_rot.report.comparison.contrasts import SUPERVISED, Contrast, list_contrasts
+from ssl_rot.report.comparison.columns import (
+    ARM,
+    CHOSEN,
+    FLOOR_KEY,
+    PAIR_KEY,
+    PHASE,
+    PRETEXT_SEED,
+    SEED,
+    THREADS,
+    TRIALS,
+    VARIANCE,
+)
+from ssl_rot.report.comparison.contrasts import SUPERVISED, Contrast, list_contrasts, name_arm
 from ssl_rot.report.comparison.costs import pair_costs
 from ssl_rot.report.comparison.curves import Curves, split_histories
 from ssl_rot.report.comparison.exclusions import (
     explain_missing_partners,
     explain_refused_pairs,
     explain_unusable_runs,
+    find_lost_runs,
 )
 from ssl_rot.report.comparison.params import content_keys, effective_params, number_cells
 
@@ -46,7 +58,12 @@ def pair_runs(
         - ``arm``, ``reference``: the two arms
         - ``cell``: number of the cell: all pairs that differ in nothing but the seed, by their
           arms, params and ``content_key`` (data, initial weights, precision, and custom code)
-        - ``metric``; ``seed``; ``arm_run_id``, ``arm_run_name``, and the same for ``reference``
+        - ``metric``; ``seed``; ``unit``: what is independent from pair to pair, the seed or that of
+          a pre-training that several seeds share; ``arm_lost``, ``reference_lost``: why the run
+          was lost (it failed, diverged or was killed), else empty; ``is_lost``: whether either was
+        - ``arm_run_id``, ``arm_run_name``, and the same for ``reference``
+        - ``arm_chosen``, ``arm_trials``, ``arm_selection_variance``, and the same for
+          ``reference``: of runs from :func:`ssl_rot.report.select_settings`
         - ``arm_value``, ``reference_value``: the metric at the last epoch; ``difference``: the
           arm's minus the reference's
         - ``arm_threads``, ``reference_threads``: torch's threads on the CPU, if recorded;
@@ -76,9 +93,13 @@ def pair_runs(
     curves = split_histories(histories) if histories is not None else {}
     reasons = explain_unusable_runs(downstream, metric, curves)
     usable = downstream[reasons == ""]
+    is_lost = find_lost_runs(downstream)
+    candidates = downstream[(reasons == "") | is_lost].assign(
+        lost_because=reasons.where(is_lost, "")
+    )
     tables: list[pd.DataFrame] = []
     for contrast in compared:
-        table = _pair_contrast(contrast, usable, runs, curves, metric)
+        table = _pair_contrast(contrast, candidates, runs, curves, metric)
         table["cell"] += sum(other["cell"].nunique() for other in tables)
         tables.append(table)
     table = pd.concat(tables, ignore_index=True)
@@ -87,9 +108,11 @@ def pair_runs(
     paired = {*table["arm_run_id"], *table["reference_run_id"]}
     unpaired = usable[~usable.index.isin(list(paired))]
     reasons.update(explain_missing_partners(unpaired, usable, compared))
+    reasons[reasons.index.isin(list(paired))] = ""  # of a lost run: its pair says why
     alone = _rows_without_pair(downstream, reasons, compared[0].reference)
     table = pd.concat([table, alone], ignore_index=True)
-    table = table.fillna({"remark": ""})
+    table = table.fillna({"remark": "", "arm_lost": "", "reference_lost": "", "is_lost": False})
+    table = table.astype({"is_lost": bool})
     table.insert(4, "metric", metric)
     # `runs` also has columns for the params of other kinds of runs, such as a sweep's.
     params = table.filter(like="params.")
@@ -106,10 +129,13 @@ def check_metric(runs: pd.DataFrame, metric: str) -> None:
 
 
 def _pair_contrast(
-    contrast: Contrast, usable: pd.DataFrame, runs: pd.DataFrame, curves: Curves, metric: str
+    contrast: Contrast, candidates: pd.DataFrame, runs: pd.DataFrame, curves: Curves, metric: str
 ) -> pd.DataFrame:
-    """The pairs of one contrast, with cells numbered from 0."""
-    ours, theirs = (usable[usable[ARM] == arm] for arm in contrast)
+    """The pairs of one contrast, with cells numbered from 0.
+
+    ``candidates`` are the runs that finished, and those that were lost with ``lost_because``.
+    """
+    ours, theirs = (candidates[candidates[ARM] == arm] for arm in contrast)
     pairs = ours.reset_index().merge(
         pd.DataFrame({PAIR_KEY: theirs[PAIR_KEY], "partner": theirs.index}), on=PAIR_KEY
     )
@@ -126,24 +152,45 @@ def _pair_contrast(
             ),
         }
     )
+    rivals = theirs[theirs["lost_because"] == ""]
+    lost = {"arm": pairs["lost_because"], "reference": partners["lost_because"]}
     # One refused pair casts doubt on its whole cell.
     refusals = table["left_out"].where(table["left_out"] != "")
     table["left_out"] = refusals.groupby(table["cell"]).transform("first").fillna("")
+    for side, because in lost.items():
+        table[f"{side}_lost"] = because
+        name = name_arm(getattr(contrast, side))
+        is_new = (because != "") & (table["left_out"] == "")
+        table["left_out"] = table["left_out"].mask(is_new, f"the {name} run is " + because)
+    table["is_lost"] = (table["left_out"] != "") & ~table["left_out"].str.startswith("refused")
     table["seed"] = pairs[SEED]
+    table["unit"] = _units(contrast, pairs)
     table["content_key"] = content_keys(pairs)
+    if FLOOR_KEY in partners:
+        table["floor_key"] = partners[FLOOR_KEY]
     for side, frame in (("arm", pairs), ("reference", partners)):
         table[f"{side}_run_id"] = frame["run_id"]
         table[f"{side}_run_name"] = frame["run_name"]
-        table[f"{side}_value"] = frame[f"metrics.{metric}"].astype(float)
+        value = frame[f"metrics.{metric}"].astype(float)
+        table[f"{side}_value"] = value.where(lost[side] == "")
         table[f"{side}_threads"] = frame.get(THREADS)
+        for column in (CHOSEN, TRIALS, VARIANCE):
+            if column in frame:
+                table[f"{side}_{column}"] = frame[column]
     table["difference"] = table["arm_value"] - table["reference_value"]
     threads = table[["arm_threads", "reference_threads"]]
     differ = threads.notna().all(axis=1) & (threads.nunique(axis=1) > 1)
     table["remark"] = np.where(
         differ, "the arms were trained with different numbers of threads", ""
     )
-    table = table.join(pair_costs(pairs, partners, runs, theirs, curves, metric))
+    table = table.join(pair_costs(pairs, partners, runs, rivals, curves, metric))
     return table.join(params)
+
+
+def _units(contrast: Contrast, pairs: pd.DataFrame) -> pd.Series[str]:
+    """What is independent from pair to pair: the seed, or that of a pre-training several share."""
+    shared = pairs.get(PRETEXT_SEED) if contrast.arm != SUPERVISED else None
+    return pairs[SEED] if shared is None else shared.mask(shared == "null").fillna(pairs[SEED])
 
 
 def _cell_params(contrast: Contrast, pairs: pd.DataFrame, partners: pd.DataFrame) -> pd.DataFrame:

@@ -6,8 +6,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from ssl_rot.report.comparison.columns import CONTENT_KEY, SEED
+from ssl_rot.report.comparison.columns import CONTENT_KEY, PRETEXT_SEED, SEED
 from ssl_rot.tracking import WITHOUT_EFFECT
+
+# What may differ within a cell.
+SEEDS = (SEED, PRETEXT_SEED, "params.reference.pretext.seed")
 
 # `content_key` identifies these better: by the data's fingerprint and the hash of the weights file.
 IDENTIFIED_BY_CONTENT = ("model.weights", "dataset.name", "dataset.root", "dataset.source.root")
@@ -64,5 +67,5 @@ def group_keys(runs: pd.DataFrame, params: list[str]) -> list[tuple[int, str]]:
 
 def number_cells(runs: pd.DataFrame, params: list[str]) -> pd.Series[int]:
     """Numbers the groups of runs that differ in nothing but the seed, in order of appearance."""
-    keys = group_keys(runs, [param for param in params if param != SEED])
+    keys = group_keys(runs, [param for param in params if param not in SEEDS])
     return pd.Series(pd.factorize(pd.Series(keys, dtype=object))[0], index=runs.index)

@@ -49,7 +49,9 @@ def add_selection_error(estimate: Estimate, variances: tuple[Array, Array]) -> E
         variances: ``[...]``, the :func:`selection_variance` of the arm and of the reference.
     """
     df = np.fmax(estimate.n - 1, 1.0)
-    parts = np.stack([estimate.error**2, *variances])
-    variance = parts.sum(axis=0)
-    uncertainty = (parts**2 / np.stack([estimate.df, df, df])).sum(axis=0)  # Satterthwaite
-    return estimate._replace(error=np.sqrt(variance), df=variance**2 / uncertainty)
+    of_images = estimate.image_error**2
+    parts = np.stack([estimate.error**2 - of_images, *variances])
+    of_seeds = parts.sum(axis=0)
+    uncertainty = (parts**2 / np.stack([estimate.df, df, df])).sum(axis=0)
+    # Satterthwaite (1946, Biometrics Bull. 2:110)
+    return estimate._replace(error=np.sqrt(of_seeds + of_images), df=of_seeds**2 / uncertainty)

@@ -23,16 +23,14 @@ def estimate_two_way(differences: Array, classes: NDArray[np.int_] | None = None
     means over seeds from image to image, and both contain what is left within a seed and an image
     (Owen, 2007, Ann. Appl. Stat. 1:386; Cameron, Gelbach and Miller, 2011, J. Bus. Econ. Stat.
     29:238; V_both here is the unbiased one of the two-way analysis of variance). It is at least
-    the larger of V_seed and V_image, and at least that of one test image. The degrees of freedom
-    are those of Satterthwaite (1946, Biometrics Bull. 2:110).
+    V_seed, and at least that of one test image.
 
     Args:
         differences: hit of the arm minus hit of the reference, for each seed and test image.
         classes: ``[images]``, the class of each image. Then every class has the same weight, so
             that the mean is the difference in balanced accuracy.
     """
-    n, images = differences.shape[-2:]
-    groups = np.zeros(images, dtype=int) if classes is None else classes
+    groups = np.zeros(differences.shape[-1], dtype=int) if classes is None else classes
     labels, sizes = np.unique(groups, return_counts=True)
     parts = [_analyze(differences[..., groups == label]) for label in labels]
     seed_means, of_image, of_both = (np.stack(part) for part in zip(*parts, strict=True))
@@ -41,19 +39,10 @@ def estimate_two_way(differences: Array, classes: NDArray[np.int_] | None = None
     over_seeds = estimate_over_seeds(seed_means.mean(axis=0), resolution)
 
     # The mean over k classes has 1/k^2 of the sum of their variances.
-    of_image, of_both = of_image / len(labels) ** 2, of_both / len(labels) ** 2
-    seed, image, both = over_seeds.error**2, of_image.sum(axis=0), of_both.sum(axis=0)
-    variance = np.maximum(seed + image - both, np.maximum(seed, image))
-    variance = np.maximum(variance, resolution**2)
-    image_df = np.maximum(sizes - 1, 1).reshape(-1, *[1] * seed.ndim)
-    seed_df = max(n - 1, 1)
-    uncertainty = seed**2 / seed_df
-    uncertainty += (of_image**2 / image_df + of_both**2 / (seed_df * image_df)).sum(axis=0)
-    return over_seeds._replace(
-        error=np.sqrt(variance),
-        df=variance**2 / uncertainty,
-        image_error=np.sqrt(np.maximum(image - both, 0.0)),
-    )
+    image, both = (part.sum(axis=0) / len(labels) ** 2 for part in (of_image, of_both))
+    image = np.maximum(image - both, 0.0)
+    variance = np.maximum(over_seeds.error**2 + image, resolution**2)
+    return over_seeds._replace(error=np.sqrt(variance), image_error=np.sqrt(image))
 
 
 def _analyze(differences: Array) -> tuple[Array, Array, Array]:

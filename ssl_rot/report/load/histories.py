@@ -13,16 +13,14 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 
 from ssl_rot.errors import store_errors
 from ssl_rot.report.comparison.curves import Curve
+from ssl_rot.report.load.artifacts import THREADS, fetch
 from ssl_rot.report.load.store import open_store
 from ssl_rot.tracking import HISTORY, Tag
 
@@ -30,7 +28,6 @@ CURVES = ("train_loss", "train_acc", "test_loss", "test_acc")
 COSTS = ("images_processed", "epoch_seconds")
 _PREFIX = "pretext/"  # of a pretext run's metrics in MLflow; its history.csv does without
 _PRETEXT = ("pretext/test_acc", "pretext/images_processed", "pretext/epoch_seconds")
-_THREADS = 8  # a download is mostly waiting
 
 
 def load_histories(
@@ -58,7 +55,7 @@ def load_histories(
     records = runs.reindex(columns=columns).to_dict("records")
     rows = [row for row in records if row[phase] in by_phase]
     wanted = [by_phase[row[phase]] for row in rows]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         found = list(pool.map(partial(_read_run, client), rows, wanted))
     keys = [(row["run_id"], name) for row, own in zip(rows, wanted, strict=True) for name in own]
     curves = [curve for of_run in found for curve in of_run]
@@ -81,7 +78,7 @@ def _read_run(client: MlflowClient, run: dict[Hashable, Any], metrics: list[str]
     names = [name.removeprefix(_PREFIX) for name in metrics]
     latest = [run[f"metrics.{name}"] for name in metrics]
     with TemporaryDirectory() as folder:
-        path = _fetch(run["artifact_uri"], folder, client.tracking_uri)
+        path = fetch(run["artifact_uri"], HISTORY, folder, client.tracking_uri)
         try:
             if path is not None:
                 return _read_file(path, names, latest)
@@ -89,22 +86,6 @@ def _read_run(client: MlflowClient, run: dict[Hashable, Any], metrics: list[str]
             pass  # missing, damaged, or of an earlier attempt of this run
     with store_errors(f"The metrics of run {run['run_id']} cannot be read"):
         return [_read_metric(client, run["run_id"], name) for name in metrics]
-
-
-def _fetch(location: object, folder: str, tracking_uri: str) -> Path | None:
-    """The path of a run's history.csv, which need not exist; ``None`` if a download fails."""
-    if not isinstance(location, str) or not location:
-        return None
-    url = urlsplit(location)
-    if url.scheme in ("", "file"):
-        return Path(url2pathname(url.path if url.scheme else location)) / HISTORY
-    try:
-        file = mlflow.artifacts.download_artifacts(
-            f"{location}/{HISTORY}", dst_path=folder, tracking_uri=tracking_uri
-        )
-        return Path(file)
-    except Exception:  # each kind of artifact store has errors of its own
-        return None
 
 
 def _read_file(path: Path, metrics: list[str], latest: list[float]) -> list[Curve]:

@@ -33,7 +33,9 @@ def load_runs(
     since: str | None = None,
     uri: str | None = None,
 ) -> pd.DataFrame:
-    """The downstream runs of an experiment, with the pretext and sweep runs that they refer to.
+    """The downstream runs of an experiment, with the other runs that they refer to.
+
+    Those are their pretext runs, sweeps, and floors.
 
     Args:
         experiment_name: ``None`` takes every experiment of the store.
@@ -71,6 +73,8 @@ def load_runs(
     for column in (f"tags.{Tag.PRETEXT_RUN_ID}", f"tags.{Tag.PARENT_RUN_ID}"):
         referred = {row[column] for row in rows if column in row} - {row["run_id"] for row in rows}
         rows += _find(client, sorted(referred))
+    if any(f"tags.{Tag.FLOOR_KEY}" in row for row in rows):
+        rows += _search(client, _experiment_ids(client, None), f"tags.`{Tag.PHASE}` = 'floor'")
     runs = pd.DataFrame(rows)
     runs = runs.drop_duplicates("run_id", ignore_index=True)  # pages shift if a run is added
     for column in ("start_time", "end_time"):

@@ -1,51 +1,193 @@
-"""The answer of the report in one sentence."""
+"""The answer in words: what a user should do, then the numbers, then what they depend on."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ssl_rot.report.comparison.contrasts import name_verdict
-from ssl_rot.report.comparison.inference import VERDICTS
-from ssl_rot.report.comparison.metrics import PERCENT, display_name, unit_of
+from ssl_rot.report.comparison.basis import plural
+from ssl_rot.report.comparison.cell_names import setting_columns
+from ssl_rot.report.comparison.columns import LABELS
+from ssl_rot.report.comparison.contrasts import SUPERVISED, name_arm
+from ssl_rot.report.comparison.metrics import Unit, display_name, unit_of
+from ssl_rot.report.comparison.verdicts import BETTER, EQUIVALENT, NOT_ENOUGH, UNDECIDED, WORSE
+from ssl_rot.report.page.caveats import describe_caveats
 
-_WORDS = {
-    "undecided": "Undecided",
-    "not enough runs": "Not enough runs for a verdict",
-}
+Cell = dict[Any, Any]
+_MOST_NAMED = 4  # cells in one sentence
+_LABELS = LABELS.removeprefix("params.")
 
 
-def write_headline(cells: pd.DataFrame) -> str:
-    """The verdict of a single cell, or how often each verdict was reached."""
+def write_headline(
+    cells: pd.DataFrame,
+    planned_seeds: int | None = None,
+    recalls: pd.DataFrame | None = None,
+    trials: pd.DataFrame | None = None,
+) -> list[str]:
+    """The sentences of the answer, the first of which can stand alone.
+
+    Args:
+        cells: from :func:`ssl_rot.report.comparison.floors.add_floors`.
+        planned_seeds: until every cell has as many, the answer is called interim.
+        recalls: from :func:`ssl_rot.report.comparison.recalls.compare_recalls`.
+        trials: of the selection, if settings were chosen.
+    """
     if cells.empty:
-        return "Nothing could be compared."
-    rows = cells.to_dict("records")
-    verdicts = [name_verdict(row["verdict"], row["arm"], row["reference"]) for row in rows]
-    if len(cells) == 1:
-        cell = rows[0]
-        better = verdicts[0].removesuffix(" better")
-        sentence = _WORDS.get(cell["verdict"], f"{better[0].upper()}{better[1:]} is better")
+        return ["Nothing could be compared."]
+    asked = cells[~cells["is_floor"]]
+    if asked.empty:
+        asked = cells
+    sentences: list[str] = []
+    for (arm, reference), part in asked.groupby(["arm", "reference"], sort=False):
+        rows = part.to_dict("records")
+        sentences += _advise(rows, str(arm), str(reference), _cell_namer(asked))
+    least = int(asked["n"].min())
+    if planned_seeds is not None and least < planned_seeds:
+        seeds = "1 seed" if least == 1 else f"{least} seeds"
+        sentences[0] = f"Interim, after {seeds} of {planned_seeds} planned: {sentences[0]}"
+    sentences += describe_caveats(asked, _cell_namer(asked), recalls)
+    if trials is not None and asked["arm"].nunique() > 1:
+        sentences.append(_name_best_arms(trials))
+    return sentences
+
+
+def _advise(
+    rows: list[Cell], arm: str, reference: str, name: Callable[[Sequence[Cell]], str]
+) -> list[str]:
+    """One sentence of advice, and one of numbers for each kind of verdict."""
+    by_verdict = {
+        verdict: [row for row in rows if row["verdict"] == verdict]
+        for verdict in (BETTER, EQUIVALENT, WORSE, UNDECIDED, NOT_ENOUGH)
+    }
+    found = {verdict: part for verdict, part in by_verdict.items() if part}
+    ours, theirs = name_arm(arm), name_arm(reference)
+    rather = "" if reference == SUPERVISED else f" rather than {theirs}"
+    use = {
+        BETTER: f"use {ours}{rather}",
+        EQUIVALENT: f"{ours}{rather} makes no difference that matters",
+        WORSE: f"do not use {ours}{rather}",
+        UNDECIDED: f"these runs do not settle whether {ours}{rather} helps",
+        NOT_ENOUGH: f"there are too few seeds to say whether {ours}{rather} helps",
+    }
+    parts = [
+        use[verdict] if len(part) == len(rows) else f"{name(part)}, {use[verdict]}"
+        for verdict, part in found.items()
+    ]
+    advice = "; ".join(parts)
+    numbers = [_state(verdict, part, ours, name, len(rows)) for verdict, part in found.items()]
+    return [f"{advice[0].upper()}{advice[1:]}.", *numbers]
+
+
+def _state(
+    verdict: str,
+    part: list[Cell],
+    ours: str,
+    name: Callable[[Sequence[Cell]], str],
+    total: int,
+) -> str:
+    """The numbers of the cells with one verdict."""
+    metric = part[0]["metric"]
+    unit = unit_of(metric)
+    where = f" {name(part)}" if total > 1 else ""
+    sign = {BETTER: 1, WORSE: -1}.get(verdict)
+    if len(part) > _MOST_NAMED:
+        values = sorted(unit.factor * row["difference"] for row in part)
+        low, high = (f"{value:+.{unit.digits - 1}f}" for value in (values[0], values[-1]))
+        numbers = f"between {low} and {high} {_points(unit)}"
+    else:
+        numbers = _join([_number(row, unit, sign) for row in part])
+    of_metric = f" of {display_name(metric)}"
+    if verdict == NOT_ENOUGH:
+        counts = _join(sorted({plural(row["n"], row["unit"]) for row in part}))
         return (
-            f"{sentence}: {format_difference(cell)} of "
-            f"{display_name(cell['metric'])} over {cell['n']} seed{'s' * (cell['n'] != 1)}."
+            f"The difference{where} is {numbers}{of_metric} over {counts}; a verdict takes three."
         )
-    counts = Counter(verdicts)
-    order = sorted(counts, key=lambda name: VERDICTS.index(rows[verdicts.index(name)]["verdict"]))
-    return f"Of {len(cells)} cells: {', '.join(f'{name} in {counts[name]}' for name in order)}."
+    if verdict in (BETTER, WORSE):
+        word = "gains" if (verdict == BETTER) == metric.endswith("_acc") else "loses"
+        word = "changes" if not metric.endswith("_acc") else word
+        units = {plural(row["n"], row["unit"]) for row in part}
+        over = f" over {units.pop()}" if len(units) == 1 else ""
+        beyond = all(row["beyond_margin"] for row in part)
+        small = _margin(part[0]) if np.isfinite(part[0]["margin"]) and not beyond else ""
+        doubt = f"; that may be less than {small}" if small else ""
+        return f"{ours.capitalize()} {word} {numbers}{of_metric}{where}{over}{doubt}."
+    if verdict == EQUIVALENT:
+        return f"The difference{where} is less than {_margin(part[0])}: {numbers}{of_metric}."
+    needed = [_seeds_needed(row) for row in part]
+    if len(part) > _MOST_NAMED or any(row["overruled"] for row in part):
+        return f"The difference{where} is {numbers}{of_metric}."
+    settle = (
+        f"; to find a difference of {_margin(part[0])} takes {_join(needed)}"
+        if np.isfinite(part[0]["margin"])
+        else f"; to find a difference like that takes {_join(needed)}"
+    )
+    return f"The difference{where} is {numbers}{of_metric}{settle}."
 
 
-def format_difference(cell: Mapping[Any, Any]) -> str:
-    """``+3.1 points [+1.2, +5.0]``."""
-    unit = unit_of(cell["metric"])
+def _number(row: Cell, unit: Unit, sign: int | None) -> str:
+    """``8.7 points [5.1, 12.3]``: of a gain or a loss as an amount, else with its sign."""
     digits = unit.digits - 1
-    text = f"{unit.factor * cell['difference']:+.{digits}f}"
-    if unit is PERCENT:
-        text += " points"
-    if np.isfinite(cell["low"]):
-        low, high = (f"{unit.factor * cell[end]:+.{digits}f}" for end in ("low", "high"))
-        text += f" [{low}, {high}]"
+    mark = "+" if sign is None else ""
+    factor = unit.factor * (sign or 1)
+    ends = sorted((factor * row["low"], factor * row["high"]))
+    text = f"{factor * row['difference']:{mark}.{digits}f} {_points(unit)}"
+    if np.isfinite(ends).all():
+        text += f" [{ends[0]:{mark}.{digits}f}, {ends[1]:{mark}.{digits}f}]"
     return text
+
+
+def _points(unit: Unit) -> str:
+    return "points" if unit.of_difference == "percentage points" else "units"
+
+
+def _margin(row: Cell) -> str:
+    points = 100 * row["margin"]
+    return "a point" if np.isclose(points, 1) else f"{points:g} points"
+
+
+def _seeds_needed(row: Cell) -> str:
+    """``28 seeds [14, 244]``."""
+    if not np.isfinite(row["seeds_needed"]):
+        return "other test images, since no number of seeds would do"
+    high = row["seeds_needed_high"]
+    top = f"{high:.0f}" if np.isfinite(high) else "more than can be run"
+    return f"{row['seeds_needed']:.0f} {row['unit']}s [{row['seeds_needed_low']:.0f}, {top}]"
+
+
+def _name_best_arms(trials: pd.DataFrame) -> str:
+    """Which arm is best on the validation images, which no test accuracy enters."""
+    chosen = trials[trials["is_chosen"]]
+    best = chosen.loc[chosen.groupby("cell", sort=False)["val_mean"].idxmax()]
+    names = [name_arm(arm) for arm in best["arm"]]
+    if len(set(names)) == 1:
+        return f"On validation images {names[0]} is the best arm."
+    parts = [f"{name} at {cell}" for name, cell in zip(names, best["cell"], strict=True)]
+    return f"On validation images the best arms are {_join(parts[:_MOST_NAMED])}."
+
+
+def _cell_namer(asked: pd.DataFrame) -> Callable[[Sequence[Cell]], str]:
+    """How cells are called in a sentence: ``with 1 or 5 labels per class``, ``in lr=0.1``."""
+    varying = [key for key in setting_columns(asked) if asked[key].nunique(dropna=False) > 1]
+
+    def name(rows: Sequence[Cell]) -> str:
+        if varying == [_LABELS]:
+            counts = [str(row[_LABELS]) for row in rows]
+            if counts == ["null"]:
+                return "with all labels"
+            labels = ["all" if count == "null" else count for count in counts]
+            return f"with {_join(labels)} label{'s' * (labels != ['1'])} per class"
+        names = [row["cell"].rpartition(": ")[2] for row in rows]
+        if len(names) > _MOST_NAMED:
+            return f"in {len(names)} of {len(asked)} cells"
+        return f"at {_join(names)}"
+
+    return name
+
+
+def _join(items: Sequence[str]) -> str:
+    """``1, 5 and 20``; equal items once."""
+    distinct = list(dict.fromkeys(items))
+    return " and ".join(filter(None, [", ".join(distinct[:-1]), distinct[-1]]))

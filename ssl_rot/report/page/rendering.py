@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,42 +18,62 @@ from ssl_rot.report.comparison.published import against_published
 from ssl_rot.report.page import report_tables as tables
 from ssl_rot.report.page.figures import FIGURE_NAMES, draw_figures
 from ssl_rot.report.page.figures.report_figure import ReportFigure, report_style
-from ssl_rot.report.page.headline import write_headline
 from ssl_rot.report.page.provenance import count_commands, list_versions
 
 MOST_VERDICTS = 40
 MOST_PAIRS = 500
 
 
-def write_report(
-    runs: pd.DataFrame,
-    histories: pd.DataFrame,
-    pairs: pd.DataFrame,
-    cells: pd.DataFrame,
-    out: Path,
-    *,
-    scope: str,
-    own_command: str,
-) -> list[Path]:
-    """Writes all files of the report to ``out``, where files of an earlier report are replaced.
+@dataclass(frozen=True)
+class Report:
+    """All that a page shows.
 
     Args:
+        runs: from ``load_runs``, those that were not chosen included.
+        headline: the answer in words, its first sentence first.
+        tuning: whether the arms were tuned, in one line.
+        trials: the settings that were tried; ``None`` if none were chosen.
         scope: one sentence that says which runs are compared.
         own_command: the command that produces this report.
+    """
+
+    runs: pd.DataFrame
+    histories: pd.DataFrame
+    pairs: pd.DataFrame
+    cells: pd.DataFrame
+    headline: list[str]
+    tuning: str
+    trials: pd.DataFrame | None
+    recalls: pd.DataFrame
+    scope: str
+    own_command: str
+
+
+def write_report(report: Report, out: Path) -> list[Path]:
+    """Writes all files of the report to ``out``, where files of an earlier report are replaced.
 
     Returns:
         The files: the page, ``report.html``, then ``report.md``, ``runs.csv``, ``pairs.csv``,
-        ``cells.csv``, and a PNG and an SVG of each figure in ``figures/``.
+        ``cells.csv``, ``trials.csv`` and ``classes.csv`` where there are any, and a PNG and an SVG
+        of each figure in ``figures/``.
     """
+    runs, pairs, cells = report.runs, report.pairs, report.cells
     out.mkdir(parents=True, exist_ok=True)
     written = [out / "report.html", out / "report.md"]
-    for name, frame in (("runs", runs), ("pairs", pairs), ("cells", cells)):
+    frames = {"runs": runs, "pairs": pairs, "cells": cells}
+    for name, optional in (("trials", report.trials), ("classes", report.recalls)):
+        (out / f"{name}.csv").unlink(missing_ok=True)
+        if optional is not None and len(optional) > 0:
+            frames[name] = optional
+    for name, frame in frames.items():
         written.append(out / f"{name}.csv")
         frame.to_csv(written[-1], index=False)
     for old in (out / "figures").glob("*.*"):
         if FIGURE_NAMES.fullmatch(old.stem) and old.suffix in (".png", ".svg"):
             old.unlink()
-    figures = draw_figures(cells, pairs, split_histories(histories)) if len(cells) > 0 else []
+    figures = []
+    if len(cells) > 0:
+        figures = draw_figures(cells, pairs, split_histories(report.histories), report.trials)
     for figure in figures:
         written += [out / "figures" / f"{figure.name}.{kind}" for kind in ("png", "svg")]
     subject = name_contrasts(pairs)
@@ -62,8 +83,12 @@ def write_report(
         "metric": display_name(pairs["metric"].iloc[0]),
         "subject": subject[0].upper() + subject[1:],
         "difference": name_difference(cells) if len(cells) > 0 else "",
-        "headline": write_headline(cells),
-        "scope": scope,
+        "headline": report.headline[0],
+        "sentences": report.headline[1:],
+        "tuning": report.tuning,
+        "scope": report.scope,
+        "trials": tables.EMPTY if report.trials is None else tables.trial_table(report.trials),
+        "recalls": tables.recall_table(report.recalls, MOST_PAIRS),
         "verdicts": tables.verdict_table(cells).head(MOST_VERDICTS),
         "figures": [(figure, _save_as_uri(figure, out / "figures")) for figure in figures],
         "numbers": tables.number_table(cells),
@@ -73,7 +98,7 @@ def write_report(
         "remarks": tables.count_values(text for text in pairs["remark"] if text),
         "reasons": tables.count_values(row[-1].text for row in left_out.rows),
         "commands": count_commands(runs),
-        "own_command": own_command,
+        "own_command": report.own_command,
         "versions": list_versions(runs),
         "style": Markup((package / "report.css").read_text()),
         "script": Markup((package / "report.js").read_text()),

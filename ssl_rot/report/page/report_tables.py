@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from ssl_rot.report.comparison.basis import plural
 from ssl_rot.report.comparison.cell_names import find_cell_rows, setting_columns
 from ssl_rot.report.comparison.contrasts import (
     contrasts_of,
@@ -15,8 +16,14 @@ from ssl_rot.report.comparison.contrasts import (
     name_sides,
     name_verdict,
 )
-from ssl_rot.report.comparison.metrics import PERCENT, Unit, display_name, unit_of
-from ssl_rot.report.page.headline import format_difference
+from ssl_rot.report.comparison.floors import FLOORS
+from ssl_rot.report.comparison.metrics import (
+    PERCENT,
+    Unit,
+    display_name,
+    format_difference,
+    unit_of,
+)
 from ssl_rot.report.page.table import (
     MISSING,
     Column,
@@ -41,8 +48,12 @@ def verdict_table(cells: pd.DataFrame) -> Table:
         number_column("#", "number of the cell in the figures", "number"),
         text_column("cell", "the settings that its pairs share", "cell"),
         Column("verdict", "at the 5 % level, Holm-adjusted over the cells", _verdict_cell),
-        Column("difference", f"mean of {name_difference(cells)}, with its 95 % t interval",
-               lambda row: TableCell(format_difference(row), row["difference"])),
+        Column("difference",
+               f"mean of {name_difference(cells)}, with the 95 % interval of this cell alone",
+               lambda row: _difference_cell(row, "")),
+        Column("at equal images", "the same when both arms have processed the same number of "
+               "images, pretext included, and both are at the end of their training",
+               lambda row: _difference_cell(row, "equal_images_")),
         text_column("basis", "what the verdict is based on", "basis"),
     ]  # fmt: skip
     return Table.from_frame(cells.assign(number=range(1, len(cells) + 1)), columns)
@@ -58,35 +69,49 @@ def number_table(cells: pd.DataFrame) -> Table:
         number_column("#", "number of the cell in the figures", "number"),
         *_contrast_columns(cells),
         *(text_column(key, "config key", key) for key in setting_columns(cells)),
-        number_column("seeds", "number of different seeds", "n"),
+        *_choice_columns(cells, arm, reference),
+        Column("n", "independent seeds, or pre-trainings that several seeds share",
+               lambda row: TableCell(plural(row["n"], row["unit"]), row["n"])),
+        text_column("lost", "runs that failed, diverged or were killed", "failures"),
         Column(f"{reference}{unit.suffix}", "mean and standard deviation over seeds",
                lambda row: _mean_cell(row["reference_mean"], row["reference_sd"], unit)),
         Column(f"{arm}{unit.suffix}", "mean and standard deviation over seeds",
                lambda row: _mean_cell(row["arm_mean"], row["arm_sd"], unit)),
+        *(number_column(f"{floor} floor (%)", f"{called}: same labeled images, same test images",
+                        f"floor_{floor}", PERCENT)
+          for floor, called in FLOORS.items() if cells[f"floor_{floor}"].notna().any()),
         number_column(f"difference ({unit.of_difference})",
                       f"mean of the paired differences, {name_difference(cells)}",
                       "difference", unit, signed=True),
-        Column("95 % interval", "Student's t interval of the mean difference",
-               lambda row: _interval_cell(row, unit)),
+        Column("95 % interval", "of this cell alone, over seeds and, where predictions were kept, "
+               "test images", lambda row: _interval_cell(row, "low", "high", unit)),
+        Column("simultaneous interval", "wider: all intervals of the page contain their true "
+               "difference in 95 of 100 pages",
+               lambda row: _interval_cell(row, "low_simultaneous", "high_simultaneous", unit)),
         Column("wins", f"seeds for which {arm} is better",
-               lambda row: TableCell(f"{row['wins']} of {row['n']}", row["wins"] / row["n"])),
-        p_column("p", "paired t test, two-sided", "p"),
-        p_column("p, Holm", "the same, adjusted over the cells; the verdict uses this one",
-                 "p_holm"),
-        p_column("sign-flip p", "exact test that does not assume a normal distribution",
-                 "p_sign_flip"),
-        p_column("sign-flip p, Holm", "the same, adjusted over the cells", "p_sign_flip_holm"),
+               lambda row: TableCell(f"{row['wins']} of {row['n']}", row["wins"])),
+        p_column("p, Holm", "t test of no difference, adjusted over the cells", "p_holm"),
+        p_column("equivalence p, Holm",
+                 "two one-sided tests of a difference of the margin or more, adjusted likewise",
+                 "equivalence_p_holm"),
+        p_column("sign-flip p, Holm", "exact test that assumes symmetric differences instead of "
+                 "normal ones, adjusted over the cells", "p_sign_flip_holm"),
+        p_column("always-valid p",
+                 "of this cell alone, for whoever looks after every seed and stops at will",
+                 "p_anytime"),
+        Column("seeds needed",
+               "for 80 % power at the margin, or without one at the difference seen, with the 95 % "
+               "interval that the spread's own uncertainty gives",
+               _needed_cell),
         Column("epochs to match",
                f"median epoch at which {arm} reaches the final value of {reference}",
                lambda row: _epochs_cell(row["epochs_to_match"])),
         number_column(f"{reference} epochs", f"downstream epochs of {reference}",
                       "reference_epochs"),
         Column(f"at equal images ({unit.of_difference})",
-               "difference when both arms have processed the same number of images, pretext "
-               "included, and both are at the end of their training; in parentheses the seeds with "
-               "such runs",
+               "difference at the same number of images; in parentheses the seeds with such runs",
                lambda row: _equal_images_cell(row, unit)),
-        Column("pretext accuracy (%)", "on the rotated test images",
+        Column("pretext accuracy (%)", "on the test images of the pretext task",
                lambda row: number_cell(100 * row["pretext_acc"], 1)),
         *(_costs_column(f"pretext {cost}",
                         "total, and divided by the number of runs that started from it",
@@ -136,6 +161,39 @@ def left_out_table(pairs: pd.DataFrame) -> Table:
         text_column("why", "", "left_out"),
     ]
     return Table.from_frame(pairs[pairs["left_out"] != ""], columns)
+
+
+def trial_table(trials: pd.DataFrame) -> Table:
+    """The settings that each arm tried: :attr:`ssl_rot.report.comparison.selection.Selection`."""
+    columns = [
+        Column("arm", "", lambda row: text_cell(name_arm(row["arm"]))),
+        text_column("cell", "the settings that were not chosen", "cell"),
+        text_column("setting", "one trial of the arm", "setting"),
+        Column("chosen", "the best mean over all seeds", lambda row: text_cell(
+            "chosen" if row["is_chosen"] else "")),
+        Column("validation accuracy (%)", "mean and standard deviation over seeds; lost runs count "
+               "as chance", lambda row: _mean_cell(row["val_mean"], row["val_sd"], PERCENT)),
+        number_column("seeds", "settings with fewer seeds than others are not chosen", "seeds"),
+        number_column("lost", "runs that failed, diverged or were killed", "lost"),
+    ]  # fmt: skip
+    return Table.from_frame(trials, columns)
+
+
+def recall_table(recalls: pd.DataFrame, most: int) -> Table:
+    """The result of :func:`ssl_rot.report.comparison.recalls.compare_recalls`."""
+    columns = [
+        number_column("#", "number of the cell", "number"),
+        number_column("class", "by its number in the data set", "label"),
+        number_column("share (%)", "of the test images", "share", PERCENT),
+        number_column("reference (%)", "recall: the share of its images found", "reference_mean",
+                      PERCENT),
+        number_column("arm (%)", "recall", "arm_mean", PERCENT),
+        Column("difference", "with simultaneous 95 % intervals over all rows, over seeds and test "
+               "images", lambda row: TableCell(
+                   format_difference("_acc", row["difference"], row["low"], row["high"]),
+                   row["difference"])),
+    ]  # fmt: skip
+    return Table.from_frame(recalls, columns).head(most)
 
 
 def published_table(results: pd.DataFrame) -> Table:
@@ -204,11 +262,41 @@ def _mean_cell(mean: float, sd: float, unit: Unit) -> TableCell:
     return TableCell(text, mean)
 
 
-def _interval_cell(row: Row, unit: Unit) -> TableCell:
-    if np.isnan(row["low"]):
+def _interval_cell(row: Row, low: str, high: str, unit: Unit) -> TableCell:
+    if np.isnan(row[low]):
         return MISSING
-    low, high = (f"{unit.factor * row[end]:+.{unit.digits}f}" for end in ("low", "high"))
-    return TableCell(f"[{low}, {high}]", row["low"])
+    ends = (f"{unit.factor * row[end]:+.{unit.digits}f}" for end in (low, high))
+    return TableCell(f"[{', '.join(ends)}]", row[low])
+
+
+def _difference_cell(row: Row, prefix: str) -> TableCell:
+    values = [row[f"{prefix}{name}"] for name in ("difference", "low", "high")]
+    if np.isnan(values[0]):
+        return MISSING
+    return TableCell(format_difference(row["metric"], *values), values[0])
+
+
+def _needed_cell(row: Row) -> TableCell:
+    if np.isnan(row["seeds_needed"]):
+        return MISSING
+    values = [row[f"seeds_needed{end}"] for end in ("", "_low", "_high")]
+    texts = [f"{value:.0f}" if np.isfinite(value) else "∞" for value in values]
+    return TableCell(f"{texts[0]} [{texts[1]}, {texts[2]}]", values[0])
+
+
+def _choice_columns(cells: pd.DataFrame, arm: str, reference: str) -> list[Column]:
+    """The chosen settings and the number of trials, if settings were chosen."""
+    if "arm_chosen" not in cells:
+        return []
+
+    def column(side: str, name: str) -> Column:
+        return Column(
+            f"{name} chosen",
+            "by the mean validation accuracy; in parentheses the number of settings tried",
+            lambda row: text_cell(f"{row[f'{side}_chosen']} ({row[f'{side}_trials']:.0f})"),
+        )
+
+    return [column("reference", reference), column("arm", arm)]
 
 
 def _epochs_cell(epochs: float) -> TableCell:

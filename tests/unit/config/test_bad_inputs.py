@@ -21,7 +21,10 @@ device=gpu
 precision=fp16
 compile=1
 profile=yes
+figures=maybe | must be auto, true or false
+figures=null
 sync_batchnorm=2
+floors=2
 resume=1
 checkpoint.every=0
 checkpoint.every=null
@@ -104,9 +107,22 @@ schedule.early_stop.allow_test=2
 freeze=gradual freeze.every=0
 freeze=through | freeze.stage is not set
 freeze=through freeze.stage=stage9
+pretext.name=supervised
+pretext.name=1
+pretext=simclr pretext.temperature=0
+pretext=simclr pretext.projection=0
+pretext=simclr pretext.crop=0
+pretext=simclr pretext.jitter=-1
+pretext=simclr pretext.grayscale=1
+pretext=simclr pretext.flip=1
+pretext=random_targets pretext.classes=1
+pretext=weights | pretext.source is not set
+pretext=weights pretext.source=1
 pretext=rotation pretext.angles=[0] | pretext.angles=[0]
 pretext=rotation pretext.angles=[0,360] | pretext.angles=[0, 360]
 pretext=rotation pretext.angles=[0,30] | pretext.angles=[0, 30]
+pretext.seed=-1
+pretext.seed=x
 pretext.reuse=1
 pretext.loss=1
 pretext.schedule=1

@@ -124,7 +124,7 @@ def test_user_classes_train_without_changes_to_the_package(run_cli, make_store, 
     client = mlflow.MlflowClient(uri)
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     params = {run.data.tags["ssl_rot.phase"]: run.data.params for run in runs}
-    assert set(params) == {"pretext", "downstream"}
+    assert set(params) == {"pretext", "downstream", "floor"}
     chosen = {"model": "mine", "loss": "mine", "dataset": "mine", "loss.margin": "0.7"}
     assert params["downstream"].items() >= chosen.items()
 

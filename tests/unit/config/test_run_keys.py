@@ -16,6 +16,7 @@ ALL, PAIRED, ARM, NONE = (
     {"config", "pretext"},
     set(),
 )
+FLOOR = {"floor"}
 
 # The first pattern that fits says which keys change with a config key.
 RULES = [
@@ -25,6 +26,8 @@ RULES = [
     ("tune_seeds", NONE),
     ("device", NONE),
     ("profile", NONE),
+    ("figures", NONE),
+    ("floors", NONE),
     ("compile", NONE),  # a part of the arithmetic, which is given apart
     ("sync_batchnorm", NONE),  # likewise
     ("precision", NONE),  # "auto" is no precision; what it came to is given apart
@@ -35,18 +38,19 @@ RULES = [
     ("dataset.source.root", NONE),
     ("dataset.name", NONE),
     ("model.weights", NONE),  # the file's hash stands for its name
-    ("dataset.labels_per_class", PAIRED),
-    ("dataset.val_per_class", PAIRED),
+    ("dataset.labels_per_class", PAIRED | FLOOR),
+    ("dataset.val_per_class", PAIRED | FLOOR),
     ("model.cut", PAIRED),
-    ("dataset.*", ALL),
+    *((f"dataset.{key}", ALL) for key in ("mean", "std", "augment.*")),
+    ("dataset.*", ALL | FLOOR),
     ("model.*", ALL),
-    ("seed", ALL),
+    ("seed", ALL | FLOOR),
     *((f"{group}.*", PAIRED) for group in ("head", "loss", "schedule", "freeze")),
 ]
 
 OVERRIDES = (
     *("dataset=image_folder", "dataset.root=somewhere", "loss=focal", "head=mlp"),
-    *("freeze=gradual", "schedule=step"),
+    *("freeze=gradual", "schedule=step", "dataset.labels_per_class=5"),
 )
 
 
@@ -57,7 +61,7 @@ def keys_of(config, **given) -> RunKeys:
 
 
 def changed(first: RunKeys, second: RunKeys) -> set[str]:
-    names = ("config", "pair", "pretext", "content")
+    names = ("config", "pair", "pretext", "content", "floor")
     return {name for name in names if getattr(first, name) != getattr(second, name)}
 
 
@@ -82,7 +86,8 @@ def test_every_config_key_changes_what_it_should_and_nothing_else(config):
 )
 def test_data_arithmetic_and_weights_change_every_key(config, given):
     base = config("+experiment=rotation")
-    assert changed(keys_of(base), keys_of(base, **given)) == ALL | {"content"}
+    floor = FLOOR if "data" in given else set()
+    assert changed(keys_of(base), keys_of(base, **given)) == ALL | {"content"} | floor
 
 
 def test_the_arms_are_a_pair(config):
@@ -94,6 +99,22 @@ def test_the_arms_are_a_pair(config):
     other = config("+experiment=rotation", "pretext=rotation_2", "pretext.schedule.epochs=3")
     assert keys_of(other).pair == keys_of(rotation).pair
     assert keys_of(other).pretext not in (None, keys_of(rotation).pretext)
+
+
+def test_downstream_seeds_may_share_a_pretraining_of_its_own_seed(config):
+    def keys(*overrides):
+        return keys_of(config("+experiment=rotation", *overrides))
+
+    assert keys("seed=3", "pretext.seed=3") == keys("seed=3")
+    one, two = (keys(f"seed={seed}", "pretext.seed=3") for seed in (0, 1))
+    assert one.pretext == two.pretext == keys("seed=3").pretext
+    assert one.pair != two.pair
+    assert keys("seed=0").pair == one.pair
+    assert keys("seed=0").config != one.config
+    # The seed also draws the images that the pretext task trains on.
+    for drawn in ("dataset.train_size=50", "dataset.val_fraction=0.1"):
+        one, two = (keys(f"seed={seed}", "pretext.seed=3", drawn) for seed in (0, 1))
+        assert one.pretext != two.pretext
 
 
 def test_settings_below_pretext_none_are_in_no_key(config):
@@ -134,3 +155,15 @@ def test_a_change_to_ones_own_code_changes_the_keys(compose, own_module):
     assert second.pretext == first.pretext  # the downstream loss is none of its business
     third = keys_of("def thing():\n    return 1\n", "model")
     assert keys_of("def thing():\n    return 22\n", "model").pretext != third.pretext
+
+
+def test_a_floor_depends_on_the_seed_only_if_it_draws_the_images(config):
+    def changes(*overrides):
+        first, second = (keys_of(config(*overrides, f"seed={seed}")) for seed in (0, 1))
+        return first.floor != second.floor
+
+    everything = "dataset.labels_per_class=null"
+    assert not changes(everything)
+    assert changes("dataset.labels_per_class=5")
+    for restriction in ("val_per_class=1", "val_fraction=0.1", "train_size=50"):
+        assert changes(everything, f"dataset.{restriction}")

@@ -55,6 +55,7 @@ OUT_OF_RANGE = [
     ("model.weights", "''"),
     ("model.weights", "5"),
     *(("pretext.angles", value) for value in ("[0]", "[0,30]", "[0,360]", "[0,0.5]", "null", "90")),
+    *(("pretext.seed", value) for value in ("-1", "1.5", "4294967296")),
     ("pretext.reuse", "null"),
     ("pretext.schedule", "null"),
     ("pretext.loss", "null"),

@@ -107,6 +107,32 @@ def test_1_a_reused_pretext_gives_the_same_downstream_bits(run_job, tmp_path):
         assert numbers(other) == numbers(fresh)
 
 
+def test_1_a_pretraining_of_its_own_seed_serves_several_downstream_seeds(run_job, tmp_path):
+    everything = ("dataset.train_size=null", "pretext.schedule.batch_size=256")
+
+    def run(*overrides):
+        return run_job(tmp_path, "+experiment=rotation", *everything, *overrides)
+
+    first, second = (run(f"seed={seed}", "pretext.seed=5") for seed in (0, 1))
+    assert set(first.runs) == {"pretext", "downstream"}
+    assert set(second.runs) == {"downstream"}
+    for ran in (first, second):
+        assert ran.runs["downstream"].data.params["pretext.seed"] == "5"
+    weights = [[*ran.weights("downstream").values()] for ran in (first, second)]
+    assert not same(*weights)
+    # Everything random in the pretext phase depends on pretext.seed alone.
+    alone = run("seed=5", "pretext.reuse=false")
+    assert alone.runs["downstream"].data.params["pretext.seed"] == "5"
+    assert same(alone.weights("pretext").values(), first.weights("pretext").values())
+    # And nothing of the downstream phase does.
+    other = run("seed=0", "pretext.seed=6")
+    assert not same(other.weights("downstream").values(), weights[0])
+    assert (
+        other.runs["downstream"].data.tags["ssl_rot.pair_key"]
+        == (first.runs["downstream"].data.tags["ssl_rot.pair_key"])
+    )
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -182,3 +183,31 @@ def test_a_figure_that_cannot_be_drawn_is_only_a_warning(
         listed = ran.client.list_artifacts(run.info.run_id, "figures")
         expected = {"curves.png", own[phase]} - {file}
         assert {artifact.path for artifact in listed} == {f"figures/{name}" for name in expected}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {"curves.png", "confusion_matrix.png"}),
+        (["figures=false"], set()),
+        (["--multirun"], set()),
+        (["--multirun", "figures=true"], {"curves.png", "confusion_matrix.png"}),
+    ],
+)
+def test_figures_are_drawn_where_somebody_looks(
+    call_main, make_store, tmp_path, arguments, expected
+):
+    uri = make_store(tmp_path)
+    tiny = ("dataset.image_size=8", "dataset.train_size=32", "dataset.labels_per_class=2")
+    tiny += ("model.widths=[4]", "model.blocks=[1]", "schedule.epochs=1", "hydra/launcher=basic")
+    flags = [argument for argument in arguments if argument.startswith("--")]
+    overrides = [argument for argument in arguments if not argument.startswith("--")]
+    status, output = call_main(*flags, "+experiment=supervised", *tiny, *overrides)
+    assert status == 0, output
+    assert {path.name for path in tmp_path.glob("*/*/*/**/figures/*.png")} == expected
+    client = mlflow.MlflowClient(uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "ssl_rot"]
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`ssl_rot.phase` = 'downstream'")
+    sent = {path.path for path in client.list_artifacts(run.info.run_id, "figures")}
+    assert sent == {f"figures/{name}" for name in expected}
+    assert run.info.status == "FINISHED"

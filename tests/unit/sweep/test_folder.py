@@ -7,7 +7,8 @@ import pytest
 from ssl_rot.sweep import workers
 
 TINY = (
-    *("--multirun", "+experiment=supervised", "dataset.image_size=8", "dataset.train_size=32"),
+    *("--multirun", "hydra/launcher=basic", "+experiment=supervised"),
+    *("dataset.image_size=8", "dataset.train_size=32"),
     *("dataset.labels_per_class=2", "model.widths=[4]", "model.blocks=[1]", "schedule.epochs=1"),
 )
 

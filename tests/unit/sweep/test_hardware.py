@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from contextlib import nullcontext
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
 from ssl_rot.training import compute
 
 TINY = (
-    *("--multirun", "+experiment=supervised", "dataset.image_size=8", "dataset.train_size=32"),
+    *("--multirun", "hydra/launcher=basic", "+experiment=supervised"),
+    *("dataset.image_size=8", "dataset.train_size=32"),
     *("dataset.labels_per_class=2", "model.widths=[4]", "model.blocks=[1]", "schedule.epochs=1"),
 )
 
@@ -65,24 +64,6 @@ def test_a_job_without_the_gpus_of_its_sweep_reports_it(sweep, monkeypatch):
     assert "trains on the CPU" not in sweep("device=cpu", "seed=1")[1]
 
 
-def test_parallel_jobs_see_the_gpus_of_their_sweep(monkeypatch, checkout, tmp_path):
-    submitit = pytest.importorskip("submitit")
-    cases = [(None, None, None), ("", None, ""), ("2,3", None, "2,3"), ("2,3", 1, "0")]
-    jobs = []
-    for seen, gpus_per_node, _ in cases:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        if seen is not None:
-            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
-        with initialize_config_dir(version_base="1.3", config_dir=str(checkout / "conf")):
-            config = compose("config", ["hydra/launcher=parallel"], return_hydra_config=True)
-        executor = submitit.LocalExecutor(tmp_path)
-        executor.update_parameters(setup=list(config.hydra.launcher.setup), timeout_min=1)
-        if gpus_per_node is not None:
-            executor.update_parameters(gpus_per_node=gpus_per_node)
-        jobs.append(executor.submit(os.getenv, "CUDA_VISIBLE_DEVICES"))
-    assert [job.result() for job in jobs] == [expected for *_, expected in cases]
-
-
 def test_runs_name_the_command_that_the_user_typed(sweep, monkeypatch, all_runs, tmp_path):
     def register_worker(folder):
         monkeypatch.setattr(sys, "argv", ["/site-packages/submitit/core/_submit.py", "folder"])
@@ -91,6 +72,6 @@ def test_runs_name_the_command_that_the_user_typed(sweep, monkeypatch, all_runs,
     monkeypatch.setattr("ssl_rot.run.register_worker", register_worker)
     sweep("seed=3")
     runs = all_runs(f"sqlite:///{tmp_path}/mlflow.db")
-    assert len(runs) == 2
+    assert {run.data.tags["ssl_rot.phase"] for run in runs} >= {"sweep", "downstream"}
     command = shlex.join(["python", "-m", "ssl_rot.run", *TINY, "seed=3"])
     assert {run.data.tags["mlflow.source.name"] for run in runs} == {command}

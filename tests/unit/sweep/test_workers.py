@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -47,21 +46,6 @@ def test_a_worker_that_ends_before_it_is_signaled_is_no_error(monkeypatch, tmp_p
     monkeypatch.setattr(os, "kill", gone)
     workers.stop_workers(tmp_path)
     assert not lock.is_locked
-
-
-def test_each_machine_has_slots_of_its_own(monkeypatch, tmp_path):
-    monkeypatch.setenv(workers.SLOTS_VARIABLE, "1")
-    has_worked = threading.Event()
-
-    def work() -> None:
-        with workers.register_worker(tmp_path):
-            has_worked.set()
-
-    monkeypatch.setattr(socket, "gethostname", lambda: "one")
-    with workers.register_worker(tmp_path):
-        monkeypatch.setattr(socket, "gethostname", lambda: "two")
-        threading.Thread(target=work, daemon=True).start()
-        assert has_worked.wait(10)
 
 
 def test_a_stopped_sweep_starts_no_job_until_it_is_resumed(tmp_path):

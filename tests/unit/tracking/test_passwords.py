@@ -39,7 +39,8 @@ def test_nothing_that_a_sweep_leaves_in_mlflow_holds_it(
     uri, folder = make_store(tmp_path), tmp_path / "sweep"
     monkeypatch.setattr("ssl_rot.tracking.store.absolute_uri", lambda _: uri)
     given = "tracking.uri=postgresql://me:SECRET@127.0.0.1:9/db"
-    status, output = call_main("--multirun", given, *TINY, f"hydra.sweep.dir={folder}")
+    basic = "hydra/launcher=basic"  # in this process, where the address is another
+    status, output = call_main("--multirun", basic, given, *TINY, f"hydra.sweep.dir={folder}")
     assert status == 1, output
     assert "0 of 1 jobs finished" in output
     assert len(all_runs(uri)) == 2

@@ -38,7 +38,7 @@ JOB = (
     *("dataset.image_size=8", "dataset.train_size=101", "dataset.labels_per_class=3"),
     *("schedule=constant", "schedule.epochs=4", "schedule.batch_size=16", "precision=fp32"),
     *("pretext.schedule.epochs=2", "pretext.schedule.batch_size=16", "device=cpu"),
-    *("checkpoint.every=100", "model=plain"),
+    *("checkpoint.every=100", "model=plain", "floors=false"),
 )
 
 SWEPT = ("schedule.lr", "freeze")

@@ -11,11 +11,14 @@ from ssl_rot.report.page.figures.costs import draw_accuracy_against_cost, draw_p
 from ssl_rot.report.page.figures.differences import draw_by_labels, draw_by_stage, draw_forest
 from ssl_rot.report.page.figures.learning_curves import draw_learning_curves
 from ssl_rot.report.page.figures.report_figure import ReportFigure, report_style
+from ssl_rot.report.page.figures.trials import draw_trials
 
-FIGURE_NAMES = re.compile(r"forest|labels|stages|curves-\d+|pretext|cost")
+FIGURE_NAMES = re.compile(r"forest|labels|stages|curves-\d+|pretext|cost|trials")
 
 
-def draw_figures(cells: pd.DataFrame, pairs: pd.DataFrame, curves: Curves) -> list[ReportFigure]:
+def draw_figures(
+    cells: pd.DataFrame, pairs: pd.DataFrame, curves: Curves, trials: pd.DataFrame | None = None
+) -> list[ReportFigure]:
     """Draws every figure for which the tables have data; ``cells`` must not be empty."""
     compared = pairs[pairs["left_out"] == ""]
     with report_style():
@@ -26,5 +29,6 @@ def draw_figures(cells: pd.DataFrame, pairs: pd.DataFrame, curves: Curves) -> li
             *draw_learning_curves(cells, compared, curves),
             draw_pretext_gain(cells, compared),
             draw_accuracy_against_cost(cells),
+            draw_trials(trials) if trials is not None else None,
         ]
     return [figure for figure in figures if figure is not None]

@@ -40,6 +40,7 @@ _OTHERS = (
 VERDICT_STYLES = {
     "better": Style("better", "#D55E00", "-", "o"),
     "worse": Style("worse", "#0072B2", "-", "s"),
+    "equivalent": Style("equivalent", "#009E73", "-", "^"),
     "undecided": Style("undecided", "#555555", "-", "D"),
     "not enough runs": Style("not enough runs", "#999999", "-", "x"),
 }

@@ -1,0 +1,252 @@
+"""Chooses, for each arm and cell, the setting with the best validation accuracy.
+
+Test accuracies play no part in the choice. Only the winners are compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ssl_rot.errors import ConfigError
+from ssl_rot.report.comparison.cell_names import (
+    distinguishing_columns,
+    format_settings,
+    reject_unknown_keys,
+)
+from ssl_rot.report.comparison.columns import ARM, CHOSEN, PAIR_KEY, PHASE, SEED, TRIALS, VARIANCE
+from ssl_rot.report.comparison.contrasts import SUPERVISED
+from ssl_rot.report.comparison.exclusions import explain_unusable_runs, find_lost_runs
+from ssl_rot.report.comparison.params import SEEDS, content_keys, effective_params, params_as_text
+from ssl_rot.report.comparison.selection_error import selection_variance
+
+VALIDATION = "metrics.val_acc"
+
+_TUNED_GROUPS = ("schedule", "loss", "freeze", "head")
+# Longer runs of one arm are there for the comparison at equal images.
+_NOT_TUNED = ("schedule.epochs",)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen.
+
+    Args:
+        keys: the config keys whose values were chosen.
+        runs: as from :func:`ssl_rot.report.load_runs`, but of the downstream runs only those with
+            the chosen settings. Their params lack those keys, and their ``pair_key`` is one of
+            the remaining settings.
+        trials: a row for each arm, cell and setting: ``arm``, ``cell`` (the settings that were not
+            chosen), ``setting``, ``seeds``, ``lost``, ``val_mean``, ``val_sd``, ``is_chosen``.
+    """
+
+    keys: list[str]
+    runs: pd.DataFrame
+    trials: pd.DataFrame
+
+
+def tuned_keys(runs: pd.DataFrame) -> list[str]:
+    """The settings that vary within every arm, if the runs have validation accuracies."""
+    downstream = runs[(runs[PHASE] == "downstream") & (runs["status"] == "FINISHED")]
+    if VALIDATION not in downstream or downstream[VALIDATION].isna().all():
+        return []
+    return varying_settings(downstream)
+
+
+def varying_settings(downstream: pd.DataFrame) -> list[str]:
+    """The keys of the downstream training, other than its length, that vary within every arm.
+
+    Of a setting that only repeats another one, as ``schedule.optimizer.lr`` does, the shorter key
+    is taken.
+    """
+    found: list[str] = []
+    options = [f"params.{group}" for group in _TUNED_GROUPS if f"params.{group}" in downstream]
+    deeper = [
+        column
+        for column in sorted(effective_params(downstream.columns), key=lambda c: c.count("."))
+        if column.split(".")[1] in _TUNED_GROUPS
+    ]
+    by_arm = [part for _, part in downstream.groupby(ARM)]
+    for column in [*options, *deeper]:
+        key = column.removeprefix("params.")
+        varies = all(part[column].nunique() > 1 for part in by_arm)
+        if varies and key not in _NOT_TUNED and column not in _determined(downstream, found):
+            found.append(key)
+    return [key for key in found if not _repeats_length(downstream, key)]
+
+
+def _repeats_length(downstream: pd.DataFrame, key: str) -> bool:
+    """Whether a key follows from the number of epochs, as a scheduler's own does."""
+    length = f"params.{_NOT_TUNED[0]}"
+    if length not in downstream:
+        return False
+    values = downstream[[length, f"params.{key}"]].drop_duplicates()
+    return bool(downstream[length].nunique() > 1 and not values[length].duplicated().any())
+
+
+def select_settings(
+    runs: pd.DataFrame, keys: Sequence[str], metric: str = "test_acc", chance: float = 0.0
+) -> Selection:
+    """Chooses the setting of each arm and cell by its mean validation accuracy over the seeds.
+
+    A seed whose run was lost counts with an accuracy at chance. Settings that were tried with
+    fewer seeds than others are not chosen. A cell is what agrees in all other settings.
+
+    Args:
+        keys: config keys; those of the pretext apply to arms that have one.
+        metric: that will be compared; it enters the error of the selection, never the choice.
+
+    Raises:
+        ConfigError: the runs do not have a key, or no validation accuracy.
+    """
+    downstream = runs[runs[PHASE] == "downstream"].set_index("run_id", drop=False)
+    params = [str(column) for column in downstream if str(column).startswith("params.")]
+    reject_unknown_keys("select", keys, downstream[params])
+    if VALIDATION not in downstream or downstream[VALIDATION].isna().all():
+        raise ConfigError(
+            [
+                f"select=[{','.join(keys)}] needs validation accuracies, and no run has one; add "
+                "dataset.val_per_class=1 (validation images out of labels_per_class) or "
+                "dataset.val_fraction=0.2 (on top of it) to the runs"
+            ]
+        )
+    reasons = explain_unusable_runs(downstream, "val_acc", {})
+    is_lost = find_lost_runs(downstream)
+    tried = downstream[(reasons == "") | is_lost]
+    setting_params = _determined(downstream, keys)
+    shared = [p for p in effective_params(params) if p not in setting_params]
+    content = _content_classes(downstream)
+    winners, trials = [], []
+    for arm, of_arm in tried.groupby(ARM, sort=False):
+        of_pretext = "params.pretext."
+        own = [p for p in shared if arm != SUPERVISED or not p.startswith(of_pretext)]
+        cells = [p for p in own if p not in SEEDS]
+        settings = [p for p in setting_params if arm != SUPERVISED or not p.startswith(of_pretext)]
+        names = [f"params.{key}" for key in keys if f"params.{key}" in settings]
+        keys_of_cells = _join(of_arm, cells) + content[of_arm.index]
+        groups = of_arm.groupby(keys_of_cells, sort=False)
+        numbered = of_arm.assign(cell=pd.factorize(keys_of_cells)[0], content_key=content)
+        naming = distinguishing_columns(numbered.drop(columns=settings), None)
+        for _, cell in groups:
+            table = _rank_settings(cell, settings, names, is_lost, chance)
+            best = int(table["val_mean"].where(table["is_complete"]).argmax())
+            is_chosen = np.arange(len(table)) == best
+            first = numbered.loc[cell.index[0], naming]
+            name = format_settings({c.removeprefix("params."): v for c, v in first.items()})
+            trials.append(table.assign(is_chosen=is_chosen, arm=arm, cell=name))
+            won = cell[_join(cell, settings) == table["key"].iloc[best]]
+            won = won.assign(
+                **{
+                    CHOSEN: table["setting"].iloc[best],
+                    TRIALS: len(table),
+                    VARIANCE: _choice_variance(cell, settings, metric),
+                }
+            )
+            shared_downstream = [p for p in own if not p.startswith(of_pretext)]
+            pair_keys = _join(won, [*shared_downstream, SEED]) + content[won.index]
+            winners.append(won.assign(**{PAIR_KEY: pair_keys.map(_digest)}))
+    chosen_runs = pd.concat([*winners, runs[runs[PHASE] != "downstream"]], ignore_index=True)
+    chosen_runs = chosen_runs.drop(columns=[c for c in setting_params if c in chosen_runs])
+    chosen_runs.attrs = runs.attrs
+    columns = ["arm", "cell", "setting", "seeds", "lost", "val_mean", "val_sd", "is_chosen"]
+    return Selection(list(keys), chosen_runs, pd.concat(trials, ignore_index=True)[columns])
+
+
+def _rank_settings(
+    cell: pd.DataFrame,
+    settings: list[str],
+    names: list[str],
+    is_lost: pd.Series[bool],
+    chance: float,
+) -> pd.DataFrame:
+    """A row for each setting that one arm tried in a cell."""
+    rows: list[dict[str, Any]] = []
+    for key, part in cell.groupby(_join(cell, settings), sort=False):
+        lost = is_lost[part.index]
+        values = part[VALIDATION].astype(float).where(~lost, chance)
+        first = part[names].iloc[0]
+        rows.append(
+            {
+                "key": key,
+                "setting": format_settings({n.removeprefix("params."): first[n] for n in names}),
+                "seeds": part[SEED].nunique(),
+                "lost": int(lost.sum()),
+                "val_mean": values.mean(),
+                "val_sd": values.std(),
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.assign(is_complete=table["seeds"] == table["seeds"].max())
+
+
+def _choice_variance(cell: pd.DataFrame, settings: list[str], metric: str) -> float:
+    """The error that choosing adds; 0 if not every setting has finished with every seed."""
+    grids = [
+        cell.assign(setting=_join(cell, settings)).pivot_table(
+            index="setting", columns=SEED, values=column, dropna=False
+        )
+        for column in (VALIDATION, f"metrics.{metric}")
+        if column in cell
+    ]
+    if len(grids) < 2 or any(grid.isna().any(axis=None) or grid.empty for grid in grids):
+        return 0.0
+    return float(selection_variance(*(grid.to_numpy(float) for grid in grids)))
+
+
+def _determined(downstream: pd.DataFrame, keys: Sequence[str]) -> list[str]:
+    """The params that the given keys stand for: themselves, and others of their group.
+
+    Of an option such as ``freeze``, everything that follows from it; of a value such as
+    ``schedule.lr``, what only repeats it, such as ``schedule.optimizer.lr``.
+    """
+    found = []
+    for key in keys:
+        column = f"params.{key}"
+        found.append(column)
+        group = key if "." not in key else key.rpartition(".")[0]
+        for other in downstream:
+            if not str(other).startswith(f"params.{group}.") or other in found:
+                continue
+            values = downstream[[column, other]].dropna().drop_duplicates()
+            if "." in key:
+                repeats = (values[column] == values[other]).all() and len(values) > 0
+            else:
+                repeats = not values[column].duplicated().any()
+            if repeats:
+                found.append(str(other))
+    return list(dict.fromkeys(found))
+
+
+def _content_classes(downstream: pd.DataFrame) -> pd.Series[str]:
+    """Equal for runs on the same data, with the same starting weights and arithmetic.
+
+    Code of a pretext is part of the content key of one arm only. Such keys belong together if two
+    arms have a pair_key in common.
+    """
+    keys = content_keys(downstream)
+    names = dict(zip(keys, keys, strict=True))
+
+    def root(key: str) -> str:
+        while names[key] != key:
+            key = names[key]
+        return key
+
+    for _, group in keys.groupby(downstream[PAIR_KEY]):
+        for key in group:
+            names[root(key)] = root(group.iloc[0])
+    return keys.map(root)
+
+
+def _join(runs: pd.DataFrame, params: list[str]) -> pd.Series[str]:
+    """The values of the params in one text per run."""
+    text = params_as_text(runs, params)
+    return pd.Series(["\x1f".join(row) for row in text.to_numpy()], index=runs.index, dtype=object)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

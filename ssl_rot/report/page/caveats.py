@@ -1,0 +1,159 @@
+"""What a reader has to know beside the verdicts: lost runs, tuning, cost, floors, small classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ssl_rot.report.comparison.basis import plural
+from ssl_rot.report.comparison.cell_names import setting_columns
+from ssl_rot.report.comparison.columns import LABELS
+from ssl_rot.report.comparison.contrasts import name_arm
+from ssl_rot.report.comparison.floors import FLOORS
+from ssl_rot.report.comparison.label_worth import labels_worth
+from ssl_rot.report.comparison.metrics import PERCENT, format_difference, unit_of
+from ssl_rot.report.comparison.verdicts import BETTER, EQUIVALENT, NOT_ENOUGH, UNDECIDED
+
+# From this many seeds on, a majority that the mean does not show is pointed out.
+_MANY, _MOST = 8, 0.8
+
+# A class that differs from the overall difference by this much is named.
+_HIDDEN = 0.05
+
+Namer = Callable[[Sequence[dict[Any, Any]]], str]
+
+
+def describe_caveats(
+    cells: pd.DataFrame, name: Namer, recalls: pd.DataFrame | None = None
+) -> list[str]:
+    """Sentences, the most important first."""
+    rows = cells.to_dict("records")
+    return [
+        *_describe_failures(rows, name),
+        *_describe_spread(rows, name),
+        *_describe_trials(rows),
+        *_describe_cost(rows, name),
+        *_describe_worth(cells),
+        *_describe_floors(rows, name),
+        *([] if recalls is None else _describe_classes(cells, recalls)),
+    ]
+
+
+def _where(row: dict[Any, Any], rows: list[dict[Any, Any]], name: Namer) -> str:
+    return f" {name([row])}" if len(rows) > 1 else ""
+
+
+def _describe_failures(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
+    for row in rows:
+        if not row["failures"]:
+            continue
+        text = f"{row['failures']}{_where(row, rows, name)}"
+        if np.isfinite(row["worst_difference"]):
+            level = "zero" if row["chance"] == 0 else "chance"
+            worst = format_difference(row["metric"], row["worst_difference"])
+            text += f"; with each of them at {level} the difference is {worst}"
+        if row["overruled"]:
+            text += ", so that the finished runs alone decide nothing"
+        yield f"{text}."
+
+
+def _describe_spread(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
+    """A rare collapse: most seeds agree, and the mean says the opposite or nothing."""
+    for row in rows:
+        share = row["wins"] / max(1, row["n"])
+        if row["verdict"] in (UNDECIDED, EQUIVALENT) and row["n"] >= _MANY and share >= _MOST:
+            yield (
+                f"Seeds differ widely: {name_arm(row['arm'])} is better in {row['wins']} of "
+                f"{plural(row['n'], row['unit'])}{_where(row, rows, name)}, and the mean depends "
+                "on the few others."
+            )
+
+
+def _describe_trials(rows: list[dict[Any, Any]]) -> Iterator[str]:
+    unequal = [
+        row
+        for row in rows
+        if row.get("arm_trials") != row.get("reference_trials") and "arm_trials" in row
+    ]
+    if unequal:
+        row = unequal[0]
+        yield (
+            f"{name_arm(row['arm']).capitalize()} was tuned over {row['arm_trials']:.0f} settings "
+            f"and {name_arm(row['reference'])} over {row['reference_trials']:.0f}: the arm with "
+            "more trials has the better chance to find a good one."
+        )
+
+
+def _describe_cost(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
+    """At equal images: what is left if the reference trains for as long as both phases."""
+    for row in rows:
+        if row["equal_images_n"] > 0 and row["verdict"] not in (NOT_ENOUGH, UNDECIDED):
+            difference = format_difference(
+                row["metric"],
+                row["equal_images_difference"],
+                row["equal_images_low"],
+                row["equal_images_high"],
+            )
+            text = f"at an equal number of images, pretext included, it is {difference}"
+            where = _where(row, rows, name).strip()
+            yield f"{where[0].upper()}{where[1:]}, {text}." if where else f"A{text[1:]}."
+
+
+def _describe_worth(cells: pd.DataFrame) -> Iterator[str]:
+    """How many labels supervised-only would need for the arm's accuracy."""
+    varying = [key for key in setting_columns(cells) if cells[key].nunique(dropna=False) > 1]
+    key = LABELS.removeprefix("params.")
+    if varying != [key] or unit_of(cells["metric"].iloc[0]) is not PERCENT:
+        return
+    for (arm, reference), part in cells.groupby(["arm", "reference"], sort=False):
+        part = part.assign(labels=pd.to_numeric(part[key], errors="coerce")).dropna(
+            subset=["labels", "arm_mean", "reference_mean"]
+        )
+        part = part.sort_values("labels")
+        labels, ours, theirs = (
+            part[column].to_numpy(float) for column in ("labels", "arm_mean", "reference_mean")
+        )
+        worth = labels_worth(labels, ours, theirs)
+        is_gain = np.isfinite(worth) & (part["verdict"] == BETTER).to_numpy()
+        if is_gain.any():
+            row = int(np.flatnonzero(is_gain)[-1])
+            yield (
+                f"{plural(int(labels[row]), 'label')} per class with "
+                f"{name_arm(str(arm))} are worth about {worth[row]:.0f} with "
+                f"{name_arm(str(reference))}."
+            )
+
+
+def _describe_classes(cells: pd.DataFrame, recalls: pd.DataFrame) -> Iterator[str]:
+    """A class whose change the overall difference hides."""
+    overall = recalls["cell"].map(cells.set_index("cell")["difference"])
+    clear = (recalls["low"] > 0) | (recalls["high"] < 0)
+    hidden = recalls[clear & ((recalls["difference"] - overall).abs() >= _HIDDEN)]
+    hidden = hidden.sort_values("difference", key=lambda column: -column.abs())
+    for row in hidden.head(2).to_dict("records"):
+        change = format_difference("_acc", row["difference"], row["low"], row["high"])
+        where = f" at {row['cell']}" if len(cells) > 1 else ""
+        yield (
+            f"Class {row['label']}, {100 * row['share']:.0f} % of the test images, "
+            f"changes by {change}{where}."
+        )
+
+
+def _describe_floors(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
+    for floor, called in FLOORS.items():
+        below: dict[str, list[dict[Any, Any]]] = {}
+        for row in rows:
+            level = row.get(f"floor_{floor}", np.nan)
+            if np.isfinite(level) and unit_of(row["metric"]) is PERCENT:
+                under = [side for side in ("arm", "reference") if row[f"{side}_mean"] < level]
+                if under:
+                    both = len(under) == 2
+                    who = "both arms" if both else name_arm(row[under[0]])
+                    below.setdefault(who, []).append(row)
+        for who, found in below.items():
+            levels = sorted({f"{100 * row[f'floor_{floor}']:.1f} %" for row in found})
+            where = f" {name(found)}" if len(rows) > 1 else ""
+            yield f"{called} is ahead of {who}{where}, at {' and '.join(levels[:4])}."

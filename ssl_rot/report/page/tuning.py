@@ -1,0 +1,48 @@
+"""Whether each arm was compared at its own best setting, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ssl_rot.report.comparison.columns import ARM, PHASE
+from ssl_rot.report.comparison.contrasts import name_arm
+from ssl_rot.report.comparison.selection import Selection, varying_settings
+
+_USUAL = "schedule.lr"
+
+
+def describe_tuning(runs: pd.DataFrame, selection: Selection | None) -> str:
+    """``Tuned: ...`` with what was chosen by what, or ``Not tuned: both arms at ...``."""
+    if selection is not None:
+        arms = selection.trials.groupby("arm")["setting"].nunique()
+        counts = " and ".join(
+            f"{count} {name_arm(str(arm))} settings" for arm, count in arms.items()
+        )
+        if arms.nunique() == 1:
+            counts = f"{arms.iloc[0]} settings of each arm"
+        return (
+            f"Tuned: {_list(selection.keys)} chosen for each arm and cell by the mean validation "
+            f"accuracy over seeds, among {counts}. Test accuracies were read of the winners only."
+        )
+    downstream = runs[runs[PHASE] == "downstream"]
+    varying = varying_settings(downstream)
+    both = "both arms" if downstream[ARM].nunique() == 2 else "all arms"
+    if varying:
+        return (
+            f"Not tuned: each pair shares its {_list(varying)}, and no setting was chosen for an "
+            f"arm. For that, add dataset.val_per_class to the runs"
+        ) + (" or drop select=null." if _has_validation(downstream) else ".")
+    column = f"params.{_USUAL}"
+    values = downstream.get(column, pd.Series(dtype=object)).dropna().unique()
+    at = f"{_USUAL}={values[0]}" if len(values) == 1 else "the same settings"
+    return f"Not tuned: {both} at {at}."
+
+
+def _has_validation(downstream: pd.DataFrame) -> bool:
+    return "metrics.val_acc" in downstream and bool(downstream["metrics.val_acc"].notna().any())
+
+
+def _list(keys: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(keys[:-1]), keys[-1]]))

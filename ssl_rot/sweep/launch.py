@@ -1,0 +1,160 @@
+"""The jobs of ``hydra/launcher=parallel``: what is planned is run, and nothing is done twice."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+from collections.abc import Sequence
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from ssl_rot.errors import SweepFailed, TrackingError, UserError, describe_error
+from ssl_rot.sweep.callback import open_sweep
+from ssl_rot.sweep.failures import JobFailure, tag_failure
+from ssl_rot.sweep.job_process import Order, Report
+from ssl_rot.sweep.parent_run import ParentRun
+from ssl_rot.sweep.plan import PlannedJob
+from ssl_rot.sweep.plugin_checks import is_basic
+from ssl_rot.sweep.scheduler import Scheduler, Work
+from ssl_rot.sweep.slots import Slot
+from ssl_rot.sweep.view import SweepView
+from ssl_rot.sweep.worker_pool import WorkerPool
+from ssl_rot.training.signals import SIGNALS
+
+log = logging.getLogger(__name__)
+
+
+def launch_batch(
+    context: HydraContext,
+    task: TaskFunction,
+    config: DictConfig,
+    batch: Sequence[Sequence[str]],
+    first: int,
+) -> list[JobReturn]:
+    """Runs a batch of jobs and returns when all have ended.
+
+    Args:
+        config: of the sweep.
+        batch: the overrides of each job.
+        first: the number of the first one.
+    """
+    sweep = open_sweep()
+    reports: dict[int, Report] = {}
+    if sweep.plan is None:
+        jobs, reports = _plan_batch(sweep, batch, first)
+        stored = sweep.planner.find_stored_pretexts(jobs)
+    else:
+        jobs = list(sweep.plan.jobs[first : first + len(batch)])
+        stored = sweep.plan.stored_pretexts
+        reports = {job.number: _report_finished(job) for job in jobs if job.finished is not None}
+    todo = {job.number: job for job in jobs if job.finished is None}
+    view = SweepView(len(batch), len(jobs) - len(todo))
+
+    def ended(number: int, report: Report) -> None:
+        reports[number] = report
+        view.job_ended(number, report.problem)
+        if report.problem is not None:
+            _record_failure(sweep, number, todo[number].overrides, report.problem)
+
+    WorkerPool(
+        sweep.slots,
+        Scheduler(_describe_work(job, stored) for job in todo.values()),
+        lambda number, slot: _make_order(todo[number], slot, sweep, context, task),
+        ended,
+        view,
+    ).run()
+    chooses_by_results = not is_basic(config.hydra.sweeper)
+    return [
+        _to_return(overrides, reports[first + index], chooses_by_results)
+        for index, overrides in enumerate(batch)
+    ]
+
+
+def _plan_batch(
+    sweep: ParentRun, batch: Sequence[Sequence[str]], first: int
+) -> tuple[list[PlannedJob], dict[int, Report]]:
+    """The jobs that a sweeper has just chosen, and reports of those that have a fault."""
+    jobs, reports = [], {}
+    for number, overrides in enumerate(batch, first):
+        own = [item for item in overrides if not item.startswith("tracking.parent_run_id=")]
+        try:
+            jobs.append(sweep.planner.plan(number, own))
+        except UserError as error:
+            problem = describe_error(error)
+            reports[number] = Report(problem=problem)
+            _record_failure(sweep, number, own, problem)
+    return jobs, reports
+
+
+def _record_failure(sweep: ParentRun, number: int, overrides: Sequence[str], problem: str) -> None:
+    failure = JobFailure(problem, list(overrides))
+    try:
+        tag_failure(sweep.tracker, str(sweep.log.run_id), number, failure)
+    except TrackingError as error:
+        log.warning("The failure of job %d could not be recorded: %s", number, error)
+
+
+def _report_finished(job: PlannedJob) -> Report:
+    assert job.finished is not None
+    metrics = job.finished.metrics
+    return Report(metrics.get("val_acc", metrics.get("test_acc")))
+
+
+def _describe_work(job: PlannedJob, stored: frozenset[str]) -> Work:
+    must_pretrain = job.pretrains and job.keys.pretext not in stored
+    return Work(
+        job.number,
+        job.keys.config,
+        job.keys.pretext if must_pretrain and job.reuses_pretext else None,
+        job.pretext_images if must_pretrain else 0,
+        job.images,
+    )
+
+
+def _make_order(
+    job: PlannedJob, slot: Slot, sweep: ParentRun, context: HydraContext, task: TaskFunction
+) -> Order:
+    parent = str(sweep.log.run_id)
+    composed: DictConfig = pickle.loads(job.composed)
+    with open_dict(composed):
+        composed.tracking.parent_run_id = parent
+        composed.hydra.overrides.task.append(f"tracking.parent_run_id={parent}")
+    tracking = {**job.config["tracking"], "parent_run_id": parent}
+    return Order(
+        pickle.dumps(composed),
+        {**job.config, "tracking": tracking},
+        sweep.plan is not None,
+        sweep.folder / _subfolder(composed),
+        (task.__module__, task.__name__),
+        context,
+        slot,
+        dict(os.environ),
+        frozenset(signum for signum in SIGNALS if signal.getsignal(signum) == signal.SIG_IGN),
+    )
+
+
+def _subfolder(job: DictConfig) -> str:
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(job)  # ${hydra:job.num} is looked up there
+    try:
+        return str(job.hydra.sweep.subdir)
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _to_return(overrides: Sequence[str], report: Report, chooses_by_results: bool) -> JobReturn:
+    """What Hydra wants to know of a job.
+
+    A sweeper that does not choose by results would stop at the first failure; the table of jobs
+    reports them all.
+    """
+    if report.problem is not None and chooses_by_results:
+        status, value = JobStatus.FAILED, SweepFailed(f"The job failed: {report.problem}")
+    else:
+        status, value = JobStatus.COMPLETED, report.value
+    return JobReturn(overrides=overrides, status=status, _return_value=value)

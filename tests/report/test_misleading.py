@@ -1,0 +1,232 @@
+"""Data sets that mislead a plain comparison, and what a careful statistician would say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ssl_rot.report import compare, pair_runs, select_settings
+from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
+from ssl_rot.report.comparison.floors import add_floors
+from ssl_rot.report.comparison.hits import RunHits
+from ssl_rot.report.comparison.recalls import compare_recalls
+from ssl_rot.report.comparison.selection import tuned_keys
+from ssl_rot.report.page.headline import write_headline
+from ssl_rot.report.page.tuning import describe_tuning
+
+IMAGES = 360
+NOISE = np.array([0.0, 2.0, -1.0, 1.0, -2.0, 3.0, -3.0, 0.0]) / IMAGES
+
+
+def ask(runs, *, tuned: bool = False, by=None, hits=None, **options) -> list[str]:
+    """The answer in words."""
+    frame = runs.frame()
+    selection = select_settings(frame, tuned_keys(frame)) if tuned else None
+    pairs = pair_runs(frame if selection is None else selection.runs, runs.histories())
+    cells = compare(pairs, by, predictions=hits, **options)
+    pairs = exclude_incomplete_seeds(pairs, by)
+    cells = add_floors(cells, pairs, frame)
+    recalls = compare_recalls(cells, pairs, hits or {})
+    return write_headline(cells, recalls=recalls)
+
+
+def guesses(accuracy: float, seed: int, classes: int = 10) -> RunHits:
+    """Which of the test images a run with that accuracy gets right; easy images first."""
+    rng = np.random.default_rng(seed)
+    targets = np.arange(IMAGES) % classes
+    hits = np.zeros(IMAGES, dtype=bool)
+    hits[rng.permutation(IMAGES)[: round(accuracy * IMAGES)]] = True
+    return RunHits(targets, hits)
+
+
+def tune(runs, arm: str, lr: str, accuracy: float, seeds: int = 5) -> None:
+    for seed in range(seeds):
+        over = {"schedule__lr": lr, "schedule__optimizer__lr": lr}
+        made = runs.downstream(
+            arm, seed, accuracy + NOISE[seed] / (2 + (arm == "rotation")), **over
+        )
+        made.metrics["val_acc"] = {10: accuracy + NOISE[seed] / 4}
+
+
+def test_a_shared_learning_rate_that_suits_one_arm(runs) -> None:
+    """Both arms reach 80 % at their best, at different rates; at 0.1 rotation leads by 4."""
+    for lr, rotation, supervised in (("0.1", 0.80, 0.76), ("0.02", 0.75, 0.80)):
+        tune(runs, "rotation", lr, rotation)
+        tune(runs, "supervised", lr, supervised)
+    assert ask(runs, tuned=True)[:2] == [
+        "Rotation makes no difference that matters.",
+        "The difference is less than a point: +0.0 points [-0.1, +0.1] of test accuracy.",
+    ]
+    frame = runs.frame()
+    assert describe_tuning(frame, select_settings(frame, ["schedule.lr"])) == (
+        "Tuned: schedule.lr chosen for each arm and cell by the mean validation accuracy over "
+        "seeds, among 2 settings of each arm. Test accuracies were read of the winners only."
+    )
+
+
+def test_only_a_shared_learning_rate_is_called_not_tuned(runs) -> None:
+    runs.arms([0.04, 0.05, 0.045, 0.05], schedule__lr="0.1")
+    assert describe_tuning(runs.frame(), None) == "Not tuned: both arms at schedule.lr=0.1."
+
+
+def test_arms_that_were_tuned_apart(runs) -> None:
+    """No two runs have the same learning rate, so none are partners at equal settings."""
+    for arm, lr, accuracy in (
+        *(("rotation", "0.2", 0.85), ("rotation", "0.4", 0.7)),
+        *(("supervised", "0.01", 0.7), ("supervised", "0.02", 0.8), ("supervised", "0.04", 0.79)),
+    ):
+        tune(runs, arm, lr, accuracy)
+    assert (pair_runs(runs.frame())["left_out"] != "").all()
+    assert ask(runs, tuned=True) == [
+        "Use rotation.",
+        "Rotation gains 5.0 points [4.9, 5.1] of test accuracy over 5 seeds.",
+        "Rotation was tuned over 2 settings and supervised-only over 3: the arm with more trials "
+        "has the better chance to find a good one.",
+    ]
+
+
+def test_the_seeds_that_diverged_count(runs) -> None:
+    """Of the five that survived, rotation is ahead by 3.1; -17 with the lost ones at chance."""
+    hits = {}
+    for seed in range(8):
+        supervised = runs.downstream("supervised", seed, 180 / IMAGES)
+        hits[supervised.run_id] = guesses(180 / IMAGES, seed)
+        accuracy = (191 + seed % 2) / IMAGES
+        status = "FINISHED" if seed < 5 else "FAILED"
+        rotation = runs.downstream("rotation", seed, accuracy, status=status)
+        hits[rotation.run_id] = guesses(accuracy, seed)
+        if seed >= 5:
+            rotation.tags["error"] = "NonFiniteLoss: downstream, epoch 3"
+    words = ask(runs, hits=hits)
+    assert words[0] == "These runs do not settle whether rotation helps."
+    assert words[2] == (
+        "3 of 8 rotation runs diverged; with each of them at chance the difference is "
+        "-13.0 points, so that the finished runs alone decide nothing."
+    )
+
+
+def test_a_lost_run_is_forgiven_once_it_succeeds(runs) -> None:
+    runs.arms([0.1, 0.12, 0.11])
+    runs.downstream("supervised", 3, 0.5)
+    runs.downstream("rotation", 3, 0.0, status="FAILED")
+    runs.downstream("rotation", 3, 0.61)
+    pairs = pair_runs(runs.frame())
+    assert not pairs["is_lost"].any()
+    assert compare(pairs)["n"].tolist() == [4]
+
+
+def test_one_lost_seed_of_twelve_does_not_overrule(runs) -> None:
+    runs.arms([0.10, 0.12, 0.11, 0.10, 0.12, 0.11, 0.10, 0.12, 0.11, 0.10, 0.12])
+    runs.downstream("supervised", 11, 0.5)
+    runs.downstream("rotation", 11, 0.0, status="KILLED")
+    words = ask(runs)
+    assert words[0] == "Use rotation."
+    assert any(sentence.startswith("1 of 12 rotation runs was killed") for sentence in words)
+
+
+@pytest.mark.parametrize("images", [[36, 36], [36, 37]])
+def test_two_seeds_that_agree_to_the_image_are_too_few(runs, images) -> None:
+    for seed, count in enumerate(images):
+        runs.downstream("supervised", seed, 300 / IMAGES)
+        runs.downstream("rotation", seed, (300 + count) / IMAGES)
+    assert ask(runs)[0] == "There are too few seeds to say whether rotation helps."
+
+
+def test_the_spread_of_seeds_that_agree_is_at_least_one_test_image(runs) -> None:
+    runs.arms([36 / IMAGES] * 3, base=301 / IMAGES)
+    cell = compare(pair_runs(runs.frame())).iloc[0]
+    assert cell["high"] - cell["low"] == pytest.approx(2 * 4.3027 / IMAGES / np.sqrt(3), rel=1e-4)
+
+
+def test_unbalanced_settings_are_not_averaged(runs) -> None:
+    """The seeds of the setting with the large gain would weigh more."""
+    runs.arms([0.30, 0.31, 0.29, 0.30, 0.32, 0.30], freeze="backbone", freeze___target_="Frozen")
+    runs.arms([-0.02, -0.01, -0.03], freeze="none")
+    words = ask(runs, by=["model"])
+    cell = compare(pair_runs(runs.frame()), ["model"]).iloc[0]
+    assert (cell["n"], cell["pairs"]) == (3, 6)
+    assert words[1].startswith("Rotation gains 14.0 points")  # half of 30 less 2
+
+
+def test_a_rare_collapse_is_no_equivalence(runs) -> None:
+    """Nineteen seeds gain 2 points, one loses 38: the mean is zero, and equal is the wrong word."""
+    runs.arms([0.02 + 0.002 * NOISE[seed % 8] for seed in range(19)] + [-0.38])
+    words = ask(runs)
+    assert words[0] == "These runs do not settle whether rotation helps."
+    assert "Seeds differ widely: rotation is better in 19 of 20" in " ".join(words)
+
+
+def test_a_small_class_is_seen(runs) -> None:
+    """Class 1 has 5 % of the images and gains 50 points; overall that is 2.5."""
+    targets = (np.arange(400) >= 380).astype(int)
+    hits = {}
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        base = np.where(targets == 1, np.arange(400) % 2 == 0, rng.permutation(400) < 320)
+        for arm, right in (("supervised", base), ("rotation", base | (targets == 1))):
+            made = runs.downstream(arm, seed, right.mean())
+            hits[made.run_id] = RunHits(targets, right)
+    words = ask(runs, hits=hits)
+    assert any(
+        sentence.startswith("Class 1, 5 % of the test images, changes by +50.0 points [")
+        for sentence in words
+    )
+    pairs = pair_runs(runs.frame())
+    table = compare_recalls(compare(pairs, predictions=hits), pairs, hits)
+    assert table["difference"].tolist() == pytest.approx([0.0, 0.5])
+
+
+def test_a_floor_that_both_arms_stay_below_is_named(runs) -> None:
+    runs.arms([0.05, 0.06, 0.07, 0.05])
+    for made in runs.made:
+        made.tags["floor_key"] = f"seed {made.params['seed']}"
+    frame = runs.frame()
+    floors = pd.DataFrame(
+        {
+            "run_id": [f"floor{seed}" for seed in range(4)],
+            "status": "FINISHED",
+            "tags.ssl_rot.phase": "floor",
+            "tags.ssl_rot.floor_key": [f"seed {seed}" for seed in range(4)],
+            "metrics.floor/knn_acc": 0.64,
+            "metrics.floor/linear_acc": 0.53,
+        }
+    )
+    pairs = pair_runs(pd.concat([frame, floors], ignore_index=True))
+    cells = add_floors(compare(pairs), pairs, pd.concat([frame, floors], ignore_index=True))
+    assert write_headline(cells)[2:] == [
+        "1-NN on the pixels is ahead of both arms, at 64.0 %.",
+        "A linear model of the pixels is ahead of supervised-only, at 53.0 %.",
+    ]
+
+
+def test_a_frozen_random_network_is_a_floor_and_not_in_the_headline(runs) -> None:
+    frozen = {"freeze": "backbone", "freeze___target_": "ssl_rot.freeze.FreezeBackbone"}
+    runs.arms([0.30, 0.31, 0.29, 0.30], base=0.11, **frozen)
+    runs.arms([0.03, 0.031, 0.029, 0.03], base=0.78)
+    words = ask(runs)
+    assert words[:2] == [
+        "Use rotation.",
+        "Rotation gains 3.0 points [2.8, 3.2] of test accuracy over 4 seeds.",
+    ]
+
+
+def test_until_the_planned_seeds_are_there_the_answer_is_interim(runs) -> None:
+    runs.arms([0.10, 0.12, 0.11])
+    pairs = pair_runs(runs.frame())
+    cells = add_floors(compare(pairs), pairs, runs.frame())
+    assert write_headline(cells, planned_seeds=5)[0] == (
+        "Interim, after 3 seeds of 5 planned: Use rotation."
+    )
+    assert write_headline(cells, planned_seeds=3)[0] == "Use rotation."
+
+
+def test_seeds_that_share_a_pre_training_are_averaged_first(runs) -> None:
+    """Six seeds on three pre-trainings are three independent observations."""
+    for seed, gain in enumerate([0.10, 0.12, 0.02, 0.04, 0.06, 0.08]):
+        runs.downstream("rotation", seed, 0.5 + gain, pretext__seed=str(seed // 2))
+        runs.downstream("supervised", seed, 0.5, pretext__seed=str(seed // 2))
+    (cell,) = compare(pair_runs(runs.frame())).to_dict("records")
+    assert (cell["n"], cell["seeds"], cell["unit"]) == (3, 6, "pre-training")
+    assert cell["difference"] == pytest.approx(0.07)
+    assert cell["arm_sd"] == pytest.approx(0.04)
