@@ -24,6 +24,7 @@ from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
 from ssl_rot.sweep.job_process import announce_pretrained, current_order
+from ssl_rot.sweep.output import JOB_OUTPUT, redirected_to
 from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.sweep.workers import register_worker
 from ssl_rot.training.signals import Interrupts
@@ -93,7 +94,10 @@ def _task(cfg: DictConfig) -> float | None:
     log.disabled = False  # hydra/job_logging=disabled: a refusal still reaches stderr
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        return _run_job(cfg, hydra_cfg)
+        # A process that was started for the job has done so from its start.
+        output = Path(hydra_cfg.runtime.output_dir).absolute() / JOB_OUTPUT
+        with redirected_to(output) if current_order() is None else nullcontext():
+            return _run_job(cfg, hydra_cfg)
     try:
         with Interrupts().installed():
             return run(cfg, *_choices_and_folder(hydra_cfg))
@@ -117,14 +121,9 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
                 return run(cfg, *where)
             return run_valid(order.config, *where, is_planned=order.is_planned)
     except KeyboardInterrupt:
-        if "ray" in hydra_cfg.launcher._target_:
+        if hydra_cfg.launcher._target_.endswith(".RayLauncher"):
             return None  # if a worker ended, ray would run the job again
-        if "submitit" not in hydra_cfg.launcher._target_:
-            raise
-        # The end of this process could wait forever for a library's thread that the signal met
-        # while it started. All that must be kept is on the disk by now.
-        logging.shutdown()
-        os._exit(128 + signal.SIGINT)
+        raise
     except Exception as raised:
         error = _as_user_error(raised)
         # Logged now, in the job's own log too; Hydra reports only the first failure, at the end.

@@ -24,6 +24,7 @@ from ssl_rot.errors import ConfigError
 from ssl_rot.experiment.starting_weights import find_given_weights, find_weights
 from ssl_rot.pretext import Arm, GivenWeights
 from ssl_rot.tracking import StoredRun, Tag, Tracker
+from ssl_rot.tracking.slurm import is_requeued
 from ssl_rot.training.compute import Compute, describe_gpus, resolve_compute
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,14 @@ class TrainingContext:
     @property
     def pretext_seed(self) -> int:
         return pretext_seed(self.config)
+
+    @property
+    def matched_samples(self) -> int | None:
+        """With ``schedule.match_images``, the samples of the pretext phase of this config."""
+        if not self.config["schedule"].get("match_images"):
+            return None
+        images = len(self.data.pretext_images)
+        return images * self.pretext.views * self.pretext.schedule.epochs
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,8 @@ class RunContext(TrainingContext):
 
     @property
     def resume(self) -> bool:
-        return bool(self.config["resume"])
+        """Whether to continue what was interrupted; a job that SLURM started again always does."""
+        return bool(self.config["resume"]) or is_requeued()
 
     @property
     def arm(self) -> str:
@@ -140,6 +150,7 @@ def open_run_context(
         data=training.data.fingerprint,
         weights=_hash(weights),
         given=_hash(given),
+        matched_samples=training.matched_samples,
     )
     requested = replace(training.compute, precision=config["precision"])
     # The names of the options, beside their keys: people group and filter by them.
@@ -147,6 +158,8 @@ def open_run_context(
     params = to_params(config) | options
     if has_pretext(config):
         params["pretext.seed"] = str(training.pretext_seed)
+    if training.matched_samples is not None:  # it says why runs are no partners
+        params["schedule.matched_samples"] = str(training.matched_samples)
     return RunContext(
         **vars(training),
         params=params,

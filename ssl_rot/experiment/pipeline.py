@@ -45,7 +45,8 @@ def find_finished_run(context: RunContext) -> StoredRun | None:
     With ``resume=true`` any run of the experiment counts. Otherwise only one of the same sweep
     does: jobs that differ only in what their arm ignores have the same result.
     """
-    parent = None if context.resume or context.sweep is None else context.sweep.run_id
+    sweep = None if context.config["resume"] else context.sweep
+    parent = None if sweep is None else sweep.run_id
     for tag, key in (
         (Tag.CONFIG_KEY, context.keys.config),
         (Tag.REQUEST_KEY, context.request_key),

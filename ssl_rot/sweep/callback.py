@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -54,6 +55,12 @@ class Sweep(Callback):
                 *(folder, Path.cwd(), error.strerror),
             )
             sys.exit(EXIT_STATUS)
+        if config.dry_run:
+            try:
+                _print_dry_run(config, [list(config.hydra.overrides.task)])
+            except UserError as error:
+                log.error("%s", error)
+                sys.exit(EXIT_STATUS)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Checks all jobs and opens the sweep's run. Ends the program if that fails."""
@@ -63,6 +70,8 @@ class Sweep(Callback):
             choose_basic_under_torchrun(config)
             check_launcher_and_sweeper(config)
             jobs, composer = split_overrides(config), Composer(config)
+            if config.dry_run:
+                _print_dry_run(config, jobs)
             if is_parallel(config.hydra.launcher):
                 start_fork_server(composer.sources(jobs))
 
@@ -70,6 +79,7 @@ class Sweep(Callback):
 
             _open_run = ParentRun.open(config, jobs, composer)
             _open_run.adopt_jobs(config)
+            _open_run.view.start()
         except UserError as error:
             log.error("%s", error)
             sys.exit(EXIT_STATUS)
@@ -82,7 +92,8 @@ class Sweep(Callback):
         """Prints and records the table of jobs. Ends the program with 1 if a job failed."""
         log.disabled = False  # the jobs' logging may have disabled it
         run = _take_open_run()
-        assert run is not None
+        if run is None:  # handed over
+            return
         try:
             if run.close():
                 return
@@ -93,6 +104,13 @@ class Sweep(Callback):
         except Exception as error:  # Hydra would turn it into a warning and exit with 0
             log.exception("The table of jobs could not be recorded: %s", error)
         sys.exit(1)
+
+
+def _print_dry_run(config: DictConfig, jobs: list[list[str]] | None) -> NoReturn:
+    from ssl_rot.sweep.dry_run import print_dry_run
+
+    print_dry_run(config, jobs)
+    sys.exit(0)
 
 
 def open_sweep() -> ParentRun:
@@ -112,6 +130,13 @@ def close_open_sweep(error: BaseException) -> None:
     run = _take_open_run()
     if run is not None:
         run.close(error)
+
+
+def hand_over_open_sweep(submit: Callable[[Callable[[], None]], str]) -> None:
+    """Leaves the open sweep to a later SLURM job; see :meth:`ParentRun.hand_over`."""
+    run = _take_open_run()
+    assert run is not None
+    run.hand_over(submit)
 
 
 def _take_open_run() -> ParentRun | None:

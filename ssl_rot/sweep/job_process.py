@@ -20,10 +20,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from ssl_rot.errors import describe_error
+from ssl_rot.sweep.output import JOB_OUTPUT
 from ssl_rot.sweep.slots import Slot
-
-OUTPUT = "output.txt"
-"""In the folder of a job: all that its process printed."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def run_order(order: Order, connection: Connection) -> None:
     global _order, _connection
     _order, _connection = order, connection
     _prepare(order)
-    _redirect_output(order.folder / OUTPUT)
+    _redirect_output(order.folder / JOB_OUTPUT)
     job: DictConfig = pickle.loads(order.job)
     try:
         returned = run_job(

@@ -22,7 +22,6 @@ from ssl_rot.sweep.plan import PlannedJob
 from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.sweep.scheduler import Scheduler, Work
 from ssl_rot.sweep.slots import Slot
-from ssl_rot.sweep.view import SweepView
 from ssl_rot.sweep.worker_pool import WorkerPool
 from ssl_rot.training.signals import SIGNALS
 
@@ -53,11 +52,9 @@ def launch_batch(
         stored = sweep.plan.stored_pretexts
         reports = {job.number: _report_finished(job) for job in jobs if job.finished is not None}
     todo = {job.number: job for job in jobs if job.finished is None}
-    view = SweepView(len(batch), len(jobs) - len(todo))
 
     def ended(number: int, report: Report) -> None:
         reports[number] = report
-        view.job_ended(number, report.problem)
         if report.problem is not None:
             _record_failure(sweep, number, todo[number].overrides, report.problem)
 
@@ -66,7 +63,6 @@ def launch_batch(
         Scheduler(_describe_work(job, stored) for job in todo.values()),
         lambda number, slot: _make_order(todo[number], slot, sweep, context, task),
         ended,
-        view,
     ).run()
     chooses_by_results = not is_basic(config.hydra.sweeper)
     return [

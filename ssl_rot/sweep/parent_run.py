@@ -6,9 +6,11 @@ The table is built from MLflow, the one place that the jobs of every launcher wr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,17 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ssl_rot.config.params import flatten
-from ssl_rot.errors import SweepFailed, UserError, as_text
+from ssl_rot.errors import ConfigError, SweepFailed, UserError, as_text
 from ssl_rot.experiment.context import open_tracker, typed_command
 from ssl_rot.sweep.composition import Composer
+from ssl_rot.sweep.description import PlanDescription
 from ssl_rot.sweep.failures import forget_failures
 from ssl_rot.sweep.job_table import make_job_table, print_job_table, tag_best_run
+from ssl_rot.sweep.outline import Outline
+from ssl_rot.sweep.output import hydras_log_in
 from ssl_rot.sweep.plan import Plan, Planner, make_plan
 from ssl_rot.sweep.plugin_checks import is_parallel
+from ssl_rot.sweep.progress import ProgressReader
 from ssl_rot.sweep.slots import (
     Slot,
     describe_sharing,
@@ -31,8 +37,11 @@ from ssl_rot.sweep.slots import (
     usable_cores,
     visible_cards,
 )
+from ssl_rot.sweep.verdict import record_verdict
+from ssl_rot.sweep.view import SweepView
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
+from ssl_rot.tracking.slurm import is_queued
 from ssl_rot.training.compute import describe_gpus
 
 
@@ -44,6 +53,7 @@ class ParentRun:
         plan: ``None`` if the sweeper chooses its jobs as it goes.
         slots: of ``hydra/launcher=parallel``; none with other launchers.
         unfinished: the interrupted or failed sweep that it resumes.
+        view: what the terminal shows while jobs run.
         stack: ends the run in MLflow when it is closed.
     """
 
@@ -54,6 +64,7 @@ class ParentRun:
     slots: tuple[Slot, ...]
     log: RunLog
     unfinished: StoredRun | None
+    view: SweepView
     stack: ExitStack
 
     @classmethod
@@ -71,7 +82,7 @@ class ParentRun:
         folder = Path(config.hydra.sweep.dir).absolute()
         tracker = open_tracker(config)
         planner = Planner(composer, tracker, folder)
-        slots = _open_slots(config)
+        slots = open_slots(config)
         plan = _make_and_print_plan(planner, jobs)
         overrides = list(config.hydra.overrides.task)
         grid = _flatten_sweeper(config)
@@ -81,8 +92,10 @@ class ParentRun:
         gpus = {Tag.GPUS: describe_gpus()} if torch.cuda.device_count() else {}
         stack = ExitStack()
         stack.enter_context(claim_folder(folder))
+        stack.enter_context(hydras_log_in(folder))
         unfinished = None
         if config.resume:
+            _check_not_queued(tracker, key)
             unfinished = stack.enter_context(tracker.claim_resumable("sweep", key))
         log = stack.enter_context(
             tracker.start(
@@ -101,7 +114,9 @@ class ParentRun:
                 unfinished=unfinished,
             )
         )
-        return cls(folder, tracker, planner, plan, slots, log, unfinished, stack)
+        outline = _save_outline(log, folder, plan)
+        view = SweepView(ProgressReader(outline, tracker))
+        return cls(folder, tracker, planner, plan, slots, log, unfinished, view, stack)
 
     def adopt_jobs(self, config: DictConfig) -> None:
         """Makes the jobs children of this run; jobs that failed before are tried again."""
@@ -123,18 +138,34 @@ class ParentRun:
             # A launcher that lost one job may stop waiting for the others.
             wait_for_workers(self.folder)
         self.tracker.close_dead()
-        table = make_job_table(self.tracker, str(self.log.run_id), self.plan)
-        print_job_table(table)
-        if self.plan is None:
-            tag_best_run(self.tracker, table)
-        self.log.table(table, "jobs")
-        failed = int((table["status"] != "FINISHED").sum())
-        if failed and not interrupted:
-            error = SweepFailed(f"{failed} of {len(table)} jobs did not finish")
+        self.view.stop()
+        failure = _record_table(self.tracker, self.log, self.plan)
+        if not interrupted:
+            record_verdict(self.log, self.tracker.store.uri)
+        if failure is not None and not interrupted:
+            error = failure
         elif isinstance(error, SystemExit):  # Hydra's, for whatever a launcher raised
             error = SweepFailed("The launcher or the sweeper failed")
         self._end(error)
-        return failed == 0
+        return failure is None
+
+    def hand_over(self, submit: Callable[[Callable[[], None]], str]) -> None:
+        """Leaves the run open, to be closed by a SLURM job.
+
+        Args:
+            submit: submits the function that the job has to call, and returns the job's id.
+        """
+        self.view.stop()
+        store, folder = self.tracker.store, self.log.record.folder
+        closer = submit(partial(_close_later, store.experiment_name, store.uri, self.plan, folder))
+        self.tracker.runs.tag(str(self.log.run_id), Tag.CLOSER, closer)
+        self.log.hand_over()
+        self.stack.close()
+        print(
+            f"SLURM job {closer} closes the sweep once all jobs have ended. Its table will be in "
+            f"{folder}/jobs.csv and in MLflow, run {self.log.run_id}. Until then: "
+            "python -m ssl_rot.sweep status"
+        )
 
     def abandon(self, error: UserError) -> None:
         """Ends the run without a table of jobs, as far as MLflow can be reached."""
@@ -146,7 +177,60 @@ class ParentRun:
         self.stack.__exit__(*details)
 
 
-def _open_slots(config: DictConfig) -> tuple[Slot, ...]:
+def _save_outline(log: RunLog, folder: Path, plan: Plan | None) -> Outline:
+    record = log.record
+    outline = Outline(
+        run_id=str(log.run_id),
+        uri=record.uri,
+        experiment=record.experiment,
+        folders=sorted({str(folder), str(record.folder)}),
+        record=str(record.folder),
+        jobs=None if plan is None else PlanDescription(plan).outline_jobs(),
+    )
+    outline.save()
+    return outline
+
+
+def _record_table(tracker: Tracker, log: RunLog, plan: Plan | None) -> SweepFailed | None:
+    """Prints and records the table of jobs; returns an error if some did not finish."""
+    table = make_job_table(tracker, str(log.run_id), plan)
+    print_job_table(table)
+    if plan is None:
+        tag_best_run(tracker, table)
+    log.table(table, "jobs")
+    failed = int((table["status"] != "FINISHED").sum())
+    return SweepFailed(f"{failed} of {len(table)} jobs did not finish") if failed else None
+
+
+def _close_later(experiment: str, uri: str, plan: Plan | None, folder: Path) -> None:
+    """Closes a sweep that was handed over; ends the program with 1 if a job failed."""
+    tracker = Tracker(experiment, uri)
+    with suppress(SweepFailed), tracker.take_over(folder) as log:
+        tracker.close_dead()
+        failure = _record_table(tracker, log, plan)
+        record_verdict(log, uri)
+        if failure is None:
+            return
+        raise failure
+    sys.exit(1)
+
+
+def _check_not_queued(tracker: Tracker, key: str) -> None:
+    """Refuses to resume a sweep whose jobs SLURM still has."""
+    for run in tracker.runs.unfinished("sweep", Tag.CONFIG_KEY, key):
+        closer = run.tags.get(Tag.CLOSER)
+        if run.status == "RUNNING" and closer is not None and is_queued(closer):
+            raise ConfigError(
+                [
+                    f"resume=true: this sweep is still running, SLURM job {closer} closes it. To "
+                    f"see it: python -m ssl_rot.sweep status {run.run_id}. To end it: scancel its "
+                    "jobs"
+                ]
+            )
+
+
+def open_slots(config: DictConfig) -> tuple[Slot, ...]:
+    """The slots of ``hydra/launcher=parallel``; none with other launchers."""
     launcher = config.hydra.launcher
     if not is_parallel(launcher):
         return ()
@@ -166,7 +250,7 @@ def _make_and_print_plan(planner: Planner, jobs: Sequence[Sequence[str]] | None)
         print("The sweeper chooses the jobs as it goes; each is checked when it starts.")
         return None
     plan = make_plan(planner, jobs)
-    print(plan.describe(), flush=True)
+    print(PlanDescription(plan).summarize(), flush=True)
     # Hydra would compose every job once more only to check that it can, which takes a tenth of
     # the time of a sweep of short jobs. The plan has composed them all.
     setattr(Sweeper, "validate_batch_is_legal", lambda sweeper, batch: None)  # noqa: B010

@@ -52,6 +52,11 @@ class PlannedJob:
     labels: str
     finished: StoredRun | None = None
 
+    @property
+    def train_images(self) -> int:
+        """Images that its downstream phase trains on in each epoch."""
+        return self.images // int(self.config["schedule"]["epochs"])
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -63,28 +68,6 @@ class Plan:
 
     jobs: tuple[PlannedJob, ...]
     stored_pretexts: frozenset[str]
-
-    def describe(self) -> str:
-        """How many jobs, how many pre-trainings beside those stored, and how many labels."""
-        distinct = {job.keys.config: job for job in self.jobs}
-        to_train = [job for job in distinct.values() if job.finished is None]
-        jobs = f"Sweep of {len(self.jobs)} jobs"
-        if duplicates := len(self.jobs) - len(distinct):
-            jobs += f", {duplicates} of them duplicates that are not trained again"
-        if finished := len(distinct) - len(to_train):
-            jobs += f"; {finished} finished earlier, {len(to_train)} to train"
-
-        pretrained = [job for job in to_train if job.pretrains]
-        shared = {str(job.keys.pretext) for job in pretrained if job.reuses_pretext}
-        unshared = sum(not job.reuses_pretext for job in pretrained)
-        existing = len(shared & self.stored_pretexts)
-        backbones = f"Pre-trained backbones needed: {len(shared) + unshared}"
-        if unshared:
-            backbones += f", {unshared} of them for one job each (pretext.reuse=false)"
-        if existing:
-            backbones += f", {existing} of them already in MLflow"
-        labels = ", ".join(dict.fromkeys(job.labels for job in self.jobs))
-        return f"{jobs}.\n{backbones}.\nLabeled images: {labels}."
 
 
 class Planner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from omegaconf import DictConfig
@@ -24,6 +25,12 @@ def is_parallel(node: DictConfig) -> bool:
     """Whether a launcher is ``hydra/launcher=parallel``."""
     name: str = node._target_
     return name.endswith(".ParallelLauncher")
+
+
+def is_slurm(node: DictConfig) -> bool:
+    """Whether a launcher is ``hydra/launcher=slurm``."""
+    name: str = node._target_
+    return name.endswith(".SlurmLauncher")
 
 
 def choose_basic_under_torchrun(config: DictConfig) -> None:
@@ -56,6 +63,8 @@ def check_launcher_and_sweeper(config: DictConfig) -> None:
             f"{options['hydra/launcher']} hands jobs to other processes; leave out the launcher, "
             "or start without torchrun"
         )
+    if is_slurm(launcher):
+        faults += _check_slurm(launcher, config.hydra.sweeper)
     if launcher.get("nodes", 1) * launcher.get("tasks_per_node", 1) != 1:
         faults.append(
             "hydra.launcher.nodes and tasks_per_node must be 1: each task would train the whole "
@@ -64,3 +73,22 @@ def check_launcher_and_sweeper(config: DictConfig) -> None:
         )
     if faults:
         raise ConfigError(faults)
+
+
+def _check_slurm(launcher: DictConfig, sweeper: DictConfig) -> list[str]:
+    faults = []
+    if importlib.util.find_spec("submitit") is None:
+        faults.append("hydra/launcher=slurm needs submitit; run: pip install submitit")
+    if shutil.which("sbatch") is None:
+        faults.append("hydra/launcher=slurm needs SLURM's sbatch, which is not on the PATH here")
+    if not (isinstance(launcher.jobs_per_task, int) and launcher.jobs_per_task > 0):
+        faults.append(
+            f"hydra.launcher.jobs_per_task={launcher.jobs_per_task} is not allowed; it must be a "
+            "whole number of at least 1"
+        )
+    if not launcher.wait and (not is_basic(sweeper) or sweeper.max_batch_size is not None):
+        faults.append(
+            "hydra.launcher.wait=false needs all jobs at once: use the basic sweeper, and leave "
+            "out hydra.sweeper.max_batch_size"
+        )
+    return faults

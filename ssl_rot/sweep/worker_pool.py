@@ -14,7 +14,6 @@ from ssl_rot.sweep import fork_server
 from ssl_rot.sweep.job_process import PRETRAINED, Order, Report, run_order
 from ssl_rot.sweep.scheduler import Scheduler, Work
 from ssl_rot.sweep.slots import Slot
-from ssl_rot.sweep.view import SweepView
 
 _TICK = 0.2  # seconds
 _PATIENCE = 10.0  # seconds for a process to end after its report
@@ -44,11 +43,9 @@ class WorkerPool:
         scheduler: Scheduler,
         orders: Callable[[int, Slot], Order],
         ended: Callable[[int, Report], None],
-        view: SweepView,
     ) -> None:
         self._free = list(reversed(slots))
-        self._scheduler, self._orders, self._view = scheduler, orders, view
-        self._ended = ended
+        self._scheduler, self._orders, self._ended = scheduler, orders, ended
         self._workers: dict[int, _Worker] = {}
 
     def run(self) -> None:
@@ -58,7 +55,6 @@ class WorkerPool:
                 self._start_jobs()
                 for ready in wait([w.connection for w in self._workers.values()], timeout=_TICK):
                     self._receive(next(w for w in self._workers.values() if w.connection is ready))
-                self._view.tick()
         except BaseException:
             self._stop()
             raise
@@ -73,7 +69,6 @@ class WorkerPool:
                 )
                 process.start()
             self._workers[work.number] = _Worker(work, slot, process, receiving)
-            self._view.job_started(work.number, slot.number)
 
     def _receive(self, worker: _Worker) -> None:
         try:

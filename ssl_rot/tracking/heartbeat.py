@@ -7,6 +7,7 @@ after some seconds.
 
 import errno
 import fcntl
+import math
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ from ssl_rot.errors import StorageError
 
 _LOCK = "running.lock"
 HEARTBEAT = 5.0  # seconds between two beats
+LOST_SECONDS = 60.0  # of :func:`silence` that mean death to those who only look
 _WATCH = 3 * HEARTBEAT  # seconds without a beat that mean death
 
 
@@ -65,6 +67,17 @@ def _lock(path: Path) -> int:
         if os.fstat(descriptor).st_nlink:
             return descriptor
         os.close(descriptor)  # its earlier holder has deleted it
+
+
+def silence(folder: Path) -> float:
+    """Seconds since the last beat of the run in ``folder``; infinite if it has ended.
+
+    Unlike :func:`is_alive`, it never waits, and by itself proves nothing: clocks differ.
+    """
+    try:
+        return time.time() - (folder / _LOCK).stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def is_alive(folder: Path, *, same_host: bool) -> bool:

@@ -20,6 +20,7 @@ class Tag:
     THREADS = "ssl_rot.threads"  # of torch on the CPU, where their number can change the result
     GPUS = "ssl_rot.gpus"  # of a sweep: the GPUs that its own process saw, if any
     COMMAND = "ssl_rot.command"  # of a sweep
+    CLOSER = "ssl_rot.closer"  # of a sweep that nobody waits for: the SLURM job that closes it
     SOURCE = "mlflow.source.name"  # MLflow's own: the command, also of the jobs of a sweep
     ERROR = "ssl_rot.error"  # why the run did not finish, in one line
     JOB_ERROR = "ssl_rot.job_error"  # of a sweep: why job .0, .1, ... failed, even without a run

@@ -45,6 +45,7 @@ class RunLog:
         self._sent_params: set[str] = set()
         self._sent_artifacts: set[str] = set()
         self._next_send = 0.0
+        self._handed_over = False
 
     @property
     def run_id(self) -> str | None:
@@ -72,8 +73,15 @@ class RunLog:
         files.write(path, table.to_csv(index=False).encode())
         self.artifacts([path])
 
+    def hand_over(self) -> None:
+        """Leaves the run to another process, which ends it: :meth:`end` does nothing."""
+        self.send()
+        self._handed_over = True
+
     def end(self, status: str, error: BaseException | None = None) -> None:
         """Ends the run. What MLflow does not accept now can be sent later."""
+        if self._handed_over:
+            return
         record = self.record
         if error is not None and not self.history.rows:  # nothing happened in this run
             if record.run_id is None:

@@ -19,6 +19,7 @@ from ssl_rot.tracking.names import CONFIG, HISTORY, Tag
 from ssl_rot.tracking.run_log import PROCESS_GONE, RunLog, unsent_error
 from ssl_rot.tracking.run_record import RunRecord
 from ssl_rot.tracking.runs import StoredRun, StoredRuns
+from ssl_rot.tracking.slurm import is_queued
 from ssl_rot.tracking.store import Store
 
 log = logging.getLogger(__name__)
@@ -92,16 +93,22 @@ class Tracker:
             run = RunLog(self.store, record, _read_history(folder / HISTORY))
             is_first = not self._logs
             self._logs.append(run)
-            try:
+            with _ending(run):
                 run.send() if is_first else run.send_when_due()
                 yield run
-            except Exception as error:
-                run.end("FAILED", error)
-                raise
-            except BaseException as error:  # KeyboardInterrupt, SystemExit: it was interrupted
-                run.end("KILLED", error)
-                raise
-            run.end("FINISHED")
+
+    @contextmanager
+    def take_over(self, folder: Path) -> Iterator[RunLog]:
+        """Continues a run that was handed over, and ends it like one of :meth:`start`.
+
+        Raises:
+            TrackingError: the folder has no record of a run, or a damaged one.
+        """
+        record = RunRecord.load(folder)
+        if record is None:
+            raise TrackingError(f"{folder} holds no run")
+        with heartbeat(folder), _ending(self.adopt(record)) as run:
+            yield run
 
     def _reopen(self, record: RunRecord, unfinished: StoredRun) -> None:
         record.run_id = run_id = unfinished.run_id
@@ -113,8 +120,8 @@ class Tracker:
                 value = record.tags.get(tag)
                 if value is not None and value != unfinished.tags.get(tag):
                     client.set_tag(run_id, tag, value)
-            if Tag.ERROR in unfinished.tags:
-                client.delete_tag(run_id, Tag.ERROR)
+            for tag in unfinished.tags.keys() & {Tag.ERROR, Tag.CLOSER}:
+                client.delete_tag(run_id, tag)
 
     def flush(self) -> None:
         """Waits until MLflow has accepted everything of this tracker's runs.
@@ -192,6 +199,20 @@ class Tracker:
             raise TrackingError(str(error)) from error
 
 
+@contextmanager
+def _ending(run: RunLog) -> Iterator[RunLog]:
+    """Ends a run as its block does."""
+    try:
+        yield run
+    except Exception as error:
+        run.end("FAILED", error)
+        raise
+    except BaseException as error:  # KeyboardInterrupt, SystemExit: it was interrupted
+        run.end("KILLED", error)
+        raise
+    run.end("FINISHED")
+
+
 def _mask(values: Mapping[str, str]) -> dict[str, str]:
     return {key: without_password(value) for key, value in values.items()}
 
@@ -229,4 +250,6 @@ def _is_here(run: StoredRun) -> bool:
 
 
 def _is_alive(run: StoredRun) -> bool:
-    return is_alive(_folder(run), same_host=run.tags.get(Tag.HOST) == socket.gethostname())
+    if is_alive(_folder(run), same_host=run.tags.get(Tag.HOST) == socket.gethostname()):
+        return True
+    return Tag.CLOSER in run.tags and is_queued(run.tags[Tag.CLOSER])

@@ -228,6 +228,7 @@ def test_a_trial_with_a_seed_that_diverges_has_failed(call_main, make_store, tmp
     )
     args = ["+experiment=optuna_lr", *TINY, "hydra.sweeper.n_trials=4", "schedule.epochs=1"]
     args += ["hydra.sweeper.params=null", "schedule.weight_decay=choice(0.001,0.002)"]
+    args += ["hydra/launcher=basic"]  # which knows the resolver
     args += ["tune_seeds=2", f"{key}='${{lr:${{seed}},${{schedule.weight_decay}}}}'"]
     status, output = call_main(*args)
     assert status == 1

@@ -1,0 +1,7 @@
+"""``hydra/launcher=slurm``."""
+
+from ssl_rot.sweep.slurm import ArrayLauncher
+
+
+class SlurmLauncher(ArrayLauncher):
+    """See :class:`ArrayLauncher`."""

@@ -1,0 +1,78 @@
+"""The verdict at the end of a sweep, from the runs of its jobs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ssl_rot.errors import TrackingError
+from ssl_rot.report.analysis import Question, answer
+from ssl_rot.report.comparison.columns import ARM, PHASE
+from ssl_rot.report.comparison.contrasts import SUPERVISED
+from ssl_rot.report.load.runs import load_runs
+from ssl_rot.report.page.rendering import write_report
+from ssl_rot.report.page.short_version import write_short_version
+from ssl_rot.tracking import Tag
+
+_LOGGED = ("arm_mean", "reference_mean", "difference", "low", "high", "n")
+# Cells whose numbers become metrics; the table has all of them.
+_MOST_CELLS = 50
+
+
+@dataclass(frozen=True)
+class SweepVerdict:
+    """What a sweep leaves beside its table of jobs.
+
+    Args:
+        text: for the terminal.
+        files: of the report's page.
+        metrics: of each cell: means, difference and interval, as fractions.
+        table: a row per cell.
+    """
+
+    text: str
+    files: list[Path]
+    metrics: dict[str, float]
+    table: pd.DataFrame
+
+
+def conclude_sweep(uri: str, run_id: str, folder: Path) -> SweepVerdict | None:
+    """Compares the arms among a sweep's jobs, and writes the page to ``folder``.
+
+    Returns:
+        ``None`` if its jobs are not of supervised-only and another arm.
+
+    Raises:
+        UserError: the runs cannot be read or compared.
+    """
+    where = f"tags.`{Tag.PARENT_RUN_ID}` = '{run_id}'"
+    try:
+        runs = load_runs(None, where=where, uri=uri)
+    except TrackingError:  # no job came as far as a downstream run
+        return None
+    arms = set(runs.loc[runs[PHASE] == "downstream", ARM].dropna())
+    if SUPERVISED not in arms or len(arms) < 2:
+        return None
+    command = f'python -m ssl_rot.report experiment_name=null "where={where}"'
+    found = answer(runs, Question(), f"Sweep {run_id}", command)
+    columns = ["cell", "arm", "reference", "verdict", *_LOGGED, "arm_sd", "reference_sd", "basis"]
+    return SweepVerdict(
+        write_short_version(found),
+        write_report(found, folder),
+        _name_metrics(found.cells),
+        found.cells.reindex(columns=columns),
+    )
+
+
+def _name_metrics(cells: pd.DataFrame) -> dict[str, float]:
+    """``verdict/<cell>/difference`` and so on, without the characters that MLflow refuses."""
+    return {
+        f"verdict/{re.sub(r'[^A-Za-z0-9_. -]', '_', row['cell'])[:150]}/{name}": float(row[name])
+        for row in cells.head(_MOST_CELLS).to_dict("records")
+        for name in _LOGGED
+        if np.isfinite(row[name])
+    }

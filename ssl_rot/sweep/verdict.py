@@ -1,0 +1,43 @@
+"""Ends a sweep over several arms with the report's verdict on its runs."""
+
+from __future__ import annotations
+
+import logging
+
+from ssl_rot.errors import describe_error
+from ssl_rot.tracking import RunLog
+
+_log = logging.getLogger(__name__)
+
+FOLDER = "report"
+
+
+def record_verdict(log: RunLog, uri: str) -> None:
+    """Prints the verdict, and adds the page, its numbers and a table to the sweep's run.
+
+    A sweep is not failed by it: whatever goes wrong becomes a warning.
+
+    Args:
+        log: of the sweep's own run.
+        uri: of the store that the runs of its jobs are in.
+    """
+    try:
+        # The report's libraries take seconds to import, and a sweep needs them only here.
+        from ssl_rot.report.sweep_verdict import conclude_sweep
+
+        folder = log.record.folder
+        verdict = conclude_sweep(uri, str(log.run_id), folder / FOLDER)
+        if verdict is None:
+            return
+        print(f"\n{verdict.text}\n\n{folder / FOLDER / 'report.html'}")
+        for file in verdict.files:
+            log.artifacts([file], str(file.parent.relative_to(folder)))
+        log.table(verdict.table, "verdict")
+        if verdict.metrics:
+            log.epoch(1, verdict.metrics)
+    except Exception as error:
+        _log.warning(
+            "The sweep has finished, but its report could not be made (%s). "
+            "Once the cause is known, run: python -m ssl_rot.report",
+            describe_error(error),
+        )
