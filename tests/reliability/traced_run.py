@@ -8,21 +8,14 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 from typing import Any
 
 import ssl_rot.run
-from ssl_rot.experiment import figures, pipeline, recording
+from ssl_rot.experiment import pipeline, recording
 from ssl_rot.tracking import RunLog
 from ssl_rot.training import checkpoint
 
 TRACE = int(os.environ["SSL_ROT_TRACE"])
-
-
-def save_nothing(*args: Any) -> None:
-    path: Path = args[-1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
 
 
 def traced(function: Any, name: str | None, *, ends: bool = True) -> Any:
@@ -42,8 +35,6 @@ def traced(function: Any, name: str | None, *, ends: bool = True) -> Any:
 
 
 if __name__ == "__main__":
-    # Half of the time of such a run went into its figures. One kind is enough to be killed in.
-    figures.draw_pretext_batch = figures.draw_curves = save_nothing
     pipeline.run_pretext = traced(pipeline.run_pretext, "pretext")
     pipeline.run_downstream = traced(pipeline.run_downstream, "transfer")
     recording.fit = traced(recording.fit, None)
