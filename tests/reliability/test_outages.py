@@ -121,8 +121,8 @@ def away(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "first", "calls"),
     [
-        ("log_batch", 2, 1),
-        ("log_batch", 4, 3),
+        ("log_batch", 3, 1),  # the first two are the params: a run that cannot begin is refused
+        ("log_batch", 5, 3),
         ("create_run", 2, 1),
         ("set_terminated", 1, 1),
         ("set_terminated", 1, 2),
