@@ -32,6 +32,8 @@ WITHOUT_EFFECT = (
     "profile",
     "figures",
     "floors",
+    "monitor",
+    "monitoring",
     "compile",
     "sync_batchnorm",
 )
@@ -65,6 +67,7 @@ def compute_run_keys(
     arithmetic: str,
     weights: str | None,
     given: str | None = None,
+    matched_samples: int | None = None,
 ) -> RunKeys:
     """The keys of one run with a resolved config.
 
@@ -73,10 +76,14 @@ def compute_run_keys(
         arithmetic: the precision in effect, with all else that changes rounding.
         weights: the hash of the file in ``model.weights``, used instead of its name.
         given: the hash of the weights in ``pretext.source``, likewise; ``None`` for other arms.
+        matched_samples: with ``schedule.match_images``, the samples of the pretext phase: only runs
+            with the same number are partners.
     """
     common = {k: _hash_sources(v) for k, v in config.items() if k not in WITHOUT_EFFECT}
     content = {"precision": arithmetic, "data": data, "results": RESULTS}
     common |= content
+    if matched_samples is not None:
+        common["matched_samples"] = matched_samples
     common["model"]["weights"] = weights
     common["dataset"].pop("name", None)
     for node in (common["dataset"], common["dataset"]["source"]):
@@ -88,12 +95,14 @@ def compute_run_keys(
         pretext = {"name": pretext["name"], "source": given}
     arm = {"pretext": pretext if has_pretext(config) else None}
 
-    # Pre-training depends on neither the labels, those for validation included, nor the cut.
+    # Pre-training depends on neither the labels, those for validation included, nor the cut,
+    # nor a policy of augmentation.
     names = ("dataset", "model", "seed", "precision", "data", "results")
     before_transfer = {k: deepcopy(common[k]) for k in names}
     for key in ("labels_per_class", "val_per_class"):
         before_transfer["dataset"].pop(key, None)
     before_transfer["model"].pop("cut", None)
+    before_transfer["dataset"].get("augment", {}).pop("policy", None)
     before_transfer["seed"] = pretext_seed(config)
     if before_transfer["seed"] != common["seed"] and _draws_images(common["dataset"]):
         before_transfer["images"] = common["seed"]

@@ -16,11 +16,13 @@ TOP_LEVEL: dict[str, Any] = {
     "profile": bool,
     "figures": Literal["auto", True, False],
     "floors": bool,
+    "monitor": Sequence[Literal["knn", "rank"]],
     "resume": bool,
     "dry_run": bool,
 }
 
 SECTIONS: dict[str, dict[str, Any]] = {
+    "monitoring": {"every": Count, "split": Literal["val", "test"]},
     "checkpoint": {"every": Count, "keep": Count | None},
     "tracking": {"experiment_name": Text, "uri": Text | None, "parent_run_id": Text | None},
 }

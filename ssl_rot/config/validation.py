@@ -42,6 +42,8 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     faults += Checker(flatten(raw), missing).find_faults(config)
     faults += _find_label_faults(config)
     faults += _find_early_stop_faults(config)
+    faults += _find_match_faults(config)
+    faults += _find_monitor_faults(config)
     faults += _find_device_faults(config)
     if not faults:  # a trial build would repeat the same faults, less clearly
         faults += _find_build_faults(cfg)
@@ -87,6 +89,24 @@ def _has_validation(config: Mapping[str, Any], path: str) -> bool:
     data = config.get("dataset", {})
     in_budget = path == "schedule" and data.get("val_per_class") is not None
     return in_budget or data.get("val_fraction") != 0
+
+
+def _find_match_faults(config: Mapping[str, Any]) -> Iterator[str]:
+    pretext = config.get("pretext")
+    schedule = pretext.get("schedule") if isinstance(pretext, dict) else None
+    if isinstance(schedule, dict) and schedule.get("match_images") is True:
+        key = "pretext.schedule.match_images"
+        yield f"{key}=true is not allowed: the downstream run is matched, by schedule.match_images"
+
+
+def _find_monitor_faults(config: Mapping[str, Any]) -> Iterator[str]:
+    monitor, settings = config.get("monitor"), config.get("monitoring")
+    on_val = isinstance(settings, dict) and settings.get("split") == "val"
+    needs_val = isinstance(monitor, list) and "knn" in monitor and on_val
+    if needs_val and not _has_validation(config, "schedule"):
+        needs = "needs a validation split, and dataset.val_fraction=0"
+        hint = "set dataset.val_per_class=2, say, or monitoring.split=test"
+        yield f"monitor=[knn] {needs}; {hint}"
 
 
 def _find_device_faults(config: Mapping[str, Any]) -> Iterator[str]:

@@ -1,12 +1,14 @@
-"""Random cropping and flipping of whole batches."""
+"""Augmentation of whole batches: random crops, flips, and a policy of torchvision."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
+
+from ssl_rot.data.policies import Policy, apply_policy
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,22 @@ class Augment:
     Args:
         crop_padding: pixels added on each side before cropping; 0 for no cropping.
         flip: whether to mirror half of the images. Wrong for digits and letters.
+        policy: stronger augmentation of the downstream phase, see
+            :func:`ssl_rot.data.policies.apply_policy`; ``None`` for none.
     """
 
     crop_padding: Annotated[int, Field(ge=0, le=64)]
     flip: bool
+    policy: Policy | None = None
+
+    @property
+    def changes_images(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.crop_padding or self.flip or self.policy)
+
+    def before_labels(self) -> Self:
+        """The augmentation of the pretext phase: policies rotate, which is the task of one arm."""
+        return replace(self, policy=None)
 
     def __call__(
         self,
@@ -58,4 +72,6 @@ class Augment:
         if self.flip:
             mirrored = torch.rand(drawn, generator=generator)[own].to(images.device) < 0.5
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        if self.policy is not None:
+            images = apply_policy(self.policy, images, generator, drawn, first)
         return images

@@ -41,6 +41,8 @@ class Batches:
         shuffle: a new order each epoch, for training. A last batch with fewer than two images per
             process is then merged into the one before, since BatchNorm cannot train on a single
             value per channel.
+        samples: images of a shuffled epoch; ``None`` for one pass. With more, an epoch goes on with
+            the next pass, and the next epoch where it stopped.
         part: index (from 0) and number of the parts that each batch is divided into, as evenly as
             possible, one for each process. Together, the parts are the batches of one process.
 
@@ -63,6 +65,7 @@ class Batches:
         seed: int,
         stream: str,
         shuffle: bool,
+        samples: int | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> None:
         if labels is None and task is None:
@@ -83,8 +86,9 @@ class Batches:
         self.scale = (1 / (255 * per_channel[1])).float().to(self.device)
         self.shift = (-per_channel[0] / per_channel[1]).float().to(self.device)
         self.part, self.parts = part
-        sizes = [batch_size] * (len(images) // batch_size)
-        remainder = len(images) - sum(sizes)
+        self.samples = len(images) if samples is None else samples
+        sizes = [batch_size] * (self.samples // batch_size)
+        remainder = self.samples - sum(sizes)
         if shuffle and self.parts > 1 and min(batch_size, len(images)) < 2 * self.parts:
             raise ConfigError(
                 [
@@ -105,18 +109,24 @@ class Batches:
     @property
     def same_every_epoch(self) -> bool:
         """Whether no augmentation changes an image from one epoch to the next."""
-        return self.augment is None or not (self.augment.crop_padding or self.augment.flip)
+        return self.augment is None or not self.augment.changes_images
 
     def rows(self, epoch: int) -> Iterator[Tensor]:
         """The row numbers of this part of each batch of an epoch, int64 on the CPU."""
-        order = torch.arange(len(self.images))
-        if self.shuffle:
-            draws = generator(self.seed, self.stream, "order", epoch)
-            order = torch.randperm(len(order), generator=draws)
+        order = self._shuffled(epoch) if self.shuffle else torch.arange(len(self.images))
         for batch in torch.split(order, self.sizes):
             rows = batch.tensor_split(self.parts)[self.part]
             if len(rows):
                 yield rows
+
+    def _shuffled(self, epoch: int) -> Tensor:
+        count, start = len(self.images), (epoch - 1) * self.samples
+        first, last = start // count, (start + self.samples - 1) // count
+        passes = [
+            torch.randperm(count, generator=generator(self.seed, self.stream, "order", number + 1))
+            for number in range(first, last + 1)
+        ]
+        return torch.cat(passes)[start - first * count :][: self.samples]
 
     @property
     def weights(self) -> list[float]:

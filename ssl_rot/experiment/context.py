@@ -47,6 +47,14 @@ class TrainingContext:
     def pretext_seed(self) -> int:
         return pretext_seed(self.config)
 
+    @property
+    def matched_samples(self) -> int | None:
+        """With ``schedule.match_images``, the samples of the pretext phase of this config."""
+        if not self.config["schedule"].get("match_images"):
+            return None
+        images = len(self.data.pretext_images)
+        return images * self.pretext.views * self.pretext.schedule.epochs
+
 
 @dataclass(frozen=True)
 class RunContext(TrainingContext):
@@ -142,6 +150,7 @@ def open_run_context(
         data=training.data.fingerprint,
         weights=_hash(weights),
         given=_hash(given),
+        matched_samples=training.matched_samples,
     )
     requested = replace(training.compute, precision=config["precision"])
     # The names of the options, beside their keys: people group and filter by them.
@@ -149,6 +158,8 @@ def open_run_context(
     params = to_params(config) | options
     if has_pretext(config):
         params["pretext.seed"] = str(training.pretext_seed)
+    if training.matched_samples is not None:  # it says why runs are no partners
+        params["schedule.matched_samples"] = str(training.matched_samples)
     return RunContext(
         **vars(training),
         params=params,

@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ssl_rot.building import build
-from ssl_rot.data import Batches, Images
+from ssl_rot.data import Batches, Images, Split
 from ssl_rot.experiment.context import TrainingContext
 from ssl_rot.freeze import FreezeNothing, FreezePolicy
 from ssl_rot.models import Backbone, Classifier, build_backbone, build_head
-from ssl_rot.pretext import Pretext
+from ssl_rot.pretext import NoPretext, Pretext
 from ssl_rot.schedules import Schedule
 from ssl_rot.seeding import generator, seeded
+from ssl_rot.training.monitors import Monitors
 from ssl_rot.training.phase import Phase
+
+RANKED_IMAGES = 2048
+"""Training images whose features' rank is measured."""
 
 
 def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
@@ -48,6 +53,7 @@ def pretext_phase(context: TrainingContext, weights: Path | None) -> Phase:
         FreezeNothing(),
         seed,
         pretext,
+        _monitors(context),
     )
 
 
@@ -69,7 +75,12 @@ def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
         for name, split in {"train": data.train, **data.held_out}.items()
     }
     loss, schedule, freeze = (build(config[key]) for key in ("loss", "schedule", "freeze"))
-    return _phase(context, "downstream", model, splits, loss, schedule, freeze, context.seed)
+    samples = None
+    if context.matched_samples is not None and isinstance(context.pretext, NoPretext):
+        samples = len(data.train) + round(context.matched_samples / schedule.epochs)
+    return _phase(
+        context, "downstream", model, splits, loss, schedule, freeze, context.seed, samples=samples
+    )
 
 
 PHASES = {"pretext": pretext_phase, "downstream": downstream_phase}
@@ -95,11 +106,14 @@ def _phase(
     freeze: FreezePolicy,
     seed: int,
     pretext: Pretext | None = None,
+    monitors: Monitors | None = None,
+    samples: int | None = None,
 ) -> Phase:
     """A phase on ``splits``, ``train`` among them; ``pretext`` makes missing targets."""
     data, group = context.data, context.compute.group
     own_augmentation = pretext is not None and pretext.own_augmentation
     compares_batch = pretext is not None and pretext.compares_batch
+    augment = data.augment if pretext is None else data.augment.before_labels()
     size = schedule.batch_size
     batches = {
         split: Batches(
@@ -110,12 +124,13 @@ def _phase(
             device=context.compute.device,
             mean=data.mean,
             std=data.std,
-            augment=data.augment if split == "train" and not own_augmentation else None,
+            augment=augment if split == "train" and not own_augmentation else None,
             task=pretext.batch if pretext is not None and labels is None else None,
             task_on_pixels=own_augmentation,
             seed=seed,
             stream=name,
             shuffle=split == "train",
+            samples=samples if split == "train" else None,
             part=(group.rank, group.size),
         )
         for split, (images, labels) in splits.items()
@@ -129,4 +144,42 @@ def _phase(
         schedule=schedule,
         freeze=freeze,
         seed=seed,
+        monitors=monitors,
+    )
+
+
+def _monitors(context: TrainingContext) -> Monitors | None:
+    names, settings, data = context.config["monitor"], context.config["monitoring"], context.data
+    if not names:
+        return None
+    images = data.pretext_images
+    drawn = torch.randperm(
+        len(images), generator=generator(context.pretext_seed, "monitor", "rank")
+    )
+    few = images.select(drawn[:RANKED_IMAGES].sort().values)
+    sample = Split(few, torch.zeros(len(few), dtype=torch.int64))
+    on = settings["split"]
+
+    def batches(split: Split | None) -> Batches | None:
+        if split is None:
+            return None
+        return Batches(
+            split.images,
+            split.labels,
+            batch_size=256,
+            device=context.compute.device,
+            mean=data.mean,
+            std=data.std,
+            augment=None,
+            seed=context.seed,
+            stream="monitor",
+            shuffle=False,
+        )
+
+    return Monitors(
+        settings["every"],
+        labeled=batches(data.train) if "knn" in names else None,
+        held_out=batches(data.held_out[on]) if "knn" in names else None,
+        sample=batches(sample) if "rank" in names else None,
+        knn_name="knn_acc" if on == "val" else "knn_test_acc",
     )

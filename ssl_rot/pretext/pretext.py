@@ -38,10 +38,23 @@ class Arm:
         """The value of the tag ``ssl_rot.arm``."""
         return self.name
 
+    @property
+    def views(self) -> int:
+        """Samples that the pretext phase makes of each image."""
+        return 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoPretext(Arm):
-    """Supervised-only, the reference: the other keys have no effect."""
+    """Supervised-only, the reference: the other keys have no effect.
+
+    But with ``schedule.match_images=true`` the schedule says how many images the reference is to
+    process too.
+    """
+
+    @property
+    def views(self) -> int:
+        return 4  # of the default task
 
     @property
     def tag(self) -> str:
@@ -97,11 +110,6 @@ class Pretext(Arm, ABC):
             int64 ``[count]``; ``None`` if :meth:`batch` makes the targets.
         """
         return None
-
-    @property
-    def views(self) -> int:
-        """Samples that a batch holds of each image."""
-        return 1
 
     def figure(self, inputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
         """The rows of the figure of a batch, by title; by default one for each target."""

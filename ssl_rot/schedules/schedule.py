@@ -48,6 +48,8 @@ class Schedule:
         scheduler: a partial of a torch LR scheduler; called with the optimizer, and with
             ``steps_per_epoch`` if it has such an argument. ``None`` keeps ``lr`` constant.
         interval: whether the scheduler steps after each ``epoch`` or each ``step``.
+        match_images: downstream, without a pretext: the epochs are as much longer as it takes to
+            process the images of a pretext too.
         momentum, weight_decay: the values that the optimizer refers to.
     """
 
@@ -60,6 +62,7 @@ class Schedule:
     interval: Literal["epoch", "step"] = "epoch"
     momentum: Fraction = 0.0
     weight_decay: NonNegative = 0.0
+    match_images: bool = False
 
     def build(
         self, parameters: Iterable[Parameter], steps_per_epoch: int

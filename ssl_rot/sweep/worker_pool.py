@@ -98,9 +98,9 @@ class WorkerPool:
         After a first Ctrl-C none is left here, since they were waited for: this is the second.
         """
         for worker in self._workers.values():
-            if worker.process.is_alive():
+            if worker.process.is_alive() and worker.process.pid is not None:
                 with suppress(ProcessLookupError):
-                    os.kill(int(worker.process.pid or 0), signal.SIGINT)
+                    os.kill(worker.process.pid, signal.SIGINT)
         for worker in self._workers.values():
             worker.process.join(_PATIENCE)
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from ssl_rot.errors import StorageError
 
 class History:
     """``history.csv``: columns ``epoch`` and ``timestamp``, then one for each metric.
+
+    The first row has every metric. One that a later row lacks is ``nan`` there.
 
     A row is never changed: an epoch that is trained again after a resume gives the same metrics
     except for its duration, and MLflow may already have the first ones.
@@ -33,6 +36,7 @@ class History:
         self.path = path
         self.rows: dict[int, dict[str, float]] = {}
         self.times: dict[int, int] = {}
+        self._columns: list[str] = []
         if path.exists():
             self._read(path.read_bytes())
 
@@ -45,7 +49,9 @@ class History:
         if epoch in self.rows:
             return
         row, ended = dict(metrics), now()
-        line = _csv(epoch, ended, *row.values())
+        if not self.rows:
+            self._columns = [*row]
+        line = _csv(epoch, ended, *(row.get(name, math.nan) for name in self._columns))
         if not self.rows:
             files.write(self.path, _csv("epoch", "timestamp", *row) + line)
         else:
@@ -63,7 +69,9 @@ class History:
         try:
             for line in csv.DictReader(complete.decode().splitlines(), strict=True):
                 epoch, timestamp = int(line.pop("epoch")), int(line.pop("timestamp", 0))
-                self.rows[epoch] = {name: float(value) for name, value in line.items()}
+                values = {name: float(value) for name, value in line.items()}
+                self._columns = [*values]
+                self.rows[epoch] = {k: v for k, v in values.items() if not math.isnan(v)}
                 self.times[epoch] = timestamp
         except (ValueError, TypeError, KeyError, csv.Error) as error:
             raise ValueError(f"{self.path} is damaged: {error}") from error

@@ -42,9 +42,9 @@ def fit(
 
     Returns:
         The metrics of each epoch: ``train_loss``, ``train_acc`` (running means while training), the
-        same for each evaluation split, ``lr`` at the epoch's start, ``epoch_seconds`` (training and
-        evaluation), ``images_per_second`` (samples trained on), ``images_processed`` (samples
-        trained on so far in this phase).
+        same for each evaluation split, ``lr`` at the epoch's start, ``epoch_seconds`` (training,
+        evaluation and monitors), ``images_per_second`` (samples trained on), ``images_processed``
+        (samples trained on so far in this phase), and what the phase's monitors measured.
 
     Raises:
         NonFiniteLoss: a loss is NaN or infinite.
@@ -149,6 +149,9 @@ class _Training:
             if not math.isfinite(loss):  # the last step broke the weights
                 raise NonFiniteLoss(phase.name, epoch, len(plan.train), lr, phase.lr_key)
             metrics |= {f"{name}_loss": loss, f"{name}_acc": accuracy}
+        if phase.monitors is not None and compute.group.rank == 0:
+            last = phase.schedule.epochs
+            metrics |= phase.monitors.measure(phase.model.backbone, compute, epoch, last)
         before = self.history[-1]["images_processed"] if self.history else 0.0
         metrics["lr"] = lr
         metrics["epoch_seconds"] = time.perf_counter() - started

@@ -9,6 +9,7 @@ from ssl_rot.data import Batches
 from ssl_rot.freeze import FreezePolicy
 from ssl_rot.models import Classifier
 from ssl_rot.schedules import Schedule
+from ssl_rot.training.monitors import Monitors
 
 EpochMetrics = dict[str, float]
 """The metrics of one epoch, by name."""
@@ -23,6 +24,7 @@ class Phase:
         evaluations: splits to evaluate after every epoch, by prefix (``test``, ``val``).
         loss_fn: of logits ``[B, K]`` and targets ``[B]``; the mean over the batch.
         seed: with ``name`` and the epoch it determines everything random.
+        monitors: what else is measured, which does not change the training.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Phase:
     schedule: Schedule
     freeze: FreezePolicy
     seed: int
+    monitors: Monitors | None = None
 
     @property
     def lr_key(self) -> str:

@@ -22,6 +22,17 @@ def test_of_several_rivals_at_their_ends_the_nearest_in_images_is_taken(runs, or
     assert pair["equal_images"] == 5200
 
 
+def test_a_reference_with_matched_images_is_a_rival_at_equal_images(runs):
+    pretext = runs.pretext(0, images=200)
+    runs.downstream("rotation", 0, 0.8, after=pretext, epochs=100)
+    runs.downstream("supervised", 0, 0.4, epochs=100)
+    matched = {"schedule__match_images": "true", "schedule__matched_samples": "200"}
+    rival = runs.downstream("supervised", 0, 0.6, epochs=104, **matched)
+    (pair,) = pair_runs(runs.frame(), runs.histories()).query("left_out == ''").to_dict("records")
+    assert pair["equal_images_run_id"] == rival.run_id
+    assert pair["equal_images_difference"] == pytest.approx(0.2)
+
+
 def test_a_partner_is_matched_at_its_last_epoch_and_not_at_its_best(runs):
     runs.downstream("rotation", 0, 0.8)  # 0.08 an epoch
     partner = runs.downstream("supervised", 0, 0.4)

@@ -21,6 +21,8 @@ from ssl_rot.report.comparison.params import (
 # its pre-training, differs from the shorter one in these.
 _TRAINING_LENGTH = (
     "params.schedule.epochs",
+    "params.schedule.match_images",
+    "params.schedule.matched_samples",
     "params.schedule.scheduler.epochs",
     "params.schedule.scheduler.T_max",
 )

@@ -110,9 +110,11 @@ def _state(
         word = "changes" if not metric.endswith("_acc") else word
         units = {plural(row["n"], row["unit"]) for row in part}
         over = f" over {units.pop()}" if len(units) == 1 else ""
-        beyond = all(row["beyond_margin"] for row in part)
-        small = _margin(part[0]) if np.isfinite(part[0]["margin"]) and not beyond else ""
-        doubt = f"; that may be less than {small}" if small else ""
+        doubtful = [row for row in part if not row["beyond_margin"]]
+        doubt = ""
+        if doubtful and np.isfinite(part[0]["margin"]):
+            whose = "that" if len(doubtful) == len(part) else f"{name(doubtful)} it"
+            doubt = f"; {whose} may be less than {_margin(part[0])}"
         return f"{ours.capitalize()} {word} {numbers}{of_metric}{where}{over}{doubt}."
     if verdict == EQUIVALENT:
         return f"The difference{where} is less than {_margin(part[0])}: {numbers}{of_metric}."

@@ -24,6 +24,12 @@ figures=maybe | must be auto, true or false
 figures=null
 sync_batchnorm=2
 floors=2
+monitor=[speed] | monitor=['speed']
+monitor=knn
+monitor=[knn] | monitor=[knn] needs a validation split
+monitoring.every=0
+monitoring.split=train
+monitoring=1
 resume=1
 dry_run=maybe
 checkpoint.every=0
@@ -82,6 +88,9 @@ loss=label_smoothing loss.label_smoothing=1
 schedule.epochs=0
 schedule.epochs=1.5
 schedule.batch_size=-1
+schedule.match_images=1
+pretext.schedule.match_images=true
+dataset.augment.policy=auto
 schedule.lr=0
 schedule.lr=nan
 schedule.lr=inf

@@ -28,6 +28,8 @@ RULES = [
     ("profile", NONE),
     ("figures", NONE),
     ("floors", NONE),
+    ("monitor", NONE),
+    ("monitoring.*", NONE),
     ("compile", NONE),  # a part of the arithmetic, which is given apart
     ("sync_batchnorm", NONE),  # likewise
     ("precision", NONE),  # "auto" is no precision; what it came to is given apart
@@ -41,6 +43,7 @@ RULES = [
     ("dataset.labels_per_class", PAIRED | FLOOR),
     ("dataset.val_per_class", PAIRED | FLOOR),
     ("model.cut", PAIRED),
+    ("dataset.augment.policy", PAIRED),  # it is for the downstream phase alone
     *((f"dataset.{key}", ALL) for key in ("mean", "std", "augment.*")),
     ("dataset.*", ALL | FLOOR),
     ("model.*", ALL),
@@ -88,6 +91,18 @@ def test_what_stands_for_data_arithmetic_and_weights_changes_all(config, given):
     base = config("+experiment=rotation")
     floor = FLOOR if "data" in given else set()
     assert changed(keys_of(base), keys_of(base, **given)) == ALL | {"content"} | floor
+
+
+def test_the_images_of_a_matched_reference_are_the_partners_too(config):
+    base = config("+experiment=supervised")
+    assert changed(keys_of(base), keys_of(base, matched_samples=9)) == PAIRED
+
+
+def test_given_weights_are_known_by_their_content_alone(config):
+    base = config("pretext=weights", "pretext.source=here")
+    other = config("pretext=weights", "pretext.source=there", "pretext.schedule.epochs=3", "seed=1")
+    assert keys_of(base, given="a").pretext == keys_of(other, given="a").pretext
+    assert changed(keys_of(base, given="a"), keys_of(base, given="b")) == ARM
 
 
 def test_the_arms_are_a_pair(config):

@@ -62,3 +62,30 @@ def test_results_depend_on_the_generator_alone(images):
 
 def test_nothing_to_do_changes_nothing(images):
     assert Augment(0, False)(images, generator(0)) is images
+
+
+@pytest.mark.parametrize("policy", ["trivial", "rand"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_policy_changes_images_in_many_ways_by_the_generator_alone(policy, channels):
+    image = torch.randint(0, 256, (1, channels, 16, 16), dtype=torch.uint8).repeat(64, 1, 1, 1)
+    augment = Augment(crop_padding=0, flip=False, policy=policy)
+
+    def augmented(**part):
+        images = image[part.get("first", 0) :][: part.pop("count", 64)]
+        return augment(images, torch.Generator().manual_seed(7), 64, **part)
+
+    state = torch.get_rng_state()
+    whole = augmented()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (whole.shape, whole.dtype) == (image.shape, torch.uint8)
+    assert torch.equal(whole, augmented())
+    assert 6 < len({each.numpy().tobytes() for each in whole}) <= 16
+    # Two processes augment the images of their parts as one process does.
+    parts = [augmented(count=40), augmented(first=40)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_a_policy_is_for_the_downstream_phase_alone():
+    augment = Augment(crop_padding=2, flip=True, policy="rand")
+    assert augment.before_labels() == Augment(crop_padding=2, flip=True)
+    assert Augment(crop_padding=0, flip=False, policy="rand").changes_images

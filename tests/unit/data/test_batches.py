@@ -120,6 +120,18 @@ def test_the_task_comes_last_and_returns_the_targets(make_batches, pixels):
         assert targets.tolist() == [0] * len(upright) + [1] * len(upright)
 
 
+def test_longer_epochs_go_on_with_the_next_pass(make_batches, pixels):
+    def order(samples: int | None, epochs: int) -> list[int]:
+        batches = make_batches(pixels[:10], samples=samples, augment=None)
+        return [t for epoch in range(1, epochs + 1) for t in everything(batches, epoch)[1].tolist()]
+
+    passes = order(None, 7)
+    assert order(10, 7) == passes
+    assert order(23, 3) == passes[:69]  # 69 images: every one six times, and nine of them once more
+    batches = make_batches(pixels[:10], samples=23)
+    assert len(batches) == len(list(batches.epoch(2))) == len(batches.weights) == 5
+
+
 def test_the_draws_of_a_task_are_named_by_epoch_step_and_process(make_batches, pixels):
     def draws(epoch: int, **options: object) -> list[float]:
         def draw(inputs: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:

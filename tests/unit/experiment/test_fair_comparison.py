@@ -295,3 +295,24 @@ def test_7_cost_is_counted_including_the_pretext(run_job, tmp_path):
     assert total == ["total", "858", "images", f"{seconds:.1f}", "s"]
     two_rotations = run_job(tmp_path, *arguments, "pretext=rotation_2")
     assert two_rotations.history("pretext")[-1]["images_processed"] == 384
+
+
+def test_7_a_reference_at_equal_images(run_job, tmp_path):
+    """With ``schedule.match_images`` supervised-only processes the pretext's images too."""
+    matched = ("schedule.match_images=true", "pretext.schedule.epochs=2", "schedule.epochs=3")
+    rotation = run_job(tmp_path, "+experiment=rotation", *matched)
+    reference = run_job(tmp_path, "+experiment=supervised", *matched)
+    total = rotation.history("pretext")[-1]["images_processed"]
+    assert total == 4 * 2 * 96
+    total += rotation.history("downstream")[-1]["images_processed"]
+    assert len(reference.history("downstream")) == 3
+    assert abs(reference.history("downstream")[-1]["images_processed"] - total) < 3
+    tags, others = (ran.runs["downstream"].data for ran in (rotation, reference))
+    assert tags.tags["ssl_rot.pair_key"] == others.tags["ssl_rot.pair_key"]
+    assert tags.params["schedule.matched_samples"] == others.params["schedule.matched_samples"]
+    # Nothing changes for the arm with a pretext, and another number of images is no partner.
+    plain = run_job(tmp_path, "+experiment=rotation", *matched[1:])
+    assert set(plain.runs) == {"downstream"}
+    assert same(rotation.weights("downstream").values(), plain.weights("downstream").values())
+    longer = run_job(tmp_path, "pretext=rotation_8", *matched)
+    assert longer.runs["downstream"].data.tags["ssl_rot.pair_key"] != tags.tags["ssl_rot.pair_key"]
