@@ -17,18 +17,18 @@ BOTH = ("+experiment=rotation,supervised", "dataset.labels_per_class=2,3")
 
 
 @pytest.fixture
-def status(monkeypatch, capsys):
+def status(monkeypatch, capfd):
     """``status("--watch")``: what the command prints, and its exit status."""
 
     def show(*args: str) -> tuple[str, int]:
         monkeypatch.setattr(sys, "argv", ["ssl_rot.sweep", "status", *args])
-        capsys.readouterr()
+        capfd.readouterr()
         code = 0
         try:
             main()
         except SystemExit as stop:
             code = int(stop.code or 0)
-        shown = capsys.readouterr()
+        shown = capfd.readouterr()
         return shown.out + shown.err, code
 
     return show
