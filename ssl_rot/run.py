@@ -17,9 +17,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ssl_rot.config.command_line import quote_name
+from ssl_rot.building import TRUST
+from ssl_rot.config.command_line import quote_name, starts_a_sweep
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
+from ssl_rot.streams import outliving_readers
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
 from ssl_rot.sweep.job_process import announce_pretrained, current_order
@@ -71,7 +73,7 @@ def run_valid(
     context = open_run_context(config, choices, folder, tracker, sweep)
     may_be_finished = not is_planned and (sweep is not None or context.resume)
     if context.resume and sweep is None:
-        check_resumable(context)
+        check_resumable([context], folder, tracker)
     lock = tracker.store.lock(f"config-{context.keys.config}")
     with lock if may_be_finished else nullcontext():
         last = pipeline.find_finished(context) if may_be_finished else None
@@ -88,7 +90,7 @@ def run_valid(
     return last.get("val_acc", last["test_acc"])
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
+@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config", **TRUST)
 def _task(cfg: DictConfig) -> float | None:
     log.disabled = False  # hydra/job_logging=disabled: a refusal still reaches stderr
     hydra_cfg = HydraConfig.get()
@@ -111,7 +113,11 @@ def _task(cfg: DictConfig) -> float | None:
 def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
     """One job of a sweep; a failure is recorded and leaves the other jobs alone."""
     try:
-        with Interrupts().installed(), register_worker(Path(hydra_cfg.sweep.dir).absolute()):
+        with (
+            outliving_readers(),  # a launcher's process does not come through main
+            Interrupts().installed(),
+            register_worker(Path(hydra_cfg.sweep.dir).absolute()),
+        ):
             where = _choices_and_folder(hydra_cfg)
             order = current_order()
             if order is None:
@@ -159,11 +165,13 @@ def _as_user_error(error: Exception) -> Exception:
 
 def main() -> None:
     """The console script ``ssl-rot``."""
-    sys.argv[1:] = [quote_name(argument, "tracking.experiment_name") for argument in sys.argv[1:]]
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and maybe others
-        _run_distributed()
-    else:
-        _run_hydra()
+    arguments = [quote_name(argument, "tracking.experiment_name") for argument in sys.argv[1:]]
+    sys.argv[1:] = ["--multirun"] * starts_a_sweep(arguments) + arguments
+    with outliving_readers():
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and maybe others
+            _run_distributed()
+        else:
+            _run_hydra()
 
 
 def _run_distributed() -> None:

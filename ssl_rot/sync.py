@@ -43,24 +43,26 @@ def sync(folders: Iterable[Path], uri: str | None = None) -> None:
     trackers: dict[str, Tracker] = {}
     new_ids: dict[str, str] = {}
     for record in sorted(records, key=lambda record: record.start_time):  # parents come first
-        if is_alive(record.folder, same_host=record.tags.get(Tag.HOST) == socket.gethostname()):
-            print(f"{record.folder}: skipped, the run is still active")
-            continue
         if record.experiment not in trackers:
             trackers[record.experiment] = Tracker(record.experiment, target)
         tracker = trackers[record.experiment]
-        old_id = record.run_id
-        if old_id is None or not tracker.runs.has(old_id):
-            record.run_id, record.sent = None, False
-            record.tags[Tag.FOLDER] = str(record.folder)
-            for tag in (Tag.PARENT_RUN_ID, Tag.PRETEXT_RUN_ID):
-                if record.tags.get(tag) in new_ids:
-                    record.tags[tag] = new_ids[record.tags[tag]]
-        elif record.sent:
-            print(f"{record.folder}: nothing to send, MLflow has all of run {old_id}")
-            continue
-        record.uri = without_password(target)
-        tracker.adopt(record).close()
+        with tracker.store.lock("dead"):  # of two at once, one would send everything again
+            record = RunRecord.load(record.folder) or record
+            if is_alive(record.folder, same_host=record.tags.get(Tag.HOST) == socket.gethostname()):
+                print(f"{record.folder}: skipped, the run is still active")
+                continue
+            old_id = record.run_id
+            if old_id is None or not tracker.runs.has(old_id):
+                record.run_id, record.sent = None, False
+                record.tags[Tag.FOLDER] = str(record.folder)
+                for tag in (Tag.PARENT_RUN_ID, Tag.PRETEXT_RUN_ID):
+                    if record.tags.get(tag) in new_ids:
+                        record.tags[tag] = new_ids[record.tags[tag]]
+            elif record.sent:
+                print(f"{record.folder}: nothing to send, MLflow has all of run {old_id}")
+                continue
+            record.uri = without_password(target)
+            tracker.adopt(record).close()
         new_ids[str(old_id)] = str(record.run_id)
         print(f"{record.folder}: sent, run {record.run_id} is {record.status}")
     for tracker in trackers.values():

@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssl_rot.building import build as build_node
 from ssl_rot.config.checker import Checker
 from ssl_rot.config.params import flatten
 from ssl_rot.config.schema import has_pretext
@@ -126,7 +126,7 @@ def _find_build_faults(cfg: DictConfig) -> Iterator[str]:
     builds: dict[str, Callable[[], Any]] = {
         "model": partial(build_backbone, model, in_channels=3, seed=0),
         "head": partial(build_head, cfg.head, in_channels=8, num_classes=2, seed=0),
-        **{group: partial(instantiate, cfg[group]) for group in ("loss", "freeze", "pretext")},
+        **{group: partial(build_node, cfg[group]) for group in ("loss", "freeze", "pretext")},
         "schedule": partial(_build_schedule, cfg.schedule),
     }
     if has_pretext(cfg):
@@ -146,7 +146,7 @@ def _find_build_faults(cfg: DictConfig) -> Iterator[str]:
 def _build_schedule(node: DictConfig) -> None:
     # The number of steps is not known yet; few of them would be a special case.
     parameter = torch.nn.Parameter(torch.zeros(1, device="cpu"))
-    instantiate(node).build([parameter], steps_per_epoch=997)
+    build_node(node).build([parameter], steps_per_epoch=997)
 
 
 def _find_stage_faults(cfg: DictConfig, stages: tuple[str, ...]) -> Iterator[str]:

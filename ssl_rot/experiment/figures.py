@@ -6,6 +6,7 @@ Each function writes a PNG file and returns its path.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,8 @@ def draw_confusion_matrix(
         axes = figure.subplots()
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         ticks = range(0, size, max(1, size // 50))  # a thousand names would be a black bar
-        names = [classes[i] for i in ticks]
+        # A folder whose name is not UTF-8 has a character that no font can draw.
+        names = [os.fsencode(classes[i]).decode(errors="replace") for i in ticks]
         axes.set_xticks(ticks, names, rotation=90)
         axes.set_yticks(ticks, names)
         axes.set(xlabel="predicted", ylabel="true", title=title)

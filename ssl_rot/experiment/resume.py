@@ -4,82 +4,111 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
 
-from ssl_rot.config.run_keys import WITHOUT_EFFECT
+from ssl_rot.config.run_keys import WITHOUT_EFFECT, RunKeys
 from ssl_rot.errors import ResumeError
-from ssl_rot.experiment.context import RunContext
-from ssl_rot.tracking import RECORD, RunRecord, StoredRun, Tag
+from ssl_rot.experiment.pipeline import find_finished_runs
+from ssl_rot.tracking import RECORD, RunRecord, StoredRun, Tag, Tracker
 
 log = logging.getLogger(__name__)
 
+_Run = TypeVar("_Run", RunRecord, StoredRun)
 _MAX_SHOWN = 8  # keys that a message lists
+_HIDDEN = {*WITHOUT_EFFECT} - {"device", "compile", "sync_batchnorm"}  # those change the arithmetic
 
 
-def check_resumable(context: RunContext) -> None:
-    """Compares a run that is to be resumed with those that exist, before anything is trained.
+class Candidate(Protocol):
+    """A run that may be resumed: a single one, or a job of a sweep."""
+
+    @property
+    def keys(self) -> RunKeys: ...
+
+    @property
+    def params(self) -> dict[str, str]: ...
+
+
+def check_resumable(candidates: Sequence[Candidate], folder: Path, tracker: Tracker) -> None:
+    """Compares what is to be resumed with the runs that exist, before anything is trained.
 
     An interrupted run in the same output folder was probably meant, so one of another config is an
     error. Elsewhere it is only a warning: a new job among resumed ones is nothing unusual.
 
+    Args:
+        folder: the output folder of the run or the sweep.
+
     Raises:
         ResumeError: names the keys that differ.
     """
-
-    def distance(run: RunRecord | StoredRun) -> int:
-        return len(_list_differences(run.params, context))
-
-    keys = {context.keys.config, context.keys.pretext, context.keys.floor}
-    records = (RunRecord.load(path.parent) for path in sorted(context.folder.glob(f"*/{RECORD}")))
-    interrupted = {
-        record.tags[Tag.CONFIG_KEY]: record
-        for record in records
-        if record is not None and record.status != "FINISHED"
+    keys = {
+        key for each in candidates for key in (each.keys.config, each.keys.pretext, each.keys.floor)
     }
-    if interrupted and keys.isdisjoint(interrupted):
-        nearest = min(interrupted.values(), key=distance)
+    records = (RunRecord.load(path.parent) for path in sorted(folder.rglob(f"*/{RECORD}")))
+    interrupted = [
+        record
+        for record in records
+        if record is not None
+        and record.status != "FINISHED"
+        and record.tags[Tag.PHASE] in ("pretext", "downstream")
+    ]
+    if interrupted and not _has_any(interrupted, keys):
+        nearest, candidate = _find_nearest(interrupted, candidates)
+        differences = _describe_differences(nearest, candidate)
         raise ResumeError(
             f"resume=true: the interrupted run in {nearest.folder} has another config. What "
-            f"differs:\n{_describe_differences(nearest.params, context)}\nTo resume it, set the "
-            "old values. To start a new run, leave out resume=true or choose another hydra.run.dir."
+            f"differs:\n{differences}\nTo resume it, set the old values. To start "
+            "anew, leave out resume=true or choose another output folder (hydra.run.dir, "
+            "in a sweep hydra.sweep.dir)."
         )
-    if _has_runs(context):
+    runs = tracker.runs.interrupted(socket.gethostname())
+    if not runs or _has_any(runs, keys) or not keys.isdisjoint(find_finished_runs(tracker)):
         return
-    runs = context.tracker.runs.interrupted(socket.gethostname())
-    if runs:
-        run = min(runs, key=distance)
+    if not any(_is_resumable(each, tracker) for each in candidates):
+        run, candidate = _find_nearest(runs, candidates)
         log.warning(
             "resume=true: no run has this config, so a new one starts. The most similar "
             "interrupted run, %s in %s, differs in:\n%s",
             run.run_id,
-            run.tags[Tag.FOLDER],
-            _describe_differences(run.params, context),
+            tracker.locate(run).tags[Tag.FOLDER],
+            _describe_differences(run, candidate),
         )
 
 
-def _has_runs(context: RunContext) -> bool:
-    """Whether MLflow has a run of this config to skip or to resume."""
-    keys = {"downstream": context.keys.config, "pretext": context.keys.pretext}
+def _has_any(runs: Iterable[RunRecord | StoredRun], keys: set[str | None]) -> bool:
+    return any(run.tags.get(Tag.CONFIG_KEY) in keys for run in runs)
+
+
+def _is_resumable(candidate: Candidate, tracker: Tracker) -> bool:
+    """Also a run of a machine that had another name."""
+    phases = {"downstream": candidate.keys.config, "pretext": candidate.keys.pretext}
     return any(
-        context.tracker.resumable(phase, key) is not None
-        or context.tracker.runs.find(phase, Tag.CONFIG_KEY, key) is not None
-        for phase, key in keys.items()
-        if key is not None
+        key is not None and tracker.resumable(phase, key) is not None
+        for phase, key in phases.items()
     )
 
 
-def _list_differences(old: Mapping[str, str], context: RunContext) -> list[str]:
-    new = context.params
+def _find_nearest(runs: Sequence[_Run], candidates: Sequence[Candidate]) -> tuple[_Run, Candidate]:
+    pairs = [(run, candidate) for run in runs for candidate in candidates]
+    return min(pairs, key=lambda pair: len(_list_differences(*pair)))
+
+
+def _list_differences(run: RunRecord | StoredRun, candidate: Candidate) -> list[str]:
+    old, new = run.params, candidate.params
     return [
         f"  - {key} was {old.get(key, 'not set')}, is {new.get(key, 'not set')}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and key.partition(".")[0] not in WITHOUT_EFFECT
+        if old.get(key) != new.get(key) and key.partition(".")[0] not in _HIDDEN
     ]
 
 
-def _describe_differences(old: Mapping[str, str], context: RunContext) -> str:
-    lines = _list_differences(old, context)
+def _describe_differences(run: RunRecord | StoredRun, candidate: Candidate) -> str:
+    lines = _list_differences(run, candidate)
     if not lines:
-        return "  - no key, but the data, the file of model.weights, or code that is not installed"
+        return (
+            "  - no key, but what precision=auto comes to on this hardware, the data, the file of "
+            "model.weights, or code that is not installed"
+        )
     more = [f"  - and {len(lines) - _MAX_SHOWN} more"] if len(lines) > _MAX_SHOWN else []
     return "\n".join(lines[:_MAX_SHOWN] + more)

@@ -11,7 +11,8 @@ from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal import config_loader_impl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -50,16 +51,19 @@ class Composer:
         ConfigLoaderImpl._apply_overrides_to_config(values, job)
         job.hydra.overrides.task = [item.input_line for item in parsed]
         names = job.hydra.job.config.override_dirname
-        job.hydra.job.override_dirname = get_overrides_dirname(
+        job.hydra.job.override_dirname = config_loader_impl.get_overrides_dirname(
             parsed, names.exclude_keys, names.item_sep, names.kv_sep
         )
         return job
 
     def _can_reuse(self) -> bool:
-        """Not if the config adds directories: only Hydra knows the groups in those."""
-        return isinstance(self._loader, ConfigLoaderImpl) and not OmegaConf.select(
-            self.config, "hydra.searchpath"
-        )
+        """Not if the config adds directories: only Hydra knows the groups in those.
+
+        Nor in Hydra 1.4, which composes in another way.
+        """
+        is_known = hasattr(config_loader_impl, "get_overrides_dirname")
+        is_known &= isinstance(self._loader, ConfigLoaderImpl)
+        return is_known and not OmegaConf.select(self.config, "hydra.searchpath")
 
     def _chooses_option(self, override: Override) -> bool:
         assert isinstance(self._loader, ConfigLoaderImpl)

@@ -10,6 +10,7 @@ import pickle
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -78,7 +79,12 @@ def current_order() -> Order | None:
 def announce_pretrained() -> None:
     """Lets the jobs start that need the same pre-trained weights as this one."""
     if _connection is not None:
-        _connection.send(PRETRAINED)
+        _send(_connection, PRETRAINED)
+
+
+def _send(connection: Connection, message: Report | str) -> None:
+    with suppress(OSError):  # the sweep's process was killed; the job goes on
+        connection.send(message)
 
 
 def run_order(order: Order, connection: Connection) -> None:
@@ -99,7 +105,7 @@ def run_order(order: Order, connection: Connection) -> None:
         report = _make_report(returned)
     except KeyboardInterrupt as error:
         report = Report(problem=describe_error(error))
-    connection.send(report)
+    _send(connection, report)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, open_dict, read_write
 
 from ssl_rot.errors import SweepFailed, TrackingError, UserError, describe_error
 from ssl_rot.sweep.callback import open_sweep
@@ -117,7 +117,7 @@ def _make_order(
 ) -> Order:
     parent = str(sweep.log.run_id)
     composed: DictConfig = pickle.loads(job.composed)
-    with open_dict(composed):
+    with read_write(composed.hydra), open_dict(composed):
         composed.tracking.parent_run_id = parent
         composed.hydra.overrides.task.append(f"tracking.parent_run_id={parent}")
     tracking = {**job.config["tracking"], "parent_run_id": parent}

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from hydra.plugins.sweeper import Sweeper
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssl_rot.config.params import flatten
 from ssl_rot.errors import ConfigError, SweepFailed, UserError, as_text
@@ -122,8 +122,8 @@ class ParentRun:
         """Makes the jobs children of this run; jobs that failed before are tried again."""
         if self.unfinished is not None:
             forget_failures(self.tracker, self.unfinished)
-        with open_dict(config):
-            # Hydra composes every job with these overrides.
+        # Hydra composes every job with these overrides; its version 1.4 protects them.
+        with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.overrides.task.append(f"tracking.parent_run_id={self.log.run_id}")
 
     def close(self, error: BaseException | None = None) -> bool:

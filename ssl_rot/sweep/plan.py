@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf, open_dict, read_write
 
 from ssl_rot.config.run_keys import RunKeys
 from ssl_rot.config.validation import validate
 from ssl_rot.errors import ConfigError, UserError
 from ssl_rot.experiment.context import RunContext, open_run_context
 from ssl_rot.experiment.pipeline import find_finished_runs
+from ssl_rot.experiment.resume import check_resumable
 from ssl_rot.pretext import Pretext
 from ssl_rot.sweep.composition import Composer
 from ssl_rot.tracking import StoredRun, Tag, Tracker
@@ -30,6 +31,7 @@ class PlannedJob:
     Args:
         composed: its config with the ``hydra`` node, pickled: a thousand of them take little room.
         config: the same resolved and validated.
+        params: the same as MLflow takes it.
         request_key: see :class:`RunContext`.
         pretrains: whether it has a pretext phase.
         reuses_pretext: whether it takes pretext weights that exist already.
@@ -43,6 +45,7 @@ class PlannedJob:
     overrides: tuple[str, ...]
     composed: bytes
     config: dict[str, Any]
+    params: dict[str, str]
     keys: RunKeys
     request_key: str
     pretrains: bool
@@ -87,8 +90,8 @@ class Planner:
             UserError: the job has a fault.
         """
         job = self.composer.compose(overrides)
-        with open_dict(job.hydra.job):
-            job.hydra.job.id = job.hydra.job.num = number
+        with read_write(job.hydra), open_dict(job.hydra.job):
+            job.hydra.job.id, job.hydra.job.num = str(number), number
         composed = pickle.dumps(job)
         choices: dict[str, Any] = OmegaConf.to_container(job.hydra.runtime.choices)  # type: ignore[assignment]
         OmegaConf.set_struct(job, False)
@@ -101,6 +104,7 @@ class Planner:
             tuple(overrides),
             composed,
             context.config,
+            context.params,
             context.keys,
             context.request_key,
             isinstance(context.pretext, Pretext),
@@ -135,6 +139,7 @@ def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:
 
     Raises:
         ConfigError: all faults together, with the jobs they affect.
+        ResumeError: the folder has an interrupted sweep of other configs.
     """
     planned = []
     faults: dict[str, list[int]] = defaultdict(list)
@@ -147,6 +152,7 @@ def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:
     if faults:
         raise ConfigError([f"{text}  [{_list_jobs(at, len(jobs))}]" for text, at in faults.items()])
     if planner.composer.config.resume:
+        check_resumable(planned, planner.folder, planner.tracker)
         finished = find_finished_runs(planner.tracker)
         planned = [
             replace(job, finished=finished.get(job.keys.config) or finished.get(job.request_key))

@@ -86,8 +86,13 @@ def create_database(uri: str) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         connect(database_uri(temporary)).search_experiments(max_results=1)
-        with suppress(FileExistsError):
+        try:
             os.link(temporary, path)  # unlike a rename, it replaces nothing
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
 

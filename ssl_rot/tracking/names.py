@@ -16,6 +16,7 @@ class Tag:
     PARENT_RUN_ID = "mlflow.parentRunId"  # MLflow's own: the sweep that a run belongs to
     JOB = "ssl_rot.job"  # the number of the job in that sweep
     FOLDER = "ssl_rot.folder"  # where the run writes on its host, checkpoints included
+    RELATIVE_FOLDER = "ssl_rot.relative_folder"  # the same, from the folder of a SQLite database
     HOST = "ssl_rot.host"
     THREADS = "ssl_rot.threads"  # of torch on the CPU, where their number can change the result
     GPUS = "ssl_rot.gpus"  # of a sweep: the GPUs that its own process saw, if any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -72,9 +73,14 @@ class RunRecord:
         """
         path = folder / RECORD
         try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # reading a pipe could block forever
+                raise TrackingError(f"{path} is not a file")
+            # What it names is sent to a server: it must be this user's own run, and nothing else.
+            if {folder.stat().st_uid, status.st_uid} != {os.getuid()}:
+                raise TrackingError(f"{path} belongs to another user, who alone can send the run")
             values = json.loads(path.read_bytes())
             record = TypeAdapter(cls).validate_python({**values, "folder": folder})
-            owners = {folder.stat().st_uid, path.stat().st_uid}
             paths = [(folder / name).resolve() for name in record.artifacts]
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -83,9 +89,6 @@ class RunRecord:
         except (ValueError, TypeError) as error:
             message = f"{path} is damaged, or not the record of a run: {describe_error(error)}"
             raise TrackingError(message) from error
-        # What it names is sent to a server: it must be this user's own run, and nothing else.
-        if owners != {os.getuid()}:
-            raise TrackingError(f"{path} belongs to another user, who alone can send the run")
         if outside := [str(at) for at in paths if not at.is_relative_to(folder.resolve())]:
             raise TrackingError(f"{path} names {outside[0]}, which is not in that folder")
         return record

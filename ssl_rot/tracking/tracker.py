@@ -6,12 +6,14 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow.tracking.context.registry import resolve_tags
 
 from ssl_rot import files
 from ssl_rot.errors import TrackingError, UserError, store_errors, without_password
+from ssl_rot.tracking.database import database_path
 from ssl_rot.tracking.heartbeat import heartbeat, is_alive
 from ssl_rot.tracking.history import History, now
 from ssl_rot.tracking.lease import LOCK
@@ -69,6 +71,8 @@ class Tracker:
             TrackingError: MLflow does not answer at the start, or does not accept the config.
         """
         own = {Tag.FOLDER: str(folder), Tag.HOST: socket.gethostname(), **tags}
+        if (database := database_path(self.store.uri)) is not None:
+            own[Tag.RELATIVE_FOLDER] = os.path.relpath(folder, database.parent)
         if parent is not None:
             own[Tag.PARENT_RUN_ID] = parent
         record = RunRecord(
@@ -85,12 +89,14 @@ class Tracker:
             if unfinished is None:
                 stack.enter_context(heartbeat(folder))
             else:
-                self._reopen(record, unfinished)
+                record.run_id, record.start_time = unfinished.run_id, unfinished.start_time
             if config is not None:
                 files.write(folder / CONFIG, without_password(config).encode())
                 record.artifacts[CONFIG] = None
             record.save()
             run = RunLog(self.store, record, _read_history(folder / HISTORY))
+            if unfinished is not None:  # only now: a full disk leaves it as it was
+                self._reopen(record, unfinished)
             is_first = not self._logs
             self._logs.append(run)
             with _ending(run):
@@ -111,15 +117,12 @@ class Tracker:
             yield run
 
     def _reopen(self, record: RunRecord, unfinished: StoredRun) -> None:
-        record.run_id = run_id = unfinished.run_id
-        record.start_time = unfinished.start_time
-        client = self.store.client
+        run_id, client = unfinished.run_id, self.store.client
         with store_errors(f"Run {run_id} cannot be resumed"):
             client.update_run(run_id, status="RUNNING")
             for tag in (Tag.FOLDER, Tag.HOST, Tag.PARENT_RUN_ID, Tag.JOB, Tag.THREADS):
-                value = record.tags.get(tag)
-                if value is not None and value != unfinished.tags.get(tag):
-                    client.set_tag(run_id, tag, value)
+                if tag in record.tags:
+                    client.set_tag(run_id, tag, record.tags[tag])
             for tag in unfinished.tags.keys() & {Tag.ERROR, Tag.CLOSER}:
                 client.delete_tag(run_id, tag)
 
@@ -156,15 +159,25 @@ class Tracker:
 
         Only runs of this machine, which may have been renamed since, can be resumed.
         """
-        runs = self.runs.unfinished(phase, Tag.CONFIG_KEY, key)
+        runs = map(self.locate, self.runs.unfinished(phase, Tag.CONFIG_KEY, key))
         return next((run for run in runs if _is_here(run) and not _is_alive(run)), None)
+
+    def locate(self, run: StoredRun) -> StoredRun:
+        """The run with the folder that it has now, after a move together with the database."""
+        database, relative = database_path(self.store.uri), run.tags.get(Tag.RELATIVE_FOLDER)
+        if database is None or relative is None:
+            return run
+        folder = Path(os.path.normpath(database.parent / relative))
+        return (
+            replace(run, tags={**run.tags, Tag.FOLDER: str(folder)}) if _holds(folder, run) else run
+        )
 
     def close_dead(self) -> None:
         """Ends the runs that a crash of this machine or a SIGKILL left RUNNING.
 
         Unsent data that they left on the disk is sent first.
         """
-        for run in self.runs.running():
+        for run in map(self.locate, self.runs.running()):
             if LOCK in run.tags:
                 self.store.release_stale_lease(run.tags[LOCK], run.run_id, run.tags.get(Tag.HOST))
                 continue
@@ -241,10 +254,16 @@ def _is_here(run: StoredRun) -> bool:
     try:
         if not folder.is_dir() or folder.stat().st_uid != os.getuid():
             return False
-        if run.tags.get(Tag.HOST) == socket.gethostname():
-            return True
+        return run.tags.get(Tag.HOST) == socket.gethostname() or _holds(folder, run)
+    except OSError:  # another user's, perhaps
+        return False
+
+
+def _holds(folder: Path, run: StoredRun) -> bool:
+    """Whether this user has the files of a run in ``folder``."""
+    try:
         record = RunRecord.load(folder)
-    except (OSError, UserError):  # another user's, perhaps
+    except UserError:
         return False
     return record is not None and record.run_id == run.run_id
 

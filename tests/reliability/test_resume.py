@@ -156,6 +156,7 @@ def test_a_run_without_its_folder_is_left_alone(run_job, all_runs, make_store, t
     client = MlflowClient(make_store(tmp_path))
     other = run_job(tmp_path, "+experiment=supervised").runs["downstream"].info.run_id
     client.set_tag(other, "ssl_rot.folder", str(tmp_path / "elsewhere"))
+    client.set_tag(other, "ssl_rot.relative_folder", "elsewhere")
     client.update_run(other, status="RUNNING")
     run_job(tmp_path, "+experiment=supervised", "seed=1")
     assert client.get_run(other).info.status == "RUNNING"
@@ -276,3 +277,96 @@ def test_a_full_disk_is_told_and_what_is_finished_stays(
     run_job(tmp_path, "+experiment=supervised", "checkpoint.every=1", "resume=true")
     (run,) = all_runs(make_store(tmp_path))
     assert run.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("changed", ["compile=true", "device=cpu"])
+def test_a_difference_in_the_arithmetic_is_named(
+    call_main, make_store, monkeypatch, tmp_path, changed
+):
+    """Neither key is compared as such, but both can change what ``precision=auto`` comes to."""
+    args = ("+experiment=supervised", *TINY, f"tracking.uri={make_store(tmp_path)}")
+    same = (*args, "hydra.run.dir=same")
+    monkeypatch.setattr("ssl_rot.training.compute._has_bf16", lambda device: device == "cuda")
+    monkeypatch.setattr("torch.nn.Module.compile", lambda model: None)
+    with monkeypatch.context() as patch:
+        stop_after_first_epoch(patch)
+        patch.setattr("ssl_rot.training.compute._has_bf16", lambda device: changed == "device=cpu")
+        assert call_main(*same, "precision=auto")[0] == 130
+    status, output = call_main(*same, "precision=auto", "resume=true", changed)
+    assert status == 2
+    key, _, value = changed.partition("=")
+    assert f"  - {key} was {'false' if key == 'compile' else 'auto'}, is {value}" in output
+
+
+def test_other_hardware_is_named_as_a_reason(call_main, make_store, monkeypatch, tmp_path):
+    args = ("+experiment=supervised", *TINY, f"tracking.uri={make_store(tmp_path)}")
+    args = (*args, "hydra.run.dir=same", "precision=auto")
+    with monkeypatch.context() as patch:
+        stop_after_first_epoch(patch)
+        patch.setattr("ssl_rot.training.compute._has_bf16", lambda device: False)
+        assert call_main(*args)[0] == 130
+    monkeypatch.setattr("ssl_rot.training.compute._has_bf16", lambda device: True)
+    status, output = call_main(*args, "resume=true")
+    assert status == 2
+    assert "no key, but what precision=auto comes to on this hardware" in output
+
+
+def test_a_sweep_with_a_changed_config_does_not_resume_silently(
+    call_main, make_store, all_runs, monkeypatch, tmp_path
+):
+    uri = make_store(tmp_path)
+    basic = "hydra/launcher=basic"  # the runs are stopped in this process
+    args = ("--multirun", basic, "+experiment=supervised", *TINY, f"tracking.uri={uri}", "seed=0,1")
+    with monkeypatch.context() as patch:
+        stop_after_first_epoch(patch)
+        assert call_main(*args, "hydra.sweep.dir=first")[0] == 130
+    before = len(all_runs(uri))
+    changed = (*args, "resume=true", "schedule.lr=0.02")
+    status, output = call_main(*changed, "hydra.sweep.dir=first")
+    assert status == 2
+    assert f"the interrupted run in {tmp_path}/first/0/downstream has another config" in output
+    assert "  - schedule.lr was 0.05, is 0.02" in output
+    assert "seed was" not in output  # of the jobs, the most similar one is compared
+    assert "Traceback" not in output
+    assert len(all_runs(uri)) == before
+    status, output = call_main(*changed, "hydra.sweep.dir=second")
+    assert status == 0, output
+    assert "so a new one starts" in output
+    assert "  - schedule.lr was 0.05, is 0.02" in output
+    status, output = call_main(*args, "resume=true", "hydra.sweep.dir=first")
+    assert status == 0, output
+    assert "has another config" not in output
+    assert "so a new one starts" not in output
+
+
+def test_a_moved_project_resumes_where_it_was(
+    call_main, make_store, all_runs, points, monkeypatch, tmp_path
+):
+    """After SIGKILL: RUNNING in a database that, like the checkpoints, is in another place now."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    make_store(old)
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "sqlite:///mlflow.db")
+    args = ("+experiment=supervised", *TINY, "schedule.epochs=3", "checkpoint.every=1")
+    epoch, trained = RunLog.epoch, []
+
+    def train(log, number, values):
+        trained.append(number)
+        epoch(log, number, values)
+        if trained == [1, 2]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunLog, "epoch", train)
+    assert call_main(*args, cwd=old)[0] == 130
+    (run,) = all_runs(f"sqlite:///{old}/mlflow.db")
+    MlflowClient(f"sqlite:///{old}/mlflow.db").update_run(run.info.run_id, status="RUNNING")
+    old.rename(new)
+    status, output = call_main(*args, "resume=true", cwd=new)
+    assert status == 0, output
+    assert trained == [1, 2, 2, 3]
+    (resumed,) = all_runs(f"sqlite:///{new}/mlflow.db")
+    assert (resumed.info.run_id, resumed.info.status) == (run.info.run_id, "FINISHED")
+    assert resumed.data.tags["ssl_rot.folder"].startswith(str(new))
+    steps = [step for name, step, _ in points(f"sqlite:///{new}/mlflow.db", run.info.run_id)
+             if name == "train_loss"]  # fmt: skip
+    assert steps == [1, 2, 3]

@@ -7,6 +7,7 @@ import os
 import sys
 
 import pytest
+from filelock import Timeout
 
 from ssl_rot.errors import StorageError, TrackingError
 from ssl_rot.sync import main, sync
@@ -171,3 +172,29 @@ def test_a_record_of_a_later_version_is_sent(uri, record_run, capsys, tmp_path):
     edit(tmp_path / "run", sent=False, color="blue")
     sync([tmp_path / "run"])
     assert "sent, run" in capsys.readouterr().out
+
+
+def test_two_at_once_wait_for_each_other(uri, record_run, monkeypatch, tmp_path):
+    """Else both would see a run that MLflow does not have, and each create it."""
+    tracker = Tracker("x", uri)
+    record_run(tracker, tmp_path / "run")
+    edit(tmp_path / "run", sent=False, run_id=None)
+    waited = []
+
+    def adopt(self, record):
+        with pytest.raises(Timeout):
+            self.store._local_lock("dead").acquire(timeout=0)
+        waited.append(record.folder)
+        return original(self, record)
+
+    original = Tracker.adopt
+    monkeypatch.setattr(Tracker, "adopt", adopt)
+    sync([tmp_path / "run"])
+    assert waited == [tmp_path / "run"]
+
+
+def test_a_pipe_in_place_of_a_record_does_not_block(uri, tmp_path):
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / "run.json")
+    with pytest.raises(TrackingError, match=r"run\.json is not a file"):
+        sync([tmp_path / "run"])

@@ -28,6 +28,8 @@ def decode(path: str, size: int) -> NDArray[np.uint8]:
     if not os.path.isfile(path):  # opening a pipe or a socket could block forever
         raise FileNotFoundError(errno.ENOENT, "not a file, or a broken link")
     with Image.open(path) as image:
+        if image.format == "EPS":  # Pillow would have Ghostscript run it
+            raise ValueError("PostScript is a program, not an image")
         # JPEGs can be decoded at 1/2, 1/4 or 1/8 size; twice the final size loses nothing visible.
         if min(image.size) >= 4 * size:
             image.draft(None, (2 * size, 2 * size))
@@ -105,7 +107,9 @@ class ChunkDecoder:
                 try:
                     images[i] = decode(path, self.size)
                 except Exception as error:
-                    unreadable = isinstance(error, OSError) and error.errno is not None
+                    unreadable = isinstance(error, MemoryError) or (
+                        isinstance(error, OSError) and error.errno is not None
+                    )
                     bad.append(BadFile(first + i, _describe(error, path), unreadable))
         write_error = None
         try:

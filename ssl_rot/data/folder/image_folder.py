@@ -52,8 +52,12 @@ def image_folder(
     try:
         listing = list_folder(root, test_fraction, unlabelled)
     except OSError as error:
-        problem = f"{Path(error.filename)} cannot be read ({error.strerror}); make it readable"
+        problem = (
+            f"{Path(error.filename or root)} cannot be read ({error.strerror}); make it readable"
+        )
         raise folder_error(root, f"{problem}, or remove it.") from error
+    except RecursionError:
+        raise folder_error(root, "its folders are nested too deeply to be listed.") from None
     cached = cached_images(root, listing.paths, listing.version, image_size)
     _report_bad_files(root, listing.paths, cached.bad, skip_bad)
     train, test = _split_rows(listing, cached.bad, test_fraction)

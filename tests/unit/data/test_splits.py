@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,7 @@ def test_no_class_is_favored_by_its_number():
 def test_the_fixed_split_is_disjoint_and_complete(labels, fraction):
     train, test = fixed_split(labels, fraction)
     assert sorted(train.tolist() + test.tolist()) == list(range(len(labels)))
+    assert len(test) == math.ceil(fraction * len(labels))
 
 
 def test_seats_are_at_the_middle_of_each_share():

@@ -77,3 +77,14 @@ def test_whoever_waited_for_a_run_to_end_is_seen_alive(tmp_path):
         ended.set()
         other.result(10)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_cannot_be_removed_hides_no_error(monkeypatch, tmp_path):
+    def refuse(path, missing_ok=False):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with pytest.raises(KeyError), heartbeat(tmp_path):  # noqa: PT012
+        monkeypatch.setattr("pathlib.Path.unlink", refuse)
+        raise KeyError
+    monkeypatch.undo()
+    assert not is_alive(tmp_path, same_host=True)  # its descriptor is closed

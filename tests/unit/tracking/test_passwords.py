@@ -50,3 +50,15 @@ def test_nothing_that_a_sweep_leaves_in_mlflow_holds_it(
         if path.is_file():
             assert b"SECRET" not in path.read_bytes(), path
     assert b"me:***@127.0.0.1" in (tmp_path / "mlflow.db").read_bytes()
+
+
+def test_neither_a_runs_name_nor_its_record_holds_it(make_store, monkeypatch, tmp_path):
+    tracker = Tracker("x", make_store(tmp_path))
+    monkeypatch.setattr(tracker.store, "uri", "postgresql://me:SECRET@h/db")
+    name = "sweep tracking.uri=postgresql://me:SECRET@h/db"
+    with tracker.start(name, tmp_path / "run", {}, {}) as run:
+        pass
+    stored = tracker.store.client.get_run(run.run_id)
+    assert stored.info.run_name == "sweep tracking.uri=postgresql://me:***@h/db"
+    assert run.record.uri == "postgresql://me:***@h/db"
+    assert "SECRET" not in (tmp_path / "run" / "run.json").read_text()

@@ -131,3 +131,12 @@ def test_jobs_that_change_directory_share_the_store(tmp_path, make_store):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 jobs finished" in done.stdout
     assert len([*tmp_path.rglob("mlflow.db")]) == 1
+
+
+def test_a_file_system_without_hard_links_can_hold_the_database(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert Tracker("x", f"sqlite:///{tmp_path}/mlflow.db").store.experiment_id
+    assert {entry.name for entry in tmp_path.iterdir()} == {"mlflow.db", ".mlflow.db.locks"}

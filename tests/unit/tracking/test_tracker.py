@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from ssl_rot.config.params import flatten
 from ssl_rot.config.validation import validate
-from ssl_rot.errors import TrackingError, WeightsError
+from ssl_rot.errors import StorageError, TrackingError, WeightsError
 from ssl_rot.models import Classifier, StagedBackbone, linear_head, resnet
 from ssl_rot.tracking import Tag, Tracker
 
@@ -340,3 +340,22 @@ def test_a_run_of_another_user_is_left_alone(left_running, unreadable, monkeypat
         monkeypatch.setattr(os, "open", deny(os.open))
     tracker.close_dead()
     assert tracker.runs.get(run_id).status == "RUNNING"
+
+
+def test_a_full_disk_leaves_an_interrupted_run_as_it_was(make_store, monkeypatch, tmp_path):
+    tracker = Tracker("x", make_store(tmp_path))
+    tags = {Tag.PHASE: "downstream", Tag.CONFIG_KEY: "k"}
+    with pytest.raises(KeyError), tracker.start("run", tmp_path / "run", tags, {}) as run:  # noqa: PT012
+        run.epoch(1, {"train_loss": 0.5})
+        raise KeyError
+
+    def full(path, content):
+        raise StorageError(path, OSError(28, "No space left on device"))
+
+    monkeypatch.setattr("ssl_rot.files.write", full)
+    again = Tracker("x", make_store(tmp_path))
+    with pytest.raises(StorageError), again.claim_resumable("downstream", "k") as unfinished:  # noqa: PT012
+        folder = Path(unfinished.tags[Tag.FOLDER])
+        with again.start("run", folder, tags, {}, unfinished=unfinished):
+            pytest.fail("it was started")
+    assert again.runs.get(run.run_id).status == "FAILED"

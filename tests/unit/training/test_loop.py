@@ -167,8 +167,8 @@ def test_lr_is_logged_as_of_the_start_of_the_epoch(compose, train, overrides, ex
 
 
 def test_early_stop_ends_after_the_epoch_that_reaches_the_target(train):
-    history = train(epochs=20, early_stop=EarlyStop("test_acc", 1.0, allow_test=True))
-    assert len(history) < 20
+    history = train(epochs=20, lr=0.005, early_stop=EarlyStop("test_acc", 1.0, allow_test=True))
+    assert 1 < len(history) < 20
     assert [record["test_acc"] == 1 for record in history] == [False] * (len(history) - 1) + [True]
 
 

@@ -207,3 +207,26 @@ def test_floating_point_images_are_bad_files(two_trees):
     Image.new("F", (8, 8), 0.5).save(two_trees / "train" / "cat" / "f.tiff")
     with pytest.raises(DataError, match=r"f.tiff': floating-point pixels"):
         image_folder(two_trees, 8)
+
+
+def test_postscript_is_never_run(two_trees, monkeypatch):
+    """Pillow hands it to Ghostscript, a program that hostile files have broken out of."""
+    Image.new("RGB", (8, 8)).save(two_trees / "train" / "cat" / "figure.eps")
+
+    def run(*args, **kwargs):
+        pytest.fail("it was run")
+
+    monkeypatch.setattr("subprocess.check_call", run)
+    with pytest.raises(DataError, match=r"figure\.eps': PostScript is a program, not an image"):
+        image_folder(two_trees, 8)
+
+
+def test_a_file_for_which_memory_was_short_is_tried_again(two_trees, monkeypatch):
+    def exhausted(path, size):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ssl_rot.data.folder.decoding.decode", exhausted)
+        with pytest.raises(DataError, match="files cannot be decoded"):
+            image_folder(two_trees, 8)
+    assert len(image_folder(two_trees, 8).train) == 10

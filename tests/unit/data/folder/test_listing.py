@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,34 @@ def test_a_wrong_layout_is_rejected(two_trees, break_it, options, message):
     break_it(two_trees)
     with pytest.raises(DataError, match=f"^dataset.root={two_trees}: {message}"):
         image_folder(two_trees, 8, **options)
+
+
+def test_folders_nested_too_deeply_are_refused(two_trees, monkeypatch):
+    deep = two_trees / "train" / "cat"
+    for _ in range(60):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    depth = len(inspect.stack()) + 50
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(depth)
+    try:
+        with pytest.raises(DataError, match="nested too deeply"):
+            image_folder(two_trees, 8)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_a_disk_that_fails_while_a_folder_is_listed_is_reported(two_trees, monkeypatch):
+    class Failing:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def __iter__(self):
+            raise OSError(errno.EIO, "Input/output error")  # of readdir: without a file name
+
+    monkeypatch.setattr(os, "scandir", lambda path: Failing())
+    with pytest.raises(DataError, match=r"cannot be read \(Input/output error\)"):
+        image_folder(two_trees, 8)

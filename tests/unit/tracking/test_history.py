@@ -1,0 +1,43 @@
+"""The metrics file of a run."""
+
+from __future__ import annotations
+
+import math
+
+from ssl_rot.tracking import History
+
+
+def test_values_stay_in_their_columns_whatever_order_another_version_has(tmp_path):
+    History(tmp_path / "history.csv").add(1, {"train_loss": 0.5, "lr": 0.1, "test_acc": 0.9})
+    resumed = History(tmp_path / "history.csv")
+    resumed.add(2, {"new": 7.0, "test_acc": 0.8, "train_loss": 0.4})
+    rows = History(tmp_path / "history.csv").rows
+    assert rows[1] == {"train_loss": 0.5, "lr": 0.1, "test_acc": 0.9}
+    assert (rows[2]["train_loss"], rows[2]["test_acc"]) == (0.4, 0.8)
+    assert math.isnan(rows[2]["lr"])
+    assert "new" not in rows[2]
+
+
+def test_an_incomplete_last_row_is_dropped_and_written_anew(tmp_path):
+    path = tmp_path / "history.csv"
+    history = History(path)
+    for epoch in (1, 2):
+        history.add(epoch, {"train_loss": 0.5 / epoch})
+    path.write_bytes(path.read_bytes()[:-2])  # 0.2, for a reader that takes what is there
+    resumed = History(path)
+    assert list(resumed.rows) == [1]
+    resumed.add(2, {"train_loss": 0.25})
+    assert {epoch: row["train_loss"] for epoch, row in History(path).rows.items()} == {
+        1: 0.5,
+        2: 0.25,
+    }
+
+
+def test_a_row_that_exists_is_kept(tmp_path):
+    path = tmp_path / "history.csv"
+    History(path).add(1, {"train_loss": 0.5})
+    before = path.read_bytes()
+    again = History(path)
+    again.add(1, {"train_loss": 0.7})
+    assert again.rows == {1: {"train_loss": 0.5}}
+    assert path.read_bytes() == before
