@@ -39,6 +39,7 @@ JOB = (
     *("schedule=constant", "schedule.epochs=4", "schedule.batch_size=16", "precision=fp32"),
     *("pretext.schedule.epochs=2", "pretext.schedule.batch_size=16", "device=cpu"),
     *("checkpoint.every=100", "model=plain", "floors=false"),
+    "dataset.augment.crop_padding=0",
 )
 
 SWEPT = ("schedule.lr", "freeze")
