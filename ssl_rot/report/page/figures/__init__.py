@@ -27,6 +27,9 @@ def draw_figures(
     cells: pd.DataFrame, pairs: pd.DataFrame, curves: Curves, trials: pd.DataFrame | None = None
 ) -> list[ReportFigure]:
     """Draws every figure for which the tables have data; ``cells`` must not be empty."""
+    cells = cells[cells["n"] > 0]  # those without a finished pair come last
+    if cells.empty:
+        return []
     compared = pairs[pairs["left_out"] == ""]
     is_shown = any(is_shown_against(cells, key) for key in (BY_LABELS, BY_STAGE))
     with report_style():
