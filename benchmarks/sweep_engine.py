@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import json
 import os
 import re
@@ -34,6 +35,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ from _common import ROOT, machine, spread
 BARE = Path(__file__).with_name("_bare_loop.py")
 RUN = ("-m", "ssl_rot.run", "--multirun")
 TINY = ("+experiment=supervised", "schedule.epochs=1", "precision=fp32", "floors=false")
+PR_SET_CHILD_SUBREAPER = 36  # Linux: this process inherits what its children leave behind
 CORES = len(os.sched_getaffinity(0))
 
 # A loss that leaves the time of its first step, and ends the job.
@@ -56,7 +59,7 @@ class Timed(torch.nn.CrossEntropyLoss):
 
 
 def run(folder: Path, *command: str, expect: int = 0, **environment: str) -> dict[str, float]:
-    """Wall and processor seconds of a command, with all processes that it waits for."""
+    """Wall and processor seconds of a command, with all processes that it leaves behind."""
     env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
@@ -64,6 +67,10 @@ def run(folder: Path, *command: str, expect: int = 0, **environment: str) -> dic
         [sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True
     )
     wall = time.perf_counter() - began
+    # The process that a sweep forks its jobs from ends after the sweep, and is counted too.
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != expect:
         sys.exit(done.stdout + done.stderr)
@@ -226,6 +233,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", choices=[[], *ROWS], help="all of them by default")
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     path = Path(__file__).with_suffix(".json")
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     with tempfile.TemporaryDirectory() as base:

@@ -9,13 +9,14 @@ import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, cast
 
 import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ssl_rot.building import TRUST
 from ssl_rot.config.command_line import quote_name, starts_a_sweep
@@ -119,6 +120,8 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
             register_worker(Path(hydra_cfg.sweep.dir).absolute()),
         ):
             where = _choices_and_folder(hydra_cfg)
+            if not is_basic(hydra_cfg.sweeper):
+                return _run_trial(cfg, *where)
             order = current_order()
             if order is None:
                 return run(cfg, *where)
@@ -144,6 +147,16 @@ def _run_job(cfg: DictConfig, hydra_cfg: HydraConf) -> float | None:
         # A sweeper that chooses by results has to know. Not every exception can be sent from one
         # process to another; this one can.
         raise SweepFailed(f"Job {hydra_cfg.job.num} failed: {error}") from None
+
+
+def _run_trial(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
+    """The mean of :func:`run` over ``tune_seeds`` seeds, one after the other."""
+    from ssl_rot.config.validation import validate
+
+    config = validate(cfg)
+    seeds = range(config["seed"], config["seed"] + config["tune_seeds"])
+    trials = [(OmegaConf.merge(cfg, {"seed": seed}), folder / f"seed{seed}") for seed in seeds]
+    return fmean(run(cast(DictConfig, trial), choices, place) for trial, place in trials)
 
 
 def _choices_and_folder(hydra_cfg: HydraConf) -> tuple[dict[str, str], Path]:

@@ -34,6 +34,7 @@ from omegaconf import DictConfig, open_dict
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ssl_rot.experiment import figures
 from ssl_rot.run import main
 from ssl_rot.run import run as run_stages
 from tests.warm import Process, Starter
@@ -54,9 +55,12 @@ TINY_MODEL = ("model.widths=[4,8]", "model.blocks=[1,1]")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files with the most slow tests first, so that no worker has one of them for the end."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    """The slowest files first, so that no worker has one of them for the end."""
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        if (mark := item.get_closest_marker("slow")) is not None:
+            seconds[item.path] += mark.args[0] if mark.args else 10
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -71,6 +75,25 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SSL_ROT_CACHE", str(tmp_path / "image_cache"))
+
+
+@pytest.fixture(autouse=True)
+def _empty_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process save empty figures: drawing them takes more than half of a tiny run.
+
+    They are drawn for tests with the mark ``figures``, for session fixtures and in other processes.
+    """
+    if request.node.get_closest_marker("figures") is None:
+        for name in [*vars(figures)]:
+            if name.startswith("draw_"):
+                monkeypatch.setattr(figures, name, _save_nothing)
+
+
+def _save_nothing(*args: Any) -> Path:
+    path: Path = args[-1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ WITHOUT_EFFECT = (
     "resume",
     "dry_run",
     "checkpoint",
+    "tune_seeds",
     "profile",
     "figures",
     "floors",

@@ -9,6 +9,7 @@ GROUPS = ("dataset", "model", "head", "loss", "schedule", "freeze", "pretext")
 
 TOP_LEVEL: dict[str, Any] = {
     "seed": Seed,
+    "tune_seeds": Count,
     "device": Literal["auto", "cpu", "cuda", "mps"],
     "precision": Literal["auto", "fp32", "bf16"],
     "compile": bool,

@@ -55,7 +55,7 @@ class Sweep(Callback):
                 *(folder, Path.cwd(), error.strerror),
             )
             sys.exit(EXIT_STATUS)
-        if config.dry_run:
+        if config.dry_run is True:  # anything else is checked with the other keys
             try:
                 _print_dry_run(config, [list(config.hydra.overrides.task)])
             except UserError as error:
@@ -70,7 +70,7 @@ class Sweep(Callback):
             choose_basic_under_torchrun(config)
             check_launcher_and_sweeper(config)
             jobs, composer = split_overrides(config), Composer(config)
-            if config.dry_run:
+            if config.dry_run is True:  # anything else is checked with the other keys
                 _print_dry_run(config, jobs)
             if is_parallel(config.hydra.launcher):
                 start_fork_server(composer.sources(jobs))

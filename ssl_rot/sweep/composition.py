@@ -100,7 +100,7 @@ def split_overrides(config: DictConfig) -> list[list[str]] | None:
     """The overrides of each job; ``None`` if the sweeper chooses its jobs as it goes.
 
     Raises:
-        ConfigError: the sweeper would see the test set, or choose the luckiest seed.
+        ConfigError: the sweeper would see the test set, or choose the luckiest seed, or an arm.
     """
     loader = GlobalHydra.instance().config_loader()
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
@@ -126,6 +126,12 @@ def _check_search(config: DictConfig, overrides: Sequence[Override]) -> None:
         "set a single seed, and repeat the best trial with seed=range(5)"
         for override in overrides
         if override.key_or_group in ("seed", "pretext.seed") and override.is_sweep_override()
+    ]
+    faults += [
+        f"{override.input_line} would be tuned, and one arm get more trials than the other; "
+        "tune each arm in a sweep of its own"
+        for override in overrides
+        if override.key_or_group in ("pretext", "experiment") and override.is_sweep_override()
     ]
     if faults:
         raise ConfigError(faults)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -89,36 +91,62 @@ def _describe_run(run: StoredRun) -> Row:
 def _list_unplanned_jobs(
     children: list[StoredRun], failures: dict[int, JobFailure], given: list[str]
 ) -> list[Row]:
-    """The jobs that a sweeper chose; ``given`` are the command line's overrides, which all have."""
-    runs = {int(run.tags[Tag.JOB]): run for run in children if run.tags[Tag.PHASE] == "downstream"}
+    """The jobs that a sweeper chose; ``given`` are the command line's overrides, which all have.
+
+    A job may have several runs, one for each of its seeds.
+    """
+    runs: dict[int, list[StoredRun]] = defaultdict(list)
+    for run in children:
+        if run.tags[Tag.PHASE] == "downstream":
+            runs[int(run.tags[Tag.JOB])].append(run)
     rows: list[Row] = []
     for number in failures.keys() - runs.keys():
         own = " ".join(item for item in failures[number].overrides if item not in given)
         rows.append({"job": number, "overrides": own, **_describe_failure(failures[number])})
-    params = [run.params.items() for run in runs.values()]
-    common = set.intersection(*map(set, params)) if len(params) > 1 else set()
-    for number, run in runs.items():
+    # Without the seed, in which the runs of a job differ.
+    params = {
+        number: set.intersection(*(set(run.params.items()) for run in own))
+        for number, own in runs.items()
+    }
+    common = set.intersection(*params.values()) if len(params) > 1 else set()
+    for number, seeds in runs.items():
         own = " ".join(
             f"{key}={value}"
-            for key, value in sorted(run.params.items() - common)
+            for key, value in sorted(params[number] - common)
             # The optimizer's and the scheduler's own keys repeat those of the schedule.
             if ".optimizer." not in key and ".scheduler." not in key
         )
-        rows.append({"job": number, "overrides": own, **_describe_run(run)})
+        outcome = _describe_seeds(seeds)
+        if outcome["status"] == "FINISHED" and number in failures:  # before a seed had a run
+            outcome = _describe_failure(failures[number])
+        rows.append({"job": number, "overrides": own, **outcome})
     return sorted(rows, key=lambda row: int(row["job"]))
 
 
+def _describe_seeds(runs: list[StoredRun]) -> Row:
+    """The mean accuracies of a job's runs; without them, the first that did not finish."""
+    rows = [_describe_run(run) for run in runs]
+    if unfinished := [row for row in rows if row["status"] != "FINISHED"]:
+        return unfinished[0]
+    means = {name: fmean(row[name] for row in rows) for name in ("test_acc", "val_acc")}
+    return rows[0] | means | {"run_id": " ".join(run.run_id for run in runs)}
+
+
 def tag_best_run(tracker: Tracker, table: pd.DataFrame) -> None:
-    """Tags the finished run with the best validation accuracy, and prints which it is."""
+    """Tags the runs of the job with the best validation accuracy, and prints which it is."""
     finished = table[table["status"] == "FINISHED"]
     if finished.empty:
         return
     best = finished.iloc[int(finished["val_acc"].astype(float).argmax())]
-    for run_id in finished["run_id"]:
-        tracker.runs.tag(run_id, Tag.BEST, str(run_id == best["run_id"]).lower())
+    for job in finished.to_dict("records"):
+        for run_id in job["run_id"].split():
+            tracker.runs.tag(run_id, Tag.BEST, str(job["job"] == best["job"]).lower())
+    runs = best["run_id"].split()
+    arm = tracker.runs.get(runs[0]).tags[Tag.ARM]
     print(
-        f"\nBest on the validation split: job {best['job']} with {best['val_acc']:.4f}, "
-        f"{best['overrides']} (run {best['run_id']}, tagged {Tag.BEST})"
+        f"\nBest for {arm} on the validation split: job {best['job']} with {best['val_acc']:.4f}, "
+        f"{best['overrides']} ({'run' if len(runs) == 1 else 'runs'} {', '.join(runs)}, "
+        f"tagged {Tag.BEST})"
     )
 
 

@@ -243,6 +243,10 @@ def open_slots(config: DictConfig) -> tuple[Slot, ...]:
 
 def _make_and_print_plan(planner: Planner, jobs: Sequence[Sequence[str]] | None) -> Plan | None:
     if jobs is None:
+        config = planner.composer.config
+        seeds = f"{config.tune_seeds} seeds" if config.tune_seeds != 1 else f"seed {config.seed}"
+        arm = f"one arm, pretext={config.hydra.runtime.choices.pretext}"
+        print(f"Tunes {arm}, by its accuracy on the validation split ({seeds}).")
         print("The sweeper chooses the jobs as it goes; each is checked when it starts.")
         return None
     plan = make_plan(planner, jobs)

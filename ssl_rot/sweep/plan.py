@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf, open_dict, read_write
 
 from ssl_rot.config.run_keys import RunKeys
@@ -126,12 +125,11 @@ class Planner:
 
 
 def _count_pretext_images(context: RunContext) -> int:
-    """The images that the pre-training of a run processes, by the inputs that two images make."""
+    """The samples that the pre-training of a run processes."""
     task, images = context.pretext, context.data.pretext_images
     if not isinstance(task, Pretext):
         return 0
-    inputs, _ = task.batch(torch.zeros(2, *images.shape[1:]), torch.Generator())
-    return len(images) * len(inputs) // 2 * task.schedule.epochs
+    return len(images) * task.views * task.schedule.epochs
 
 
 def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:

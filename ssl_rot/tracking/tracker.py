@@ -271,4 +271,5 @@ def _holds(folder: Path, run: StoredRun) -> bool:
 def _is_alive(run: StoredRun) -> bool:
     if is_alive(_folder(run), same_host=run.tags.get(Tag.HOST) == socket.gethostname()):
         return True
-    return Tag.CLOSER in run.tags and is_queued(run.tags[Tag.CLOSER])
+    closer = run.tags.get(Tag.CLOSER)  # which may outlive its work for a moment
+    return closer is not None and run.status == "RUNNING" and is_queued(closer)

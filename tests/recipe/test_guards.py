@@ -46,7 +46,7 @@ def test_nothing_is_learnt_from_shuffled_labels(run_job, sources, tmp_path, arm)
     assert min(accuracies()) > 0.6  # with the labels in order the same training learns a lot
 
 
-def test_discs_teach_no_turn_though_their_radius_can_be_learnt(run_job, sources, tmp_path):
+def test_discs_teach_no_rotation_though_their_radius_can_be_learned(run_job, sources, tmp_path):
     ran = run_job(
         tmp_path,
         *("+experiment=rotation", "dataset.source._target_=guard_sources.discs"),
@@ -81,7 +81,7 @@ def test_a_test_image_among_the_training_images_is_found(script, pictures):
     assert [int(line.split()[-1]) for line in lines] == [4, 0, 2, 0, 1]
 
 
-def test_traces_of_jpeg_are_told_from_what_the_pictures_show(run_job, script, tmp_path):
+def test_jpeg_artifacts_are_separated_from_image_content(run_job, script, tmp_path):
     small = ("dataset.image_size=16", "dataset.train_size=null", "pretext.schedule.epochs=4")
     ran = run_job(tmp_path, "+experiment=rotation", *small)
     folder = str(tmp_path / "job1" / "pretext")

@@ -136,8 +136,8 @@ def moments(draws, whole):
             yield {"during": place, "number": draws.randint(1, times), "delay": delay}
 
 
-@pytest.mark.slow
-def test_a_run_killed_at_any_moment_goes_on_as_if_nothing_had_happened(
+@pytest.mark.slow(100)
+def test_a_run_killed_at_any_moment_resumes_to_the_same_results(
     execute, make_store, tmp_path_factory, capsys
 ):
     base = tmp_path_factory.mktemp("kill")

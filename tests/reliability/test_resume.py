@@ -126,7 +126,7 @@ def test_a_finished_pretext_is_not_trained_again_even_without_reuse(
     assert sorted(phases) == ["downstream", "pretext"]
 
 
-def test_without_reuse_no_older_pretext_is_taken_on_resume(
+def test_without_reuse_a_resume_takes_no_older_pretext(
     run_job, all_runs, make_store, tmp_path, monkeypatch
 ):
     uri = make_store(tmp_path)
@@ -174,7 +174,7 @@ def test_checkpoints_go_when_the_run_is_finished(run_job, tmp_path):
     assert len([*tmp_path.rglob("*.ckpt")]) == 2
 
 
-def test_the_commit_is_ours_whatever_script_was_started(run_job, monkeypatch, tmp_path):
+def test_the_commit_is_the_packages_whatever_script_was_started(run_job, monkeypatch, tmp_path):
     monkeypatch.setattr(versions, "get_git_commit", lambda path: f"commit of {path}")
     run = run_job(tmp_path, "+experiment=supervised").runs["downstream"]
     assert run.data.tags["mlflow.source.git.commit"] == f"commit of {ssl_rot.__file__}"
@@ -220,9 +220,7 @@ def test_elsewhere_the_nearest_interrupted_run_is_named(
     assert len(all_runs(make_store(tmp_path))) == 3
 
 
-def test_a_machine_that_got_another_name_goes_on(
-    run_job, make_store, all_runs, monkeypatch, tmp_path
-):
+def test_a_renamed_machine_resumes_its_runs(run_job, make_store, all_runs, monkeypatch, tmp_path):
     interrupted(run_job, monkeypatch, tmp_path)
     monkeypatch.setattr("socket.gethostname", lambda: "renamed")
     monkeypatch.setattr("ssl_rot.tracking.heartbeat._WATCH", 0.2)
@@ -232,7 +230,7 @@ def test_a_machine_that_got_another_name_goes_on(
     assert run.data.tags["ssl_rot.host"] == "renamed"
 
 
-def test_a_heart_that_beats_on_another_machine_is_heard(tmp_path, monkeypatch):
+def test_a_heartbeat_on_another_machine_is_noticed(tmp_path, monkeypatch):
     from ssl_rot.tracking import heartbeat
 
     monkeypatch.setattr(heartbeat, "HEARTBEAT", 0.1)
@@ -243,7 +241,7 @@ def test_a_heart_that_beats_on_another_machine_is_heard(tmp_path, monkeypatch):
     assert not heartbeat.is_alive(tmp_path, same_host=False)
 
 
-def test_damaged_numbers_are_put_aside_and_come_back_from_the_checkpoint(
+def test_a_damaged_history_is_renamed_and_restored_from_the_checkpoint(
     run_job, make_store, all_runs, monkeypatch, tmp_path
 ):
     keep = ("checkpoint.every=1", "schedule.epochs=3")
@@ -258,7 +256,7 @@ def test_damaged_numbers_are_put_aside_and_come_back_from_the_checkpoint(
     assert sorted(point.step for point in points) == [1, 2, 3]
 
 
-def test_a_full_disk_is_told_and_what_is_finished_stays(
+def test_a_full_disk_is_reported_and_finished_work_is_kept(
     run_job, make_store, all_runs, monkeypatch, tmp_path
 ):
     original = files.write

@@ -61,7 +61,7 @@ def test_supervised_against_its_own_copy(supervised) -> None:
 
 
 @pytest.mark.slow
-def test_a_pretext_that_moves_no_weight(start_python, tmp_path: Path) -> None:
+def test_a_pretext_that_changes_no_weight(start_python, tmp_path: Path) -> None:
     """End to end, with a pretext learning rate so small that no weight moves."""
     command = ["-m", "ssl_rot.run", "--multirun", "+experiment=rotation,supervised"]
     command += ["seed=0,1,2", "dataset.labels_per_class=5", "schedule.epochs=80", "device=cpu"]

@@ -12,6 +12,7 @@ from ssl_rot.report.comparison.floors import add_floors
 from ssl_rot.report.comparison.hits import RunHits
 from ssl_rot.report.comparison.recalls import compare_recalls
 from ssl_rot.report.comparison.selection import tuned_keys
+from ssl_rot.report.page.figures import draw_figures
 from ssl_rot.report.page.headline import write_headline
 from ssl_rot.report.page.tuning import describe_tuning
 
@@ -104,6 +105,24 @@ def test_the_seeds_that_diverged_count(runs) -> None:
         "3 of 8 rotation runs diverged; with each of them at chance the difference is "
         "-13.0 points, so that the finished runs alone decide nothing."
     )
+
+
+def test_a_cell_in_which_every_run_diverged_is_named_and_breaks_nothing(runs) -> None:
+    for seed in range(3):
+        for arm in ("rotation", "supervised"):
+            bad = runs.downstream(arm, seed, 0.5, status="FAILED", schedule__lr="1e30")
+            bad.tags["error"] = "NonFiniteLoss: downstream, epoch 1"
+    runs.arms([0.1, 0.12, 0.11], schedule__lr="0.1")
+    words = ask(runs)
+    assert words[0] == "Use rotation."
+    assert words[2] == (
+        "3 of 3 rotation runs diverged, 3 of 3 supervised-only runs diverged at lr=1e30."
+    )
+    pairs = pair_runs(runs.frame(), runs.histories())
+    cells = compare(pairs)
+    assert cells["cell"].tolist() == ["lr=0.1", "lr=1e30"]
+    figures = draw_figures(cells, pairs, {})
+    assert {"forest", "cost"} == {figure.name for figure in figures} - {"pretext"}
 
 
 def test_a_lost_run_is_forgiven_once_it_succeeds(runs) -> None:

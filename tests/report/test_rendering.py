@@ -18,7 +18,7 @@ from ssl_rot.report import compare, pair_runs
 from ssl_rot.report.analysis import Question, answer
 from ssl_rot.report.comparison.curves import split_histories
 from ssl_rot.report.comparison.floors import add_floors
-from ssl_rot.report.page.figures import differences, draw_figures, learning_curves
+from ssl_rot.report.page.figures import draw_figures, forest, learning_curves
 from ssl_rot.report.page.figures.report_figure import VERDICT_STYLES, arm_styles
 from ssl_rot.report.page.rendering import write_report
 from ssl_rot.report.page.report_tables import number_table, pair_table
@@ -66,7 +66,7 @@ def make_sweep(runs):
 
 def test_every_figure_is_on_the_page_and_in_its_own_files(page: Path) -> None:
     text = page.read_text()
-    names = {"forest", "labels", "curves-1", "curves-2", "curves-3", "pretext", "cost"}
+    names = {"labels", "curves-1", "curves-2", "curves-3", "pretext", "cost"}
     assert {path.stem for path in (page.parent / "figures").iterdir()} == names
     for name in names:
         assert f'id="figure-{name}"' in text
@@ -199,21 +199,72 @@ def test_curves_show_mean_and_band_of_both_arms(sweep) -> None:
     )
 
 
-def test_forest_shows_every_cell_with_its_interval(sweep) -> None:
-    figure = draw(sweep)["forest"]
+def test_forest_shows_every_cell_with_its_interval_and_its_seeds(runs) -> None:
+    for lr in ("0.1", "0.2", "0.3"):
+        runs.arms([0.1, 0.12, 0.11], schedule__lr=lr)
+    figure = draw(runs)["forest"]
     (axes,) = figure.axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert [label.split()[0] for label in labels] == [
-        f"labels_per_class={n}" for n in (1, 5, "null")
-    ]
-    cells = compare(pair_runs(sweep.frame()))
+    assert [label.split()[0] for label in labels] == ["lr=0.1", "lr=0.2", "lr=0.3"]
+    cells = compare(pair_runs(runs.frame()))
     spans = [line.get_xdata() for line in axes.get_lines() if len(line.get_xdata()) == 2][1:]
     np.testing.assert_allclose(spans, 100 * cells[["low", "high"]].to_numpy())
+    for dots in axes.collections:
+        np.testing.assert_allclose(np.sort(dots.get_offsets()[:, 0]), [10, 11, 12])
+    assert len(axes.collections) == 3
+    (band,) = axes.patches
+    assert (band.get_x(), band.get_width()) == (-1, 2)  # the margin of one point
+
+
+def test_a_cell_is_not_drawn_in_two_figures_that_say_the_same(sweep, runs) -> None:
+    assert "forest" not in draw(sweep)  # the label figure has every cell
+    for labels in ("1", "5"):
+        runs.arms([0.1, 0.12], dataset__labels_per_class=labels)
+    runs.arms([0.1, 0.12], dataset__labels_per_class="1", freeze="backbone", freeze___target_="F")
+    assert {"forest", "labels"} <= set(draw(runs))  # one cell is in no panel with another
+
+
+def test_the_label_figure_shows_seeds_floors_and_the_margin(runs) -> None:
+    for labels in ("1", "5"):
+        runs.arms([0.1, 0.12, 0.11], base=0.4, dataset__labels_per_class=labels)
+    pairs = pair_runs(runs.frame())
+    cells = compare(pairs).assign(floor_knn=[0.64, 0.86], floor_linear=[np.nan, 0.8])
+    figures = {figure.name: figure.figure for figure in draw_figures(cells, pairs, {})}
+    upper, lower = figures["labels"].axes
+    lines = {line.get_label(): line.get_ydata() for line in upper.get_lines()}
+    np.testing.assert_allclose(lines["1-NN on the pixels"], [64, 86])
+    np.testing.assert_allclose(lines["a linear model of the pixels"], [80])
+    of_seeds = [c for c in upper.collections if type(c).__name__ == "PathCollection"]
+    heights = sorted(tuple(np.round(np.sort(c.get_offsets()[:, 1]))) for c in of_seeds)
+    assert heights == 2 * [(40, 40, 40)] + 2 * [(50, 51, 52)]
+    of_seeds = [c for c in lower.collections if type(c).__name__ == "PathCollection"]
+    np.testing.assert_allclose(np.sort(of_seeds[0].get_offsets()[:, 1]), [10, 11, 12])
+    assert (lower.patches[0].get_y(), lower.patches[0].get_height()) == (-1, 2)
+
+
+def test_several_arms_have_places_and_colors_of_their_own(runs) -> None:
+    for labels in ("1", "5"):
+        for arm, gain in (("rotation", 0.1), ("simclr", 0.05)):
+            for seed in range(3):
+                runs.downstream("supervised", seed, 0.4, dataset__labels_per_class=labels)
+                made = runs.downstream(
+                    arm, seed, 0.4 + gain + 0.01 * seed, dataset__labels_per_class=labels
+                )
+                made.params["pretext"] = arm
+    upper, lower = draw(runs)["labels"].axes
+    places = {
+        (line.get_color(), round(float(line.get_xdata()[0]), 3))
+        for line in lower.get_lines()
+        if line.get_marker() in "os^Dx"
+    }
+    assert len({color for color, _ in places}) == 2
+    assert len({place for _, place in places}) == 4
+    assert set(upper.get_legend_handles_labels()[1]) == {"supervised-only", "rotation", "simclr"}
 
 
 def test_a_huge_interval_does_not_flatten_the_others(runs) -> None:
     runs.arms([0.10, 0.11, 0.12, 0.10])
-    runs.arms([0.3, 0.1], dataset__labels_per_class="1")  # half-width of 127 points
+    runs.arms([0.3, 0.1], schedule__lr="1")  # half-width of 127 points
     (axes,) = draw(runs)["forest"].axes
     assert axes.get_xlim()[1] < 80
 
@@ -289,9 +340,9 @@ def test_no_label_figure_for_a_single_budget(runs) -> None:
 
 
 def test_many_cells_stay_readable_and_say_what_is_not_shown(runs, monkeypatch) -> None:
-    monkeypatch.setattr(differences, "MOST_ROWS", 5)
-    for labels in range(1, 13):
-        runs.arms([0.1, 0.12], dataset__labels_per_class=str(labels))
+    monkeypatch.setattr(forest, "MOST_ROWS", 5)
+    for epochs in range(1, 13):
+        runs.arms([0.1, 0.12], schedule__warmup=str(epochs))
     histories = runs.histories()
     pairs = pair_runs(runs.frame(), histories)
     figures = draw_figures(compare(pairs), pairs, split_histories(histories))

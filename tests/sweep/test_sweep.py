@@ -7,14 +7,16 @@ import re
 import signal
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from statistics import fmean
 
 import mlflow
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from tests.warm import Process
 
@@ -153,6 +155,7 @@ def test_a_sweep_kept_in_a_file_needs_no_flag(call_main, make_store, tmp_path, r
     [
         (["dataset.val_fraction=0"], "dataset.val_fraction=0 leaves the sweeper only the test set"),
         (["seed=0,1"], "seed=0,1 would be tuned"),
+        (["pretext=none,rotation"], "pretext=none,rotation would be tuned, and one arm get more"),
     ],
 )
 def test_a_search_may_use_neither_the_test_set_nor_the_seed(
@@ -169,7 +172,7 @@ def test_optuna_tunes_on_the_validation_split_and_survives_a_failed_trial(
     call_main, make_store, tmp_path, runs
 ):
     make_store(tmp_path)
-    args = ["+experiment=optuna_lr", *TINY, "hydra.sweeper.n_trials=6"]
+    args = ["+experiment=optuna_lr", *TINY, "hydra.sweeper.n_trials=6", "tune_seeds=1"]
     status, output = call_main(*args, "schedule.lr=choice(0.1,1e30)")
     assert status == 1  # a trial failed
     assert "The sweeper chooses the jobs as it goes" in output
@@ -183,9 +186,57 @@ def test_optuna_tunes_on_the_validation_split_and_survives_a_failed_trial(
     assert len(best) == 1
     top = max(run.data.metrics["val_acc"] for run in finished)
     assert best[0].data.metrics["val_acc"] == top
-    assert "Best on the validation split: job" in output
+    assert "Tunes one arm, pretext=rotation, by its accuracy" in output
+    assert "Best for rotation on the validation split: job" in output
     (parent,) = runs("sweep")
     assert {run.data.tags[PARENT] for run in finished} == {parent.info.run_id}
+
+
+def test_a_trial_is_judged_by_its_mean_over_seeds(call_main, make_store, tmp_path, runs):
+    make_store(tmp_path)
+    args = ["+experiment=optuna_lr", *TINY, "hydra.sweeper.n_trials=3", "schedule.epochs=1"]
+    status, output = call_main(*args, "tune_seeds=2", "seed=5", "pretext=none")
+    assert status == 0, output
+    assert "pretext=none, by its accuracy on the validation split (2 seeds)" in output
+    accuracies, tests = defaultdict(dict), defaultdict(list)
+    for run in runs("downstream"):
+        job = int(run.data.tags["ssl_rot.job"])
+        accuracies[job][run.data.params["seed"]] = run.data.metrics["val_acc"]
+        tests[job].append(run.data.metrics["test_acc"])
+    assert [sorted(seeds) for seeds in accuracies.values()] == [["5", "6"]] * 3
+    means = {job: fmean(seeds.values()) for job, seeds in accuracies.items()}
+    (file,) = tmp_path.glob("multirun/*/*/optimization_results.yaml")
+    assert OmegaConf.load(file).best_value == pytest.approx(max(means.values()))
+    best = {int(r.data.tags["ssl_rot.job"]) for r in runs("downstream")
+            if r.data.tags["ssl_rot.best"] == "true"}  # fmt: skip
+    assert len(best) == 1
+    assert means[best.pop()] == max(means.values())
+    table = pd.read_csv(next(tmp_path.glob("multirun/*/*/jobs.csv"))).set_index("job")
+    assert table["val_acc"].to_dict() == pytest.approx(means)
+    assert table["test_acc"].to_dict() == pytest.approx({j: fmean(t) for j, t in tests.items()})
+    assert all("schedule.lr" in text and "seed" not in text for text in table["overrides"])
+
+
+@pytest.mark.parametrize(
+    ("phase", "key"), [("downstream", "schedule.lr"), ("pretext", "pretext.schedule.lr")]
+)
+def test_a_trial_with_a_seed_that_diverges_has_failed(call_main, make_store, tmp_path, phase, key):
+    """With one weight decay, the second seed fails: in its run, or before it has one."""
+    make_store(tmp_path)
+    OmegaConf.register_new_resolver(
+        "lr", lambda seed, decay: 1e30 if (seed, decay) == (1, 0.002) else 0.1, replace=True
+    )
+    args = ["+experiment=optuna_lr", *TINY, "hydra.sweeper.n_trials=4", "schedule.epochs=1"]
+    args += ["hydra.sweeper.params=null", "schedule.weight_decay=choice(0.001,0.002)"]
+    args += ["hydra/launcher=basic"]  # which knows the resolver
+    args += ["tune_seeds=2", f"{key}='${{lr:${{seed}},${{schedule.weight_decay}}}}'"]
+    status, output = call_main(*args)
+    assert status == 1
+    assert f"The {phase} loss is not finite" in output
+    table = pd.read_csv(next(tmp_path.glob("multirun/*/*/jobs.csv")))
+    fails = table["overrides"].str.contains("schedule.weight_decay=0.002")
+    assert set(fails) == {True, False}
+    assert (table["status"] == "FAILED").tolist() == fails.tolist()
 
 
 def test_a_trial_that_fails_before_it_has_a_run_of_its_own_is_reported(
@@ -193,6 +244,7 @@ def test_a_trial_that_fails_before_it_has_a_run_of_its_own_is_reported(
 ):
     make_store(tmp_path)
     args = ["+experiment=optuna_lr", *TINY, "hydra.sweeper.n_trials=4", "schedule.epochs=1"]
+    args += ["tune_seeds=1"]
     args += ["hydra.sweeper.params=null", "schedule.weight_decay=interval(1e-5,1e-2)"]
     args += ["pretext.schedule.lr=choice(0.1,1e30)"]
     status, output = call_main(*args)

@@ -65,7 +65,7 @@ def test_the_order_of_the_angles_is_the_order_of_the_classes(batch, angles, rand
 
 
 @given(images, st.integers(-3600, 3600).map(lambda n: n // 45 * 45))
-def test_a_full_turn_changes_nothing(batch, angle):
+def test_a_rotation_by_360_degrees_changes_nothing(batch, angle):
     one, _ = Rotate([angle, angle + 90])(batch)
     other, _ = Rotate([angle + 360, angle + 450])(batch)
     assert torch.equal(one, other)

@@ -120,7 +120,7 @@ def test_a_directory_that_cannot_be_written_to_is_reported(
     assert "RUNNING" not in {run.info.status for run in all_runs(make_store(tmp_path))}
 
 
-def test_where_all_output_goes_elsewhere_the_directory_need_not_be_writable(
+def test_the_working_directory_need_not_be_writable_if_output_goes_elsewhere(
     call_main, make_store, tmp_path
 ):
     uri = make_store(tmp_path)

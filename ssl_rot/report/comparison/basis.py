@@ -44,7 +44,7 @@ def _describe_loss(cell: Row) -> str:
     level = f"chance ({unit_of(cell['metric']).factor * cell['chance']:.3g} %)"
     if cell["chance"] == 0:
         level = "zero (the number of classes is not known)"
-    if not np.isfinite(cell["worst_difference"]):
+    if not np.isfinite(cell["worst_difference"]) or cell["n"] == 0:
         return str(cell["failures"])
     worst = format_difference(cell["metric"], cell["worst_difference"])
     return f"{cell['failures']}: {worst} with each lost run at {level}"

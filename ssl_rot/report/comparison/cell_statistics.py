@@ -126,6 +126,7 @@ def compare(
     order = sorted(
         range(len(cells)),
         key=lambda row: (
+            cells["n"][row] == 0,  # no figure shows it, and its number must not be missing there
             contrasts.index(Contrast(cells["arm"][row], cells["reference"][row])),
             [natural_sort_key(str(value)) for value in settings_of_all[row]],
         ),

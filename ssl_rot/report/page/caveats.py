@@ -51,7 +51,7 @@ def _describe_failures(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]
         if not row["failures"]:
             continue
         text = f"{row['failures']}{_where(row, rows, name)}"
-        if np.isfinite(row["worst_difference"]):
+        if np.isfinite(row["worst_difference"]) and row["n"] > 0:
             level = "zero" if row["chance"] == 0 else "chance"
             worst = format_difference(row["metric"], row["worst_difference"])
             text += f"; with each of them at {level} the difference is {worst}"

@@ -41,7 +41,10 @@ def write_headline(
     if asked.empty:
         asked = cells
     sentences: list[str] = []
-    for (arm, reference), part in asked.groupby(["arm", "reference"], sort=False):
+    finished = asked[asked["n"] > 0]
+    if finished.empty:
+        sentences.append("No pair of runs finished.")
+    for (arm, reference), part in finished.groupby(["arm", "reference"], sort=False):
         rows = part.to_dict("records")
         sentences += _advise(rows, str(arm), str(reference), _cell_namer(asked))
     least = int(asked["n"].min())

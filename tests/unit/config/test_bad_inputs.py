@@ -16,6 +16,7 @@ seed=4294967296
 seed=1.5
 seed=null
 seed=true
+tune_seeds=0
 device=gpu
 precision=fp16
 compile=1

@@ -117,7 +117,7 @@ def my_conf(tmp_path):
 
 
 @pytest.mark.slow
-def test_own_parts_train_with_no_code_of_ours_changed(run_cli, make_store, my_conf, tmp_path):
+def test_user_classes_train_without_changes_to_the_package(run_cli, make_store, my_conf, tmp_path):
     uri = make_store(tmp_path)
     # python -m puts the working directory, and with it the module, on the path.
     run_cli("--config-dir", "my_conf", *COMMAND)
@@ -140,7 +140,7 @@ def test_own_parts_train_with_no_code_of_ours_changed(run_cli, make_store, my_co
         ),
     ],
 )
-def test_own_parts_are_validated_as_ours(
+def test_user_classes_are_validated_like_built_in_ones(
     call_main, my_conf, tmp_path, monkeypatch, override, fragment
 ):
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -150,7 +150,7 @@ def test_own_parts_are_validated_as_ours(
 
 
 @pytest.mark.parametrize("options", [["model=deep"], ["loss=weighted"]], ids=" ".join)
-def test_own_parts_may_name_keys_as_ours_and_accept_other_values(
+def test_user_classes_may_share_key_names_and_accept_other_values(
     my_conf, tmp_path, monkeypatch, options
 ):
     """``num_blocks: 8``, ``width: 0.5`` and ``alpha: [0.25, 0.75]``: our own parts refuse them."""

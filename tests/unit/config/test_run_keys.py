@@ -23,6 +23,7 @@ RULES = [
     ("tracking.*", NONE),
     ("checkpoint.*", NONE),
     ("resume", NONE),
+    ("tune_seeds", NONE),
     ("dry_run", NONE),
     ("device", NONE),
     ("profile", NONE),
@@ -87,7 +88,7 @@ def test_every_config_key_changes_what_it_should_and_nothing_else(config):
 @pytest.mark.parametrize(
     "given", [{"data": "e"}, {"arithmetic": "bf16"}, {"weights": "w"}], ids=str
 )
-def test_what_stands_for_data_arithmetic_and_weights_changes_all(config, given):
+def test_data_arithmetic_and_weights_change_every_key(config, given):
     base = config("+experiment=rotation")
     floor = FLOOR if "data" in given else set()
     assert changed(keys_of(base), keys_of(base, **given)) == ALL | {"content"} | floor
@@ -132,7 +133,7 @@ def test_downstream_seeds_may_share_a_pretraining_of_its_own_seed(config):
         assert one.pretext != two.pretext
 
 
-def test_what_stands_under_no_pretext_is_in_no_key(config):
+def test_settings_below_pretext_none_are_in_no_key(config):
     base = config("+experiment=supervised")
     for key in flatten(base["pretext"]):
         if key != "_target_":

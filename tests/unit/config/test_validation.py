@@ -203,7 +203,7 @@ def test_what_is_allowed_passes(compose, overrides):
     assert not any("${" in str(value) for value in flatten(config).values())
 
 
-def test_all_faults_are_told_at_once(compose):
+def test_all_faults_are_reported_together(compose):
     wrong = {
         "seed": "-1",
         "+dataset.foo": "1",
@@ -230,7 +230,7 @@ def test_a_key_that_is_not_set_hides_no_other_fault(compose):
     assert [fault.split(" ")[0] for fault in faults] == ["dataset.root", "seed=-1"]
 
 
-def test_several_stages_that_are_not_there_are_told_together(compose):
+def test_several_missing_stages_are_reported_together(compose):
     faults = faults_of(compose("model.cut=a", "freeze=through", "freeze.stage=b"))
     assert [fault.split(" ")[0] for fault in faults] == ["model.cut=a", "freeze.stage=b"]
 

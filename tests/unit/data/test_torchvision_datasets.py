@@ -139,7 +139,7 @@ def test_without_files_and_network_the_error_names_the_files_to_provide(name, tm
         getattr(data, name)(root, 32)
 
 
-def test_the_home_of_nobody_is_a_folder_like_any_other(tmp_path, monkeypatch):
+def test_an_unknown_home_directory_is_a_folder_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=f"dataset.root=~nobody-here: .* into {tmp_path}/~nobody"):
         data.svhn("~nobody-here", 32)

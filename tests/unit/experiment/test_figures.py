@@ -13,6 +13,8 @@ from ssl_rot.experiment import figures
 from ssl_rot.experiment.figures import draw_confusion_matrix, draw_curves, draw_pretext_batch
 from ssl_rot.pretext import Rotate
 
+pytestmark = pytest.mark.figures  # drawn, not only saved
+
 
 def pixels(path) -> np.ndarray:
     assert path.is_file()

@@ -71,7 +71,7 @@ def test_a_norm_that_changes_the_channels_counts():
         assert backbone.cut("stage1")(torch.zeros(1, 3, 32, 32)).shape[1] == 768
 
 
-def test_a_model_that_is_bound_to_a_size_says_so():
+def test_a_model_with_a_fixed_size_names_it():
     backbone = timm_model(3, name="vit_tiny_patch16_224", pretrained=False, image_size=None)
     with pytest.raises(
         ConfigError, match=r"model\.image_size=224.*32x32 pixels: model\.image_size=32"

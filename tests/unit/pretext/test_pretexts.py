@@ -9,6 +9,7 @@ from ssl_rot.config.validation import validate
 from ssl_rot.experiment.context import load_training_context
 from ssl_rot.experiment.phases import downstream_phase, pretext_phase
 from ssl_rot.pretext import Pretext
+from ssl_rot.sweep.plan import _count_pretext_images
 from ssl_rot.training.evaluation import evaluate
 from ssl_rot.training.loop import fit
 
@@ -62,6 +63,7 @@ def test_metrics_count_every_sample_and_labels_change_nothing(open_context, name
     context, phase, history = trained(2)
     samples = len(context.data.pretext_images) * context.pretext.views
     assert [row["images_processed"] for row in history] == [samples, 2 * samples]
+    assert _count_pretext_images(context) == 2 * samples  # what a sweep plans with
     for split, batches in phase.evaluations.items():
         loss, accuracy = evaluate(phase.model, batches, phase.loss_fn, context.compute)
         assert (history[-1][f"{split}_loss"], history[-1][f"{split}_acc"]) == (loss, accuracy)

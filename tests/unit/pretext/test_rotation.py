@@ -30,14 +30,14 @@ def test_right_angles_move_pixels_and_change_none(shape, angles):
         np.testing.assert_array_equal(turned[targets == turn].numpy(), expected)
 
 
-def test_a_turn_is_counter_clockwise():
+def test_a_rotation_is_counterclockwise():
     image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])[None, None]
     turned, _ = Rotate([0, 90])(image)
     assert turned[1, 0].tolist() == [[2.0, 4.0], [1.0, 3.0]]
 
 
 @pytest.mark.parametrize("angles", [(90, 450), (-90, 270), (0, 720)])
-def test_angles_count_modulo_a_full_turn(angles):
+def test_angles_are_taken_modulo_360(angles):
     first, second = Rotate(angles)(random_images(2, 1, 4, 4))[0].chunk(2)
     assert torch.equal(first, second)
 
@@ -47,7 +47,7 @@ def test_angles_count_modulo_a_full_turn(angles):
     [((4, 8), slice(0, 4), slice(2, 6)), ((9, 6), slice(1, 7), slice(0, 6))],
 )
 @pytest.mark.parametrize("angles", [FOUR, EIGHT])
-def test_images_are_cropped_square_before_turning(shape, rows, columns, angles):
+def test_images_are_cropped_square_before_they_are_rotated(shape, rows, columns, angles):
     images = random_images(2, 3, *shape)
     turned, targets = Rotate(angles)(images)
     square, expected_targets = Rotate(angles)(images[..., rows, columns])
@@ -61,7 +61,7 @@ def circle(side: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("side", [8, 9, 16, 32])
-def test_eight_turns_are_cut_to_the_same_circle(side):
+def test_eight_rotations_are_masked_to_the_same_circle(side):
     images = random_images(3, 2, side, side)  # nowhere 0, so that what is 0 was cut
     turned, targets = Rotate(EIGHT)(images)
     inside = circle(side)
@@ -81,7 +81,7 @@ def test_the_mask_leaves_no_trace_of_the_angle_in_a_grey_image():
 
 
 @pytest.mark.parametrize("angle", [45, 135, 225, 315])
-def test_slanting_turns_agree_with_scipy(angle):
+def test_oblique_rotations_agree_with_scipy(angle):
     rows, columns = np.indices((32, 32)) / 32
     image = np.sin(5 * rows) + np.cos(
         3 * columns + 2 * rows
@@ -92,7 +92,7 @@ def test_slanting_turns_agree_with_scipy(angle):
     np.testing.assert_allclose(turned[0, 0].numpy()[inner], expected[inner], atol=0.02)
 
 
-def test_two_slanting_turns_are_nearly_a_right_one():
+def test_two_45_degree_rotations_are_nearly_one_of_90():
     rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
     smooth = (torch.sin(rows / 5) + torch.cos(columns / 7))[None, None]
     once = Rotate([45])(smooth)[0]

@@ -82,7 +82,7 @@ def test_very_short_phases_are_no_special_case(shipped, name, epochs, steps):
     assert all(0 < lr <= 0.1 for lr in seen)
 
 
-def test_a_climb_of_a_single_step_is_told(shipped):
+def test_a_one_cycle_schedule_of_a_single_step_is_refused(shipped):
     schedule = shipped("schedule=onecycle", "schedule.epochs=2", "schedule.scheduler.pct_start=0.5")
     with pytest.raises(ConfigError, match=r"pct_start of a schedule of 2 steps"):
         rates(schedule, 1)

@@ -55,7 +55,7 @@ def test_a_job_is_found_whatever_precision_auto_came_to_where_it_ran(
     assert {run.data.tags["ssl_rot.job"] for run in jobs} == {"0", "2"}
 
 
-def test_a_job_that_sees_no_gpu_though_the_sweep_saw_some_says_so(sweep, monkeypatch):
+def test_a_job_without_the_gpus_of_its_sweep_reports_it(sweep, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0 if HydraConfig.initialized() else 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     (warning,) = [line for line in sweep()[1].splitlines() if "trains on the CPU" in line]

@@ -55,7 +55,7 @@ def test_a_run_that_cannot_be_looked_at_is_left_alone(name, monkeypatch, tmp_pat
     assert is_alive(tmp_path, same_host=True)
 
 
-def test_whoever_waited_for_a_run_to_end_is_seen_alive(tmp_path):
+def test_a_run_that_waited_for_another_to_end_is_seen_alive(tmp_path):
     ended = threading.Event()
     with ThreadPoolExecutor(2) as pool:
         started, second = threading.Event(), threading.Event()

@@ -85,7 +85,7 @@ def test_a_phase_that_has_stopped_early_trains_no_further():
         (partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, epochs=4), "step"),
     ],
 )
-def test_the_learning_rate_goes_on_where_it_was(scheduler, interval):
+def test_a_resumed_run_continues_its_learning_rate(scheduler, interval):
     make = partial(make_phase, scheduler=scheduler, interval=interval)
     states = states_of(make())
     resumed = make()

@@ -8,7 +8,14 @@ import pandas as pd
 
 from ssl_rot.report.comparison.curves import Curves
 from ssl_rot.report.page.figures.costs import draw_accuracy_against_cost, draw_pretext_gain
-from ssl_rot.report.page.figures.differences import draw_by_labels, draw_by_stage, draw_forest
+from ssl_rot.report.page.figures.differences import (
+    BY_LABELS,
+    BY_STAGE,
+    draw_by_labels,
+    draw_by_stage,
+    is_shown_against,
+)
+from ssl_rot.report.page.figures.forest import draw_forest
 from ssl_rot.report.page.figures.learning_curves import draw_learning_curves
 from ssl_rot.report.page.figures.report_figure import ReportFigure, report_style
 from ssl_rot.report.page.figures.trials import draw_trials
@@ -20,12 +27,17 @@ def draw_figures(
     cells: pd.DataFrame, pairs: pd.DataFrame, curves: Curves, trials: pd.DataFrame | None = None
 ) -> list[ReportFigure]:
     """Draws every figure for which the tables have data; ``cells`` must not be empty."""
+    cells = cells[cells["n"] > 0]  # those without a finished pair come last
+    if cells.empty:
+        return []
     compared = pairs[pairs["left_out"] == ""]
+    is_shown = any(is_shown_against(cells, key) for key in (BY_LABELS, BY_STAGE))
     with report_style():
         figures = [
-            draw_forest(cells),
-            draw_by_labels(cells),
-            draw_by_stage(cells),
+            draw_by_labels(cells, compared),
+            draw_by_stage(cells, compared),
+            # The same differences again, if one of the two already shows every cell.
+            None if is_shown else draw_forest(cells, compared),
             *draw_learning_curves(cells, compared, curves),
             draw_pretext_gain(cells, compared),
             draw_accuracy_against_cost(cells),

@@ -1,0 +1,111 @@
+"""A sweep before it starts and while it runs: the dry run, and its status from another process."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+
+from ssl_rot.sweep.__main__ import main
+
+TINY = (
+    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
+    *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1", "seed=0"),
+)
+BOTH = ("+experiment=rotation,supervised", "dataset.labels_per_class=2,3")
+
+
+@pytest.fixture
+def status(monkeypatch, capfd):
+    """``status("--watch")``: what the command prints, and its exit status."""
+
+    def show(*args: str) -> tuple[str, int]:
+        monkeypatch.setattr(sys, "argv", ["ssl_rot.sweep", "status", *args])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        shown = capfd.readouterr()
+        return shown.out + shown.err, code
+
+    return show
+
+
+@pytest.mark.slow
+def test_a_dry_run_starts_nothing_and_knows_what_is_finished(
+    call_main, make_store, tmp_path, all_runs, status
+):
+    uri = make_store(tmp_path)
+    code, output = call_main("--multirun", *TINY, *BOTH, "dry_run=true")
+    assert code == 0
+    assert "Sweep of 4 jobs.\nPre-trained backbones needed: 1." in output
+    # 96 images in four rotations; 20 and 30 labels for two epochs, in both arms.
+    assert "Images to process: 584, 384 of them in pre-training." in output
+    assert "Pre-training #0: 384 images, to train, jobs 0, 1" in output
+    assert "Training and evaluation take about" in output
+    assert "dry_run=true: nothing was started" in output
+    assert all_runs(uri) == []
+    assert "holds no sweep" in status()[0]
+
+    basic = "hydra/launcher=basic"
+    assert call_main("--multirun", basic, *TINY, *BOTH)[0] == 0
+    before = len(all_runs(uri))
+    args = ("dataset.labels_per_class=2,3,4", BOTH[0], "dry_run=true", "resume=true")
+    code, output = call_main("--multirun", basic, *TINY, *args)
+    assert code == 0
+    assert "4 finished earlier, 2 to train" in output
+    assert "Pre-training #0: 384 images, in MLflow already, jobs 2" in output
+    assert output.count("finished, run ") == 4
+    assert len(all_runs(uri)) == before
+
+    output, code = status()
+    assert code == 0
+    assert ": FINISHED\n4 of 4 jobs done\n" in output
+    (parent,) = (run for run in all_runs(uri) if run.data.tags["ssl_rot.phase"] == "sweep")
+    assert "4 of 4 jobs done" in status(parent.info.run_id)[0]
+
+
+def test_a_single_run_has_a_plan_too(call_main, make_store, tmp_path, all_runs):
+    uri = make_store(tmp_path)
+    code, output = call_main(*TINY, "dataset.labels_per_class=2", "dry_run=true")
+    assert code == 0
+    assert "Sweep of 1 job.\nPre-trained backbones needed: 0." in output
+    assert all_runs(uri) == []
+
+
+@pytest.mark.slow
+def test_the_status_of_a_sweep_that_runs_elsewhere(
+    start_multirun, finish, make_store, tmp_path, status, monkeypatch
+):
+    make_store(tmp_path)
+    args = ("hydra.launcher.slots=1", "+experiment=supervised", "dataset.labels_per_class=2,3")
+    process = start_multirun(tmp_path, *TINY, *args, "schedule.epochs=300")
+    monkeypatch.chdir(tmp_path)
+    deadline = time.monotonic() + 120
+    while not [*tmp_path.rglob("downstream/history.csv")]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    output, code = status()
+    assert code == 0
+    assert ": running\n0 of 2 jobs done, " in output
+    assert "job 0    downstream  epoch" in output
+    assert "2 of 2 jobs done" in status("--watch")[0]
+    # The terminal of the sweep itself: lines, and nothing of what the jobs and Hydra say.
+    output = finish(process)
+    assert "1 of 2 jobs done, " in output
+    assert "2 of 2 jobs done\n" in output
+    assert "[HYDRA]" not in output
+    assert "test accuracy" not in output
+    (log,) = tmp_path.rglob("0/output.txt")
+    assert "test accuracy" in log.read_text()
+
+
+def test_help_is_fast_and_a_wrong_name_is_one_message(status, tmp_path, monkeypatch, run_cli):
+    monkeypatch.chdir(tmp_path)
+    message, code = status(str(tmp_path))
+    assert (code, message) == (2, f"{tmp_path} is not the folder of a sweep: no sweep.json\n")
+    code_line = "import sys, ssl_rot.sweep.__main__; sys.exit('torch' in sys.modules)"
+    run_cli(module=("-c", code_line))
