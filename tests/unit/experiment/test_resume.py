@@ -35,7 +35,7 @@ def test_jobs_that_resume_unshared_pretrainings_do_not_wait_for_each_other(
             run_job(tmp_path, *args)
 
     # Both look for the interrupted pre-training before either takes it, if they can.
-    both = threading.Barrier(2, timeout=1)
+    both = threading.Barrier(2, timeout=5)
     resumable = Tracker.resumable
     is_free = []
 

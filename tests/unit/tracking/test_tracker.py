@@ -359,3 +359,15 @@ def test_a_full_disk_leaves_an_interrupted_run_as_it_was(make_store, monkeypatch
         with again.start("run", folder, tags, {}, unfinished=unfinished):
             pytest.fail("it was started")
     assert again.runs.get(run.run_id).status == "FAILED"
+
+
+def test_a_run_whose_process_is_gone_ended_with_its_last_epoch(make_store, tmp_path):
+    tracker = Tracker("x", make_store(tmp_path))
+    with tracker.start("run", tmp_path / "run", {}, {}) as run:
+        run.epoch(1, {"train_loss": 0.5})
+    run.record.status = run.record.end_time = None  # as after SIGKILL
+    left = tracker.adopt(run.record)
+    left.history.times[1] -= 60_000
+    left.close()
+    info = tracker.store.client.get_run(run.run_id).info
+    assert (info.status, info.end_time) == ("KILLED", left.history.times[1])
