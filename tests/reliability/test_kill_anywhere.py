@@ -30,6 +30,7 @@ RUN = (
         "schedule.batch_size=16",
         "freeze=gradual",
         "freeze.every=2",
+        "dataset.augment.crop_padding=0",
         "floors=false",
     ),
 )
