@@ -91,7 +91,7 @@ def test_the_status_of_a_sweep_that_runs_elsewhere(
     output, code = status()
     assert code == 0
     assert ": running\n0 of 2 jobs done, " in output
-    assert "job 0    downstream  epoch" in output
+    assert "job 1    downstream  epoch" in output  # the longest first
     assert "2 of 2 jobs done" in status("--watch")[0]
     # The terminal of the sweep itself: lines, and nothing of what the jobs and Hydra say.
     output = finish(process)
