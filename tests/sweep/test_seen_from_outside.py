@@ -82,7 +82,7 @@ def test_the_status_of_a_sweep_that_runs_elsewhere(
 ):
     make_store(tmp_path)
     args = ("hydra.launcher.slots=1", "+experiment=supervised", "dataset.labels_per_class=2,3")
-    process = start_multirun(tmp_path, *TINY, *args, "schedule.epochs=300")
+    process = start_multirun(tmp_path, *TINY, *args, "schedule.epochs=30")
     monkeypatch.chdir(tmp_path)
     deadline = time.monotonic() + 120
     while not [*tmp_path.rglob("downstream/history.csv")]:
