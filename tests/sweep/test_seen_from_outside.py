@@ -57,7 +57,7 @@ def test_a_dry_run_starts_nothing_and_knows_what_is_finished(
     code, output = call_main("--multirun", basic, *TINY, *args)
     assert code == 0
     assert "4 finished earlier, 2 to train" in output
-    assert "Pre-training #0: 384 images, in MLflow already, jobs 2" in output
+    assert "Pre-training #0: 384 images, in MLflow already, jobs 4" in output
     assert output.count("finished, run ") == 4
     assert len(all_runs(uri)) == before
 
