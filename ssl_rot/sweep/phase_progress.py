@@ -65,6 +65,8 @@ class PhaseReader:
         record = self._record
         if record is None or record.tags.get(Tag.PARENT_RUN_ID) != sweep:
             return None
+        if record.tags[Tag.PHASE] not in ("pretext", "downstream"):  # a floor has no epochs
+            return None
         if self._has_changed(HISTORY):
             self._rows = _read_rows(self._folder / HISTORY)
         name, job = record.tags[Tag.PHASE], int(record.tags[Tag.JOB])

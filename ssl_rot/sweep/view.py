@@ -12,6 +12,7 @@ from typing import Any, Protocol, TextIO
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ssl_rot.errors import describe_error
 from ssl_rot.sweep.phase_progress import PhaseProgress
 from ssl_rot.sweep.progress import Progress, ProgressReader
 from ssl_rot.sweep.wording import describe_duration, shorten_number
@@ -69,7 +70,7 @@ class SweepView:
         self._reader = reader
         self._stream = sys.stdout if stream is None else stream
         self._told: dict[int, str] = {}
-        self._is_over = False
+        self._is_over = self._is_broken = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="view", daemon=True)
         self._stack = ExitStack()
@@ -108,7 +109,9 @@ class SweepView:
         try:
             progress = self._reader.read(ask_mlflow=ask_mlflow)
         except Exception as error:  # whatever is wrong with a file, the sweep goes on
-            log.debug("The view could not be updated: %s", error)
+            if not self._is_broken:
+                log.warning("The progress of the sweep cannot be read: %s", describe_error(error))
+            self._is_broken = True
             return
         assert self._screen is not None
         for item in progress.problems.items():

@@ -57,7 +57,7 @@ def test_a_dry_run_starts_nothing_and_knows_what_is_finished(
     code, output = call_main("--multirun", basic, *TINY, *args)
     assert code == 0
     assert "4 finished earlier, 2 to train" in output
-    assert "Pre-training #0: 384 images, in MLflow already, jobs 2" in output
+    assert "Pre-training #0: 384 images, in MLflow already, jobs 4" in output
     assert output.count("finished, run ") == 4
     assert len(all_runs(uri)) == before
 
@@ -82,7 +82,7 @@ def test_the_status_of_a_sweep_that_runs_elsewhere(
 ):
     make_store(tmp_path)
     args = ("hydra.launcher.slots=1", "+experiment=supervised", "dataset.labels_per_class=2,3")
-    process = start_multirun(tmp_path, *TINY, *args, "schedule.epochs=300")
+    process = start_multirun(tmp_path, *TINY, *args, "schedule.epochs=30")
     monkeypatch.chdir(tmp_path)
     deadline = time.monotonic() + 120
     while not [*tmp_path.rglob("downstream/history.csv")]:
@@ -91,7 +91,7 @@ def test_the_status_of_a_sweep_that_runs_elsewhere(
     output, code = status()
     assert code == 0
     assert ": running\n0 of 2 jobs done, " in output
-    assert "job 0    downstream  epoch" in output
+    assert "job 1    downstream  epoch" in output  # the longest first
     assert "2 of 2 jobs done" in status("--watch")[0]
     # The terminal of the sweep itself: lines, and nothing of what the jobs and Hydra say.
     output = finish(process)

@@ -92,6 +92,7 @@ def cluster(
         wait_for(lambda: run("sinfo", "--noheader", "--format=%T").strip() == "idle")
         yield run
         run("scancel", "--me")
+        wait_for(lambda: not run("squeue", "--noheader"))
 
 
 def _end(daemon: subprocess.Popen[bytes]) -> None:

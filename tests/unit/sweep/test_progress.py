@@ -35,7 +35,10 @@ def reader(tmp_path) -> ProgressReader:
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes what a phase of a job leaves: its record, metrics, and lock while it runs."""
+    """Writes what a phase of a job leaves: its record, metrics, and lock while it runs.
+
+    A floor's record has neither epochs nor a pretext in its params.
+    """
 
     def phase(
         job: int, name: str, images: list[int], status: str | None = None, *, parent: str = SWEEP
@@ -46,7 +49,11 @@ def write(tmp_path):
         tags |= {"ssl_rot.pretext_key": KEY}
         params = {"schedule.epochs": "10", "pretext.schedule.epochs": "4", "pretext.reuse": "true"}
         record = {"uri": "u", "experiment": "e", "name": "n", "start_time": 0, "tags": tags}
-        record |= {"params": params, "status": status, "error": status and f"Why: {status}"}
+        record |= {
+            "params": {} if name == "floor" else params,
+            "status": status,
+            "error": status and f"Why: {status}",
+        }
         (folder / "run.json").write_text(json.dumps(record))
         now = time.time() * 1000
         rows = ["epoch,timestamp,test_acc,epoch_seconds,images_processed"]
@@ -69,6 +76,7 @@ def test_jobs_images_and_time_left_are_counted(reader, write):
 
     write(0, "pretext", [1000, 2000])
     write(9, "downstream", [77], parent="another sweep")
+    write(0, "floor", [], "FINISHED")
     now = reader.read()
     assert (now.done, now.images, now.images_left) == (1, 2000, 2000 + 6000)
     assert now.seconds_left == pytest.approx(8000 / 1000, rel=0.1)  # 1,000 images a second
