@@ -11,7 +11,7 @@ Rows, each the median of the repetitions with the smallest and the largest:
     hundred      100 tiny jobs: processor seconds / a bare Hydra + MLflow loop, both without figures
     first_step   seconds from the command to the first training step of a sweep, files warm
     thousand     seconds in which resume=true skips 1,000 finished jobs
-    memory       MiB that a worker adds over the pages that all share (proportional and own)
+    memory       MiB that a worker has of its own, beside the pages that all share, and resident
 
 The tracking store exists before; creating one takes MLflow seconds, once per directory. Writes
 benchmarks/sweep_engine.json; rows that are left out keep their figures there.
@@ -193,7 +193,7 @@ def copy_runs(folder: Path, keys: list[str]) -> None:
 
 
 def memory(folders: Folders) -> dict[str, float]:
-    """The largest values of any worker of a sweep that trains resnet18 on digits."""
+    """The largest values of any worker of a sweep that trains a tiny network on digits."""
     folder = folders()
     seen: dict[str, float] = {"own": 0.0, "resident": 0.0}
     ended = threading.Event()

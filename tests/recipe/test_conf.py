@@ -103,10 +103,11 @@ def test_the_pretext_takes_every_loss(compose, name):
 @pytest.mark.parametrize("name", sorted(p.stem for p in (CONF / "pretext").iterdir()))
 def test_pretexts_have_the_same_keys_so_that_a_sweep_can_mix_them(compose, name):
     def keys(option):
-        return flatten(compose(f"pretext={option}").pretext)
+        return flatten(OmegaConf.to_container(compose(f"pretext={option}").pretext))
 
     assert keys(name).keys() >= keys("none").keys()
-    cfg = compose(f"pretext={name}", "pretext.schedule.epochs=2", "pretext.reuse=false")
+    needed = NEEDED.get(f"pretext/{name}.yaml", [])
+    cfg = compose(f"pretext={name}", "pretext.schedule.epochs=2", "pretext.reuse=false", *needed)
     assert validate(cfg)["pretext"]["schedule"]["epochs"] == 2
 
 

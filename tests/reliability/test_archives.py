@@ -19,15 +19,15 @@ def test_an_archive_cannot_leave_its_folder(tmp_path, name):
     with tarfile.open(root / "set.tar", "w") as archive:
         archive.add(tmp_path / "payload", name.format(tmp_path))
 
-    def read(folder, download):
+    def read(folder, split, download=False):
         if not download:
             raise RuntimeError("not there")
         extract_archive(str(folder / "set.tar"))
         return []
 
     if name.startswith("/"):  # the leading slash is dropped
-        _load_or_download(read, root, ["x"])
+        _load_or_download(read, ["train"], root, ["x"])
     else:
         with pytest.raises(DataError, match="outside"):
-            _load_or_download(read, root, ["x"])
+            _load_or_download(read, ["train"], root, ["x"])
     assert not (tmp_path / "outside.txt").exists()

@@ -30,6 +30,7 @@ RUN = (
         "schedule.batch_size=16",
         "freeze=gradual",
         "freeze.every=2",
+        "dataset.augment.crop_padding=0",
         "floors=false",
     ),
 )
@@ -112,8 +113,10 @@ def what_came_out(folder):
         with (artifacts / "history.csv").open() as file:
             told = [{k: v for k, v in row.items() if k not in TIMES}
                     for row in csv.DictReader(file)]  # fmt: skip
+        # Figures are drawn once a run has FINISHED; a kill in that moment costs them, and no more.
         files = sorted(str(p.relative_to(artifacts)) for p in artifacts.rglob("*")
-                       if p.is_file() and not p.name.startswith(UPLOADING))  # fmt: skip
+                       if p.is_file() and not p.name.startswith(UPLOADING)
+                       and p.parent.name != "figures")  # fmt: skip
         predictions = artifacts / "predictions.parquet"
         if tags["ssl_rot.phase"] == "downstream":
             weights.update(predictions.read_bytes())

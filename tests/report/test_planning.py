@@ -12,7 +12,7 @@ from ssl_rot.report.comparison.estimates import Estimate, estimate_over_seeds, p
 from ssl_rot.report.comparison.planning import find_power, seeds_needed
 from ssl_rot.report.comparison.selection_curve import expected_best
 from ssl_rot.report.comparison.selection_error import add_selection_error, selection_variance
-from ssl_rot.report.comparison.sequential import anytime_interval, anytime_p, t_e_process
+from ssl_rot.report.comparison.sequential import anytime_p, t_e_process
 
 
 def pilot(n: int, seed_sd: float, image_error: float = 0.0) -> Estimate:
@@ -71,19 +71,6 @@ def test_equal_differences_do_not_make_the_e_process_certain() -> None:
     assert t_e_process(one_image)[-1] > 1000
     assert t_e_process(one_image, 1 / 360)[-1] < 20
     assert (t_e_process(np.zeros(5)) <= 1).all()
-
-
-def test_the_anytime_interval_is_what_the_e_process_does_not_refute() -> None:
-    d = np.random.default_rng(0).normal(0.3, 1, (4, 12))
-    low, high = anytime_interval(d)
-    for row, ends in zip(d, zip(low, high, strict=True), strict=True):
-        for end in ends:
-            assert t_e_process(row - end)[-1] == pytest.approx(20)
-    assert np.isinf(anytime_interval(d[:, :1])).all()
-    assert np.isinf(anytime_interval(d[:, :2])).all()
-    assert np.isfinite(anytime_interval(d[:, :5])).all()
-    # It is wider than the interval for one look.
-    assert (high - low > 2 * stats.t.ppf(0.975, 11) * d.std(axis=1, ddof=1) / np.sqrt(12)).all()
 
 
 def test_the_anytime_p_never_rises() -> None:

@@ -63,7 +63,11 @@ def test_the_cpu_stream_is_that_of_manual_seed_and_is_restored():
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [((0, 1, 11), (0, 11, 1)), ((0, 111), (0, 1, 11)), ((1, 0), (0, 1))]
+    ("one", "other"),
+    [
+        *(((0, 1, 11), (0, 11, 1)), ((0, 111), (0, 1, 11)), ((1, 0), (0, 1))),
+        *(((123456,), (123457,)), ((0, "validation"), (0, "valid"))),  # all of each counts
+    ],
 )
 def test_the_order_of_names_and_the_boundaries_between_them_count(one, other):
     assert derive(*one) != derive(*other)

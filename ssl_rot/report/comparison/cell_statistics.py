@@ -73,8 +73,8 @@ def compare(
           ``images`` (test images that the interval takes as a sample, NaN for none), ``wins``
           (units for which the arm is better)
         - ``p_holm`` (no difference), ``equivalence_p_holm`` (a difference of the margin or more)
-          and ``p_sign_flip_holm``, all adjusted over the cells; ``p_sign_flip``; ``p_anytime``
-          (valid for whoever looks after every seed)
+          and ``p_sign_flip_holm``, all adjusted over the cells, as is ``p_anytime_holm`` (valid for
+          whoever looks after every seed); ``p_sign_flip``
         - ``verdict``, one of ``VERDICTS``; ``beyond_margin``: better or worse by more than the
           margin; ``basis``: what the verdict is based on
         - ``arm_lost``, ``reference_lost`` (runs), ``failures`` (in words), ``worst_difference``:
@@ -148,7 +148,14 @@ def _judge(cells: pd.DataFrame, found: list[CellEstimate], margin: float | None)
     effect = np.abs(estimates.mean) if margin is None else margin
     needed = seeds_needed(estimates, effect, alpha=ALPHA / family)
     flips = np.array([sign_flip_p(cell.differences) for cell in found])
-    flips[~np.isfinite(judged.p_holm)] = np.nan  # cells that are not judged are not in the family
+    anytime = np.array(
+        [
+            anytime_p(cell.differences, cell.resolution) if len(cell.differences) else np.nan
+            for cell in found
+        ]
+    )
+    for p in (flips, anytime):
+        p[~np.isfinite(judged.p_holm)] = np.nan  # cells that are not judged are not in the family
     return pd.DataFrame(
         {
             "difference": estimates.mean,
@@ -163,12 +170,7 @@ def _judge(cells: pd.DataFrame, found: list[CellEstimate], margin: float | None)
             "equivalence_p_holm": judged.equivalence_p_holm,
             "p_sign_flip": flips,
             "p_sign_flip_holm": adjust_holm(flips),
-            "p_anytime": [
-                float(anytime_p(cell.differences, cell.resolution))
-                if len(cell.differences)
-                else np.nan
-                for cell in found
-            ],
+            "p_anytime_holm": adjust_holm(anytime),
             "verdict": verdicts,
             "overruled": verdicts != judged.verdict,
             "beyond_margin": judged.beyond_margin & (verdicts == judged.verdict),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssl_rot.report.comparison.estimates import ALPHA, Array, estimate_over_seeds
+from ssl_rot.report.comparison.estimates import Array
 
 # The standard deviation, over the alternatives that are mixed, of the true mean in units of the
 # differences' standard deviation. It decides which effects are found soonest, not the validity.
@@ -45,20 +45,3 @@ def t_e_process(differences: Array, resolution: float = 0.0) -> Array:
 def anytime_p(differences: Array, resolution: float = 0.0) -> Array:
     """A p value that is valid at every look: 1 over the largest e-value so far, ``[...]``."""
     return np.asarray(np.minimum(1.0, 1 / t_e_process(differences, resolution).max(axis=-1)))
-
-
-def anytime_interval(
-    differences: Array, resolution: float = 0.0, level: float = 1 - ALPHA
-) -> tuple[Array, Array]:
-    """The means that the e-process does not refute now: an interval that is valid at every look.
-
-    Infinite while the seeds are too few to bound the mean.
-    """
-    estimate = estimate_over_seeds(differences, resolution)
-    n = differences.shape[-1]
-    growth = 1 + n * _EFFECT_SD**2
-    # Of the sum of squares, the share of the mean at which the e-value reaches 1 / (1 - level).
-    share = -np.expm1(2 / n * (np.log(1 - level) - 0.5 * np.log(growth))) * growth / (growth - 1)
-    bound = np.sqrt((n - 1) * share / (1 - share)) if share < 1 else np.inf
-    half = bound * estimate.error if np.isfinite(bound) else np.full_like(estimate.mean, np.inf)
-    return estimate.mean - half, estimate.mean + half

@@ -214,9 +214,8 @@ def test_all_faults_are_reported_together(compose):
         "loss.gamma": "-1.0",
         "+schedule.optimizer.bar": "1",
     }
-    cfg = compose(
-        "freeze=through", "loss=focal", *(f"{key}={value}" for key, value in wrong.items())
-    )
+    options = ("freeze=through", "loss=focal", "pretext=rotation")
+    cfg = compose(*options, *(f"{key}={value}" for key, value in wrong.items()))
     with pytest.raises(ConfigError) as caught:
         validate(cfg)
     message = str(caught.value)

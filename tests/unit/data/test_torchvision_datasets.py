@@ -195,7 +195,7 @@ def test_the_digits_option_has_five_labels_per_class():
     dataset = load("digits")
     assert dataset.train.labels.bincount().tolist() == [5] * 10
     assert len(dataset.pretext_images) == 1437
-    assert dataset.augment == data.Augment(crop_padding=0, flip=False)
+    assert dataset.augment == data.Augment(crop_padding=2, flip=False)
 
 
 def test_the_image_folder_option_passes_its_keys_to_the_source(two_trees):

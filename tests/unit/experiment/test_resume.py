@@ -14,6 +14,7 @@ from ssl_rot.tracking import RunLog, Tracker
 TINY = (
     *("dataset.image_size=8", "dataset.train_size=96", "dataset.labels_per_class=3"),
     *("model.widths=[4,8]", "model.blocks=[1,1]", "precision=fp32"),
+    "dataset.augment.crop_padding=0",
     *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1", "floors=false"),
 )
 
@@ -35,7 +36,7 @@ def test_jobs_that_resume_unshared_pretrainings_do_not_wait_for_each_other(
             run_job(tmp_path, *args)
 
     # Both look for the interrupted pre-training before either takes it, if they can.
-    both = threading.Barrier(2, timeout=1)
+    both = threading.Barrier(2, timeout=5)
     resumable = Tracker.resumable
     is_free = []
 

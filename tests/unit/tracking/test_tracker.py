@@ -50,6 +50,7 @@ def test_params_are_the_resolved_config_and_the_choices(rotation_run, compose, p
     params = rotation_run.runs[phase].data.params
     artifact = OmegaConf.load(rotation_run.artifact(phase, "config.yaml"))
     config = flatten(OmegaConf.to_container(artifact))
+    config["pretext.seed"] = config["seed"]  # null: the params say which one that is
     assert config.items() >= {"dataset.val_fraction": 0.1, "schedule.optimizer.lr": 0.05}.items()
     assert not any("${" in str(value) for value in config.values())
     texts = {None: "null", True: "true", False: "false"}
@@ -359,3 +360,15 @@ def test_a_full_disk_leaves_an_interrupted_run_as_it_was(make_store, monkeypatch
         with again.start("run", folder, tags, {}, unfinished=unfinished):
             pytest.fail("it was started")
     assert again.runs.get(run.run_id).status == "FAILED"
+
+
+def test_a_run_whose_process_is_gone_ended_with_its_last_epoch(make_store, tmp_path):
+    tracker = Tracker("x", make_store(tmp_path))
+    with tracker.start("run", tmp_path / "run", {}, {}) as run:
+        run.epoch(1, {"train_loss": 0.5})
+    run.record.status = run.record.end_time = None  # as after SIGKILL
+    left = tracker.adopt(run.record)
+    left.history.times[1] -= 60_000
+    left.close()
+    info = tracker.store.client.get_run(run.run_id).info
+    assert (info.status, info.end_time) == ("KILLED", left.history.times[1])

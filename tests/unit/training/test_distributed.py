@@ -281,7 +281,7 @@ def test_other_launchers_are_refused_under_torchrun(call_main, monkeypatch):
 
 def test_several_tasks_a_job_are_refused(call_main):
     status, output = call_main(
-        "--multirun", "hydra/launcher=slurm", "hydra.launcher.tasks_per_node=4", "seed=0,1"
+        "--multirun", "hydra/launcher=slurm", "+hydra.launcher.tasks_per_node=4", "seed=0,1"
     )
     assert status == 2
     assert "tasks_per_node must be 1" in output
