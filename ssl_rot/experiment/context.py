@@ -136,6 +136,7 @@ def open_run_context(
             "this job sees %s",
             gpus,
             describe_gpus(),
+            extra={"urgent": True},  # a sweep shows it, beside the job's own log
         )
     name, arm = config["model"].get("weights"), training.pretext
     weights = given = None

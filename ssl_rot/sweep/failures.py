@@ -37,8 +37,15 @@ def record_failure(config: DictConfig, hydra: HydraConf, error: Exception) -> No
     try:
         tracker = open_tracker(config)
         tag_failure(tracker, parent, hydra.job.num, JobFailure(describe_error(error), own))
-    except Exception as failure:  # the user needs to see why the job failed, not this
-        log.warning("The failure could not be recorded in MLflow: %s", failure)
+    except Exception as failure:
+        # The sweep learns of failures from MLflow, so that its terminal would not show this one.
+        log.error(
+            "Job %s failed: %s\nThis could not be recorded in MLflow: %s",
+            hydra.job.num,
+            error,
+            failure,
+            extra={"urgent": True},
+        )
 
 
 def tag_failure(tracker: Tracker, parent: str, number: int, failure: JobFailure) -> None:

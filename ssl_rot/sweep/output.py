@@ -18,12 +18,15 @@ SWEEP_LOG = "sweep.log"
 def redirected_to(path: Path) -> Iterator[None]:
     """What a job prints and logs inside the block goes to a file, even in the sweep's process.
 
-    What it says about a signal stays on stderr: somebody waits for that.
+    What somebody waits for or has to know now stays on stderr: what is said about a signal, and
+    records with an attribute ``urgent``.
     """
     root = logging.getLogger()
     consoles = [each for each in root.handlers if type(each) is logging.StreamHandler]
     told = logging.StreamHandler(sys.stderr)
-    told.addFilter(logging.Filter("ssl_rot.training.signals"))
+    told.addFilter(
+        lambda record: record.name == "ssl_rot.training.signals" or hasattr(record, "urgent")
+    )
     root.addHandler(told)
     with path.open("a") as file, redirect_stdout(file), redirect_stderr(file):
         streams = [handler.setStream(file) for handler in consoles]

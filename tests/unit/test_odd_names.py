@@ -38,7 +38,8 @@ def test_folders_and_classes_of_any_name_are_trained_on(
     status, output = call_main(
         *["--multirun"] * (kind == "sweep"), "+experiment=rotation", "dataset=image_folder",
         *quoted.values(), "dataset.image_size=8", "dataset.labels_per_class=2", "model.widths=[4]",
-        "model.blocks=[1]", "schedule.epochs=1", "pretext.schedule.epochs=1", f"tracking.uri={uri}",
+        "model.blocks=[1]", "floors=false", "figures=true", f"tracking.uri={uri}",
+        "schedule.epochs=1", "pretext.schedule.epochs=1",
     )  # fmt: skip
     assert status == 0, output
     assert "Traceback" not in output

@@ -106,7 +106,7 @@ def test_a_non_finite_loss_is_located_and_ends_the_run_as_failed(
         ([], "cannot be written to in /proc"),
         (["hydra.run.dir={}/run"], "tracking.uri=sqlite:////proc/mlflow.db cannot be used"),
         (["hydra.run.dir={}/run", "tracking.uri=sqlite:///{}/mlflow.db"], "/proc/mlruns"),
-        (["--multirun", "tracking.uri=sqlite:///{}/mlflow.db"], "running.lock cannot be written"),
+        (["--multirun", "tracking.uri=sqlite:///{}/mlflow.db"], "hydra.sweep.dir=/proc/multirun"),
     ],
 )
 def test_a_directory_that_cannot_be_written_to_is_reported(

@@ -73,6 +73,6 @@ def test_an_image_is_augmented_anew_in_every_step(context):
     one = train.images[torch.zeros(1, dtype=torch.int64)]
     train.images = Images(one.expand(32, *one.shape[1:]).contiguous())
     train.labels = torch.zeros(32, dtype=torch.int64)
-    train.sizes = [16, 16]
+    train.samples, train.sizes = 32, [16, 16]
     first, second = (inputs for inputs, _ in train.epoch(1))
     assert not torch.equal(first, second)

@@ -90,7 +90,7 @@ def test_a_pretext_of_another_kind_is_refused(compose, own_module):
 
 
 def test_random_targets_stay_with_their_image_and_are_at_chance_on_others(open_context):
-    long = ("pretext.schedule.epochs=30", "dataset.train_size=40", "pretext.classes=4")
+    long = ("pretext.schedule.epochs=30", "pretext.classes=4", "dataset.augment.crop_padding=0")
     context = open_context("pretext=random_targets", *long)
     phase = pretext_phase(context, None)
 
