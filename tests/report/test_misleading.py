@@ -197,7 +197,7 @@ def test_no_number_of_seeds_makes_up_for_too_few_test_images(runs) -> None:
     )
 
 
-def test_several_arms_with_too_few_seeds_are_told_once(runs) -> None:
+def test_several_arms_with_too_few_seeds_get_one_sentence(runs) -> None:
     for seed in range(2):
         for arm in ("supervised", "rotation", "simclr"):
             runs.downstream(arm, seed, 0.5)
