@@ -134,7 +134,7 @@ def test_raw_p_values_are_not_quoted(runs) -> None:
         "p, Holm",
         "equivalence p, Holm",
         "sign-flip p, Holm",
-        "always-valid p",
+        "always-valid p, Holm",
     ]
 
 
