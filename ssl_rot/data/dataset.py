@@ -125,7 +125,13 @@ def prepare(
         measured = source.statistics or measure(source.train.images)
         mean = measured[0] if mean is None else mean
         std = measured[1] if std is None else std
-    _check_channels(mean, std, channels=source.train.images.shape[1])
+    channels = source.train.images.shape[1]
+    _check_channels(mean, std, channels)
+    if augment.policy is not None and channels not in (1, 3):
+        raise DataError(
+            f"dataset.augment.policy={augment.policy}: the images have {channels} channels, and "
+            "torchvision's policies take one or three. Set it to null."
+        )
     labeled, val_in_budget = _within_budget(
         train, labels_per_class, val_per_class, seed, source.classes
     )

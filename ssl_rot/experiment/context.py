@@ -22,7 +22,7 @@ from ssl_rot.config.schema import has_pretext, pretext_seed
 from ssl_rot.data import Dataset, Source
 from ssl_rot.errors import ConfigError
 from ssl_rot.experiment.starting_weights import find_given_weights, find_weights
-from ssl_rot.pretext import Arm, GivenWeights
+from ssl_rot.pretext import Arm, GivenWeights, Pretext
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 from ssl_rot.tracking.slurm import is_requeued
 from ssl_rot.training.compute import Compute, describe_gpus, resolve_compute
@@ -196,6 +196,13 @@ def load_training_context(config: dict[str, Any]) -> TrainingContext:
             f"pretext._target_={config['pretext']['_target_']}: makes a {type(pretext).__name__}"
         )
         raise ConfigError([f"{fault}, which is not an ssl_rot.pretext.Pretext"])
+    if isinstance(pretext, Pretext) and pretext.one_process and not compute.group.is_single:
+        raise ConfigError(
+            [
+                f"pretext={pretext.name} cannot be trained by {compute.group.size} processes; "
+                "start without torchrun, or choose another pretext"
+            ]
+        )
     return TrainingContext(config, compute, data, pretext)
 
 

@@ -12,6 +12,7 @@ from ssl_rot.config.run_keys import WITHOUT_EFFECT, RunKeys
 from ssl_rot.errors import ResumeError
 from ssl_rot.experiment.pipeline import find_finished_runs
 from ssl_rot.tracking import RECORD, RunRecord, StoredRun, Tag, Tracker
+from ssl_rot.tracking.whereabouts import locate
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def check_resumable(candidates: Sequence[Candidate], folder: Path, tracker: Trac
             "resume=true: no run has this config, so a new one starts. The most similar "
             "interrupted run, %s in %s, differs in:\n%s",
             run.run_id,
-            tracker.locate(run).tags[Tag.FOLDER],
+            locate(run, tracker.store.uri).tags[Tag.FOLDER],
             _describe_differences(run, candidate),
         )
 

@@ -5,7 +5,7 @@ What they gain is what a pretext task gains for reasons other than the task.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -42,6 +42,8 @@ class Statistics(Pretext):
     The head has one class to choose from and sends no gradient back: the loss is 0 and the
     accuracy 1.
     """
+
+    one_process: ClassVar[bool] = True  # torch's DistributedDataParallel wants gradients
 
     def head(self, backbone: Backbone) -> nn.Module:
         return nn.Sequential(Detached(), linear_head(backbone.out_channels, 1))

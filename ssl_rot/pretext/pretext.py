@@ -72,10 +72,13 @@ class Pretext(Arm, ABC):
             set, and what it returns is normalized.
         compares_batch: the loss of a sample depends on the others of its batch, so that evaluation
             too takes batches of the schedule's size.
+        one_process: several processes, each with its part of a batch, would train another task or
+            fail, so that torchrun is refused.
     """
 
     own_augmentation: ClassVar[bool] = False
     compares_batch: ClassVar[bool] = False
+    one_process: ClassVar[bool] = False
 
     @abstractmethod
     def head(self, backbone: Backbone) -> nn.Module:

@@ -37,6 +37,7 @@ class SimCLR(Pretext):
 
     own_augmentation: ClassVar[bool] = True
     compares_batch: ClassVar[bool] = True
+    one_process: ClassVar[bool] = True  # each would compare the views of its own part alone
 
     temperature: Positive
     projection: Count

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ssl_rot.report.comparison.basis import plural
 from ssl_rot.report.comparison.cell_statistics import MARGIN, compare
 from ssl_rot.report.comparison.columns import PHASE
 from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
@@ -68,7 +69,7 @@ def answer(runs: pd.DataFrame, question: Question, scope: str, own_command: str)
     cells = add_floors(cells, pairs, runs)
     recalls = compare_recalls(cells, pairs, hits)
     trials = None if selection is None else selection.trials
-    count = (pairs["left_out"] == "").sum()
+    count = int((pairs["left_out"] == "").sum())
     return Report(
         runs=runs,
         histories=histories,
@@ -78,7 +79,7 @@ def answer(runs: pd.DataFrame, question: Question, scope: str, own_command: str)
         tuning=describe_tuning(runs, selection),
         trials=trials,
         recalls=recalls,
-        scope=f"{scope}: {count} pairs in {len(cells)} cells.",
+        scope=f"{scope}: {plural(count, 'pair')} in {plural(len(cells), 'cell')}.",
         own_command=own_command,
     )
 

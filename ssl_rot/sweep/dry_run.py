@@ -11,9 +11,9 @@ from ssl_rot.experiment.context import open_tracker
 from ssl_rot.sweep.composition import Composer
 from ssl_rot.sweep.description import PlanDescription
 from ssl_rot.sweep.estimate import estimate_costs
-from ssl_rot.sweep.parent_run import open_slots
 from ssl_rot.sweep.plan import Planner, make_plan
-from ssl_rot.sweep.plugin_checks import is_basic
+from ssl_rot.sweep.plugin_checks import is_basic, is_parallel
+from ssl_rot.sweep.slots import open_slots
 from ssl_rot.sweep.wording import describe_duration, shorten_number
 
 
@@ -32,7 +32,7 @@ def print_dry_run(
     if jobs is None:
         print("The sweeper chooses the jobs as it goes: there is no plan of them.")
         return
-    slots = open_slots(config)
+    slots = open_slots(config) if is_parallel(config.hydra.launcher) else ()
     planner = Planner(
         Composer(config), open_tracker(config), Path(config.hydra.sweep.dir).absolute()
     )

@@ -26,7 +26,7 @@ from ssl_rot.sweep.slots import Slot
 
 
 @dataclass(frozen=True)
-class Order:
+class JobOrder:
     """All that the process of a job needs to know.
 
     Args:
@@ -52,7 +52,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Report:
+class JobOutcome:
     """How a job ended.
 
     Args:
@@ -67,11 +67,11 @@ class Report:
 PRETRAINED = "pretrained"
 """Sent once by a job that has the pre-trained weights it needs."""
 
-_order: Order | None = None
+_order: JobOrder | None = None
 _connection: Connection | None = None
 
 
-def current_order() -> Order | None:
+def current_order() -> JobOrder | None:
     """The order that this process carries out; ``None`` in any other process."""
     return _order
 
@@ -82,12 +82,12 @@ def announce_pretrained() -> None:
         _send(_connection, PRETRAINED)
 
 
-def _send(connection: Connection, message: Report | str) -> None:
+def _send(connection: Connection, message: JobOutcome | str) -> None:
     with suppress(OSError):  # the sweep's process was killed; the job goes on
         connection.send(message)
 
 
-def run_order(order: Order, connection: Connection) -> None:
+def run_order(order: JobOrder, connection: Connection) -> None:
     """The whole life of the process."""
     global _order, _connection
     _order, _connection = order, connection
@@ -104,7 +104,7 @@ def run_order(order: Order, connection: Connection) -> None:
         )
         report = _make_report(returned)
     except KeyboardInterrupt as error:
-        report = Report(problem=describe_error(error))
+        report = JobOutcome(problem=describe_error(error))
     _send(connection, report)
     logging.shutdown()
     sys.stdout.flush()
@@ -114,7 +114,7 @@ def run_order(order: Order, connection: Connection) -> None:
     os._exit(0)
 
 
-def _prepare(order: Order) -> None:
+def _prepare(order: JobOrder) -> None:
     import torch
 
     os.environ.clear()
@@ -142,7 +142,7 @@ def _find_task(module: str, name: str) -> TaskFunction:
     return task
 
 
-def _make_report(returned: JobReturn) -> Report:
+def _make_report(returned: JobReturn) -> JobOutcome:
     if returned.status == JobStatus.COMPLETED:
-        return Report(value=returned.return_value)
-    return Report(problem=describe_error(returned._return_value))
+        return JobOutcome(value=returned.return_value)
+    return JobOutcome(problem=describe_error(returned._return_value))

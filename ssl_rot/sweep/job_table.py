@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ssl_rot.errors import without_password
+from ssl_rot.errors import SweepFailed, without_password
 from ssl_rot.sweep.failures import JobFailure, load_failures
-from ssl_rot.tracking import StoredRun, Tag, Tracker
+from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 
 if TYPE_CHECKING:
     from ssl_rot.sweep.plan import Plan
@@ -161,3 +161,14 @@ def print_job_table(table: pd.DataFrame) -> None:
     for row in table[~is_finished].to_dict("records"):
         print(f"  job {row['job']}: {row['error'] or row['status']}")
     print("The same command with resume=true runs only these jobs again.", flush=True)
+
+
+def record_job_table(tracker: Tracker, log: RunLog, plan: Plan | None) -> SweepFailed | None:
+    """Prints and records the table of jobs; returns an error if some did not finish."""
+    table = make_job_table(tracker, str(log.run_id), plan)
+    print_job_table(table)
+    if plan is None:
+        tag_best_run(tracker, table)
+    log.table(table, "jobs")
+    failed = int((table["status"] != "FINISHED").sum())
+    return SweepFailed(f"{failed} of {len(table)} jobs did not finish") if failed else None

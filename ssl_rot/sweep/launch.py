@@ -16,7 +16,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from ssl_rot.errors import SweepFailed, TrackingError, UserError, describe_error
 from ssl_rot.sweep.callback import open_sweep
 from ssl_rot.sweep.failures import JobFailure, tag_failure
-from ssl_rot.sweep.job_process import Order, Report
+from ssl_rot.sweep.job_process import JobOrder, JobOutcome
 from ssl_rot.sweep.parent_run import ParentRun
 from ssl_rot.sweep.plan import PlannedJob
 from ssl_rot.sweep.plugin_checks import is_basic
@@ -43,7 +43,7 @@ def launch_batch(
         first: the number of the first one.
     """
     sweep = open_sweep()
-    reports: dict[int, Report] = {}
+    reports: dict[int, JobOutcome] = {}
     if sweep.plan is None:
         jobs, reports = _plan_batch(sweep, batch, first)
         stored = sweep.planner.find_stored_pretexts(jobs)
@@ -53,7 +53,7 @@ def launch_batch(
         reports = {job.number: _report_finished(job) for job in jobs if job.finished is not None}
     todo = {job.number: job for job in jobs if job.finished is None}
 
-    def ended(number: int, report: Report) -> None:
+    def ended(number: int, report: JobOutcome) -> None:
         reports[number] = report
         if report.problem is not None:
             _record_failure(sweep, number, todo[number].overrides, report.problem)
@@ -73,7 +73,7 @@ def launch_batch(
 
 def _plan_batch(
     sweep: ParentRun, batch: Sequence[Sequence[str]], first: int
-) -> tuple[list[PlannedJob], dict[int, Report]]:
+) -> tuple[list[PlannedJob], dict[int, JobOutcome]]:
     """The jobs that a sweeper has just chosen, and reports of those that have a fault."""
     jobs, reports = [], {}
     for number, overrides in enumerate(batch, first):
@@ -82,7 +82,7 @@ def _plan_batch(
             jobs.append(sweep.planner.plan(number, own))
         except UserError as error:
             problem = describe_error(error)
-            reports[number] = Report(problem=problem)
+            reports[number] = JobOutcome(problem=problem)
             _record_failure(sweep, number, own, problem)
     return jobs, reports
 
@@ -95,10 +95,10 @@ def _record_failure(sweep: ParentRun, number: int, overrides: Sequence[str], pro
         log.warning("The failure of job %d could not be recorded: %s", number, error)
 
 
-def _report_finished(job: PlannedJob) -> Report:
+def _report_finished(job: PlannedJob) -> JobOutcome:
     assert job.finished is not None
     metrics = job.finished.metrics
-    return Report(metrics.get("val_acc", metrics.get("test_acc")))
+    return JobOutcome(metrics.get("val_acc", metrics.get("test_acc")))
 
 
 def _describe_work(job: PlannedJob, stored: frozenset[str]) -> Work:
@@ -114,14 +114,14 @@ def _describe_work(job: PlannedJob, stored: frozenset[str]) -> Work:
 
 def _make_order(
     job: PlannedJob, slot: Slot, sweep: ParentRun, context: HydraContext, task: TaskFunction
-) -> Order:
+) -> JobOrder:
     parent = str(sweep.log.run_id)
     composed: DictConfig = pickle.loads(job.composed)
     with read_write(composed.hydra), open_dict(composed):
         composed.tracking.parent_run_id = parent
         composed.hydra.overrides.task.append(f"tracking.parent_run_id={parent}")
     tracking = {**job.config["tracking"], "parent_run_id": parent}
-    return Order(
+    return JobOrder(
         pickle.dumps(composed),
         {**job.config, "tracking": tracking},
         sweep.plan is not None,
@@ -143,7 +143,7 @@ def _subfolder(job: DictConfig) -> str:
         HydraConfig.instance().cfg = before
 
 
-def _to_return(overrides: Sequence[str], report: Report, chooses_by_results: bool) -> JobReturn:
+def _to_return(overrides: Sequence[str], report: JobOutcome, chooses_by_results: bool) -> JobReturn:
     """What Hydra wants to know of a job.
 
     A sweeper that does not choose by results would stop at the first failure; the table of jobs

@@ -6,7 +6,6 @@ The table is built from MLflow, the one place that the jobs of every launcher wr
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -19,29 +18,23 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssl_rot.config.params import flatten
-from ssl_rot.errors import ConfigError, SweepFailed, UserError, as_text
+from ssl_rot.errors import SweepFailed, UserError, as_text
 from ssl_rot.experiment.context import open_tracker, typed_command
 from ssl_rot.sweep.composition import Composer
 from ssl_rot.sweep.description import PlanDescription
 from ssl_rot.sweep.failures import forget_failures
-from ssl_rot.sweep.job_table import make_job_table, print_job_table, tag_best_run
+from ssl_rot.sweep.hand_over import check_not_queued, close_handed_over
+from ssl_rot.sweep.job_table import record_job_table
 from ssl_rot.sweep.outline import Outline
 from ssl_rot.sweep.output import hydras_log_in
 from ssl_rot.sweep.plan import Plan, Planner, make_plan
 from ssl_rot.sweep.plugin_checks import is_parallel
 from ssl_rot.sweep.progress import ProgressReader
-from ssl_rot.sweep.slots import (
-    Slot,
-    describe_sharing,
-    make_slots,
-    usable_cores,
-    visible_cards,
-)
+from ssl_rot.sweep.slots import Slot, open_slots
 from ssl_rot.sweep.verdict import record_verdict
 from ssl_rot.sweep.view import SweepView
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
-from ssl_rot.tracking.slurm import is_queued
 from ssl_rot.training.compute import describe_gpus
 
 
@@ -82,7 +75,7 @@ class ParentRun:
         folder = Path(config.hydra.sweep.dir).absolute()
         tracker = open_tracker(config)
         planner = Planner(composer, tracker, folder)
-        slots = open_slots(config)
+        slots = open_slots(config) if is_parallel(config.hydra.launcher) else ()
         plan = _make_and_print_plan(planner, jobs)
         overrides = list(config.hydra.overrides.task)
         grid = _flatten_sweeper(config)
@@ -95,7 +88,7 @@ class ParentRun:
         stack.enter_context(hydras_log_in(folder))
         unfinished = None
         if config.resume:
-            _check_not_queued(tracker, key)
+            check_not_queued(tracker, key)
             unfinished = stack.enter_context(tracker.claim_resumable("sweep", key))
         log = stack.enter_context(
             tracker.start(
@@ -139,7 +132,7 @@ class ParentRun:
             wait_for_workers(self.folder)
         self.tracker.close_dead()
         self.view.stop()
-        failure = _record_table(self.tracker, self.log, self.plan)
+        failure = record_job_table(self.tracker, self.log, self.plan)
         if not interrupted:
             record_verdict(self.log, self.tracker.store.uri)
         if failure is not None and not interrupted:
@@ -157,7 +150,9 @@ class ParentRun:
         """
         self.view.stop()
         store, folder = self.tracker.store, self.log.record.folder
-        closer = submit(partial(_close_later, store.experiment_name, store.uri, self.plan, folder))
+        closer = submit(
+            partial(close_handed_over, store.experiment_name, store.uri, self.plan, folder)
+        )
         self.tracker.runs.tag(str(self.log.run_id), Tag.CLOSER, closer)
         self.log.hand_over()
         self.stack.close()
@@ -189,56 +184,6 @@ def _save_outline(log: RunLog, folder: Path, plan: Plan | None) -> Outline:
     )
     outline.save()
     return outline
-
-
-def _record_table(tracker: Tracker, log: RunLog, plan: Plan | None) -> SweepFailed | None:
-    """Prints and records the table of jobs; returns an error if some did not finish."""
-    table = make_job_table(tracker, str(log.run_id), plan)
-    print_job_table(table)
-    if plan is None:
-        tag_best_run(tracker, table)
-    log.table(table, "jobs")
-    failed = int((table["status"] != "FINISHED").sum())
-    return SweepFailed(f"{failed} of {len(table)} jobs did not finish") if failed else None
-
-
-def _close_later(experiment: str, uri: str, plan: Plan | None, folder: Path) -> None:
-    """Closes a sweep that was handed over; ends the program with 1 if a job failed."""
-    tracker = Tracker(experiment, uri)
-    with suppress(SweepFailed), tracker.take_over(folder) as log:
-        tracker.close_dead()
-        failure = _record_table(tracker, log, plan)
-        record_verdict(log, uri)
-        if failure is None:
-            return
-        raise failure
-    sys.exit(1)
-
-
-def _check_not_queued(tracker: Tracker, key: str) -> None:
-    """Refuses to resume a sweep whose jobs SLURM still has."""
-    for run in tracker.runs.unfinished("sweep", Tag.CONFIG_KEY, key):
-        closer = run.tags.get(Tag.CLOSER)
-        if run.status == "RUNNING" and closer is not None and is_queued(closer):
-            raise ConfigError(
-                [
-                    f"resume=true: this sweep is still running, SLURM job {closer} closes it. To "
-                    f"see it: python -m ssl_rot.sweep status {run.run_id}. To end it: scancel its "
-                    "jobs"
-                ]
-            )
-
-
-def open_slots(config: DictConfig) -> tuple[Slot, ...]:
-    """The slots of ``hydra/launcher=parallel``; none with other launchers."""
-    launcher = config.hydra.launcher
-    if not is_parallel(launcher):
-        return ()
-    cards = visible_cards() if config.device in ("auto", "cuda") else []
-    slots = make_slots(launcher, usable_cores(), cards)
-    if cards and launcher.per_gpu > 1:
-        print(describe_sharing(launcher.per_gpu))
-    return slots
 
 
 def _make_and_print_plan(planner: Planner, jobs: Sequence[Sequence[str]] | None) -> Plan | None:

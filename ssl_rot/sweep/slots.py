@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from ssl_rot.errors import ConfigError, as_text
 
 CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -51,6 +53,20 @@ def find_setting_faults(launcher: Mapping[str, Any]) -> list[str]:
             given = f"hydra.launcher.{key}={as_text(value)}"
             faults.append(f"{given} is not allowed; it must be {allowed}")
     return faults
+
+
+def open_slots(config: DictConfig) -> tuple[Slot, ...]:
+    """The slots of a sweep with ``hydra/launcher=parallel``.
+
+    Raises:
+        ConfigError: see :func:`make_slots`.
+    """
+    launcher = config.hydra.launcher
+    cards = visible_cards() if config.device in ("auto", "cuda") else []
+    slots = make_slots(launcher, usable_cores(), cards)
+    if cards and launcher.per_gpu > 1:
+        print(describe_sharing(launcher.per_gpu))
+    return slots
 
 
 def make_slots(

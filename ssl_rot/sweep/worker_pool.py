@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from ssl_rot.sweep import fork_server
-from ssl_rot.sweep.job_process import PRETRAINED, Order, Report, run_order
+from ssl_rot.sweep.job_process import PRETRAINED, JobOrder, JobOutcome, run_order
 from ssl_rot.sweep.scheduler import Scheduler, Work
 from ssl_rot.sweep.slots import Slot
 
@@ -41,8 +41,8 @@ class WorkerPool:
         self,
         slots: Sequence[Slot],
         scheduler: Scheduler,
-        orders: Callable[[int, Slot], Order],
-        ended: Callable[[int, Report], None],
+        orders: Callable[[int, Slot], JobOrder],
+        ended: Callable[[int, JobOutcome], None],
     ) -> None:
         self._free = list(reversed(slots))
         self._scheduler, self._orders, self._ended = scheduler, orders, ended
@@ -74,13 +74,13 @@ class WorkerPool:
         try:
             message = worker.connection.recv()
         except (EOFError, OSError):
-            message = Report(problem=_describe_loss(worker))
+            message = JobOutcome(problem=_describe_loss(worker))
         if message == PRETRAINED:
             self._scheduler.pretrained(worker.work.number)
             return
         self._end(worker, message)
 
-    def _end(self, worker: _Worker, report: Report) -> None:
+    def _end(self, worker: _Worker, report: JobOutcome) -> None:
         worker.process.join(_PATIENCE)
         if worker.process.is_alive():  # it has reported, and all it has to keep is on the disk
             worker.process.kill()
@@ -110,6 +110,5 @@ def _describe_loss(worker: _Worker) -> str:
     code = worker.process.exitcode
     if code is None or code >= 0:
         return f"its process ended with status {code}"
-    name = signal.Signals(-code).name
     hint = " (too little memory?)" if -code == signal.SIGKILL else ""
-    return f"its process was killed by {name}{hint}"
+    return f"its process was killed by signal {-code}, {signal.strsignal(-code)}{hint}"

@@ -4,9 +4,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from mlflow.tracking.context.registry import resolve_tags
@@ -14,15 +13,15 @@ from mlflow.tracking.context.registry import resolve_tags
 from ssl_rot import files
 from ssl_rot.errors import TrackingError, UserError, store_errors, without_password
 from ssl_rot.tracking.database import database_path
-from ssl_rot.tracking.heartbeat import heartbeat, is_alive
+from ssl_rot.tracking.heartbeat import heartbeat
 from ssl_rot.tracking.history import History, now
 from ssl_rot.tracking.lease import LOCK
 from ssl_rot.tracking.names import CONFIG, HISTORY, Tag
 from ssl_rot.tracking.run_log import PROCESS_GONE, RunLog, unsent_error
 from ssl_rot.tracking.run_record import RunRecord
 from ssl_rot.tracking.runs import StoredRun, StoredRuns
-from ssl_rot.tracking.slurm import is_queued
 from ssl_rot.tracking.store import Store
+from ssl_rot.tracking.whereabouts import folder_of, is_here, is_running, locate
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +150,7 @@ class Tracker:
             with self.store.lock("dead"):
                 run = self.resumable(phase, key)
                 if run is not None:
-                    stack.enter_context(heartbeat(_folder(run)))
+                    stack.enter_context(heartbeat(folder_of(run)))
             yield run
 
     def resumable(self, phase: str, key: str) -> StoredRun | None:
@@ -159,38 +158,31 @@ class Tracker:
 
         Only runs of this machine, which may have been renamed since, can be resumed.
         """
-        runs = map(self.locate, self.runs.unfinished(phase, Tag.CONFIG_KEY, key))
-        return next((run for run in runs if _is_here(run) and not _is_alive(run)), None)
-
-    def locate(self, run: StoredRun) -> StoredRun:
-        """The run with the folder that it has now, after a move together with the database."""
-        database, relative = database_path(self.store.uri), run.tags.get(Tag.RELATIVE_FOLDER)
-        if database is None or relative is None:
-            return run
-        folder = Path(os.path.normpath(database.parent / relative))
-        return (
-            replace(run, tags={**run.tags, Tag.FOLDER: str(folder)}) if _holds(folder, run) else run
-        )
+        runs = self._located(self.runs.unfinished(phase, Tag.CONFIG_KEY, key))
+        return next((run for run in runs if is_here(run) and not is_running(run)), None)
 
     def close_dead(self) -> None:
         """Ends the runs that a crash of this machine or a SIGKILL left RUNNING.
 
         Unsent data that they left on the disk is sent first.
         """
-        for run in map(self.locate, self.runs.running()):
+        for run in self._located(self.runs.running()):
             if LOCK in run.tags:
                 self.store.release_stale_lease(run.tags[LOCK], run.run_id, run.tags.get(Tag.HOST))
                 continue
-            if not _is_here(run) or _is_alive(run):
+            if not is_here(run) or is_running(run):
                 continue
             with self.store.lock("dead"):
                 # Checked again under the lock: it may have ended or been resumed since.
-                if not _is_alive(run) and self.runs.get(run.run_id).status == "RUNNING":
+                if not is_running(run) and self.runs.get(run.run_id).status == "RUNNING":
                     self._close(run)
+
+    def _located(self, runs: Iterable[StoredRun]) -> Iterator[StoredRun]:
+        return (locate(run, self.store.uri) for run in runs)
 
     def _close(self, run: StoredRun) -> None:
         try:
-            record = RunRecord.load(_folder(run))
+            record = RunRecord.load(folder_of(run))
             if record is not None and record.run_id == run.run_id:
                 self.adopt(record).close()
                 return
@@ -239,37 +231,3 @@ def _read_history(path: Path) -> History:
         log.warning("%s; renamed to %s", error, renamed.name)
         path.replace(renamed)
         return History(path)
-
-
-def _folder(run: StoredRun) -> Path:
-    return Path(run.tags.get(Tag.FOLDER, os.devnull))
-
-
-def _is_here(run: StoredRun) -> bool:
-    """Whether this user started the run on this machine, or in a folder that this machine can read.
-
-    The host name alone proves nothing: containers and copies of a machine share it.
-    """
-    folder = _folder(run)
-    try:
-        if not folder.is_dir() or folder.stat().st_uid != os.getuid():
-            return False
-        return run.tags.get(Tag.HOST) == socket.gethostname() or _holds(folder, run)
-    except OSError:  # another user's, perhaps
-        return False
-
-
-def _holds(folder: Path, run: StoredRun) -> bool:
-    """Whether this user has the files of a run in ``folder``."""
-    try:
-        record = RunRecord.load(folder)
-    except UserError:
-        return False
-    return record is not None and record.run_id == run.run_id
-
-
-def _is_alive(run: StoredRun) -> bool:
-    if is_alive(_folder(run), same_host=run.tags.get(Tag.HOST) == socket.gethostname()):
-        return True
-    closer = run.tags.get(Tag.CLOSER)  # which may outlive its work for a moment
-    return closer is not None and run.status == "RUNNING" and is_queued(closer)

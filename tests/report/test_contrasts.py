@@ -9,9 +9,9 @@ import pytest
 from ssl_rot.errors import ConfigError, TrackingError
 from ssl_rot.report import compare, pair_runs
 from ssl_rot.report.comparison.floors import add_floors
+from ssl_rot.report.page.cell_tables import number_table
 from ssl_rot.report.page.figures import draw_figures
 from ssl_rot.report.page.headline import write_headline
-from ssl_rot.report.page.report_tables import number_table
 
 ACCURACIES = {"supervised": 0.5, "rotation": 0.6, "simclr": 0.65, "random_targets": 0.5}
 NOISE = (0.0, 0.01, -0.01)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from ssl_rot.report import compare, pair_runs, select_settings
 from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
@@ -64,6 +65,22 @@ def test_a_shared_learning_rate_that_suits_one_arm(runs) -> None:
         "Tuned: schedule.lr chosen for each arm and cell by the mean validation accuracy over "
         "seeds, among 2 settings of each arm. Test accuracies were read of the winners only."
     )
+
+
+@pytest.mark.parametrize(
+    ("over", "sentence"),
+    [
+        ({"dataset__val_per_class": "2"}, "are part of the label budget."),
+        ({"dataset__val_fraction": "0.2"}, "come on top of the label budget."),
+    ],
+)
+def test_it_is_said_whether_validation_images_are_in_the_label_budget(runs, over, sentence) -> None:
+    for arm in ("supervised", "rotation"):
+        for lr in ("0.1", "0.02"):
+            runs.downstream(arm, 0, 0.5, schedule__lr=lr, **over).metrics["val_acc"] = {10: 0.5}
+    frame = runs.frame()
+    words = describe_tuning(frame, select_settings(frame, ["schedule.lr"]))
+    assert words.endswith(f"of the winners only. The validation images {sentence}")
 
 
 def test_only_a_shared_learning_rate_is_called_not_tuned(runs) -> None:
@@ -150,6 +167,41 @@ def test_two_seeds_that_agree_to_the_image_are_too_few(runs, images) -> None:
         runs.downstream("supervised", seed, 300 / IMAGES)
         runs.downstream("rotation", seed, (300 + count) / IMAGES)
     assert ask(runs)[0] == "There are too few seeds to say whether rotation helps."
+
+
+def test_one_pair_is_judged_by_its_test_images_alone(runs) -> None:
+    """McNemar's test: 20 images against 5, of the two networks and not of the next seed."""
+    ids = [runs.downstream(arm, 0, 0.5).run_id for arm in ("supervised", "rotation")]
+    targets = np.arange(IMAGES) % 10
+    theirs, ours = (np.zeros(IMAGES, dtype=bool) for _ in range(2))
+    theirs[:5], ours[5:25] = True, True
+    hits = dict(zip(ids, (RunHits(targets, theirs), RunHits(targets, ours)), strict=True))
+    (cell,) = compare(pair_runs(runs.frame()), predictions=hits).to_dict("records")
+    assert cell["verdict"] == "not enough runs"
+    p = binomtest(5, 25).pvalue
+    assert cell["p_mcnemar_holm"] == pytest.approx(p)
+    assert cell["basis"] == (
+        "1 seed; a verdict takes at least 3, better five or more; of these two networks, over the "
+        f"test images: McNemar p = {p:.2g}"
+    )
+
+
+def test_no_number_of_seeds_makes_up_for_too_few_test_images(runs) -> None:
+    hits = {}
+    for seed in range(6):
+        for arm, accuracy in (("supervised", 0.70), ("rotation", 0.71)):
+            run_id = runs.downstream(arm, seed, accuracy).run_id
+            hits[run_id] = guesses(accuracy, 100 + (arm == "rotation"))  # the same images each time
+    assert ask(runs, hits=hits)[1].endswith(
+        "; with these test images, no number of seeds would find a difference of a point."
+    )
+
+
+def test_several_arms_with_too_few_seeds_get_one_sentence(runs) -> None:
+    for seed in range(2):
+        for arm in ("supervised", "rotation", "simclr"):
+            runs.downstream(arm, seed, 0.5)
+    assert ask(runs) == ["There are too few seeds for a verdict on any arm; it takes three."]
 
 
 def test_the_spread_of_seeds_that_agree_is_at_least_one_test_image(runs) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ssl_rot.errors import ConfigError, TrackingError
 from ssl_rot.report import compare, pair_runs
-from ssl_rot.report.page.report_tables import pair_table
+from ssl_rot.report.page.run_tables import pair_table
 
 
 def reasons(pairs: pd.DataFrame) -> dict[str, str]:

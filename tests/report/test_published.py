@@ -7,7 +7,7 @@ import pytest
 from ssl_rot.config.params import flatten
 from ssl_rot.errors import as_text
 from ssl_rot.report.comparison.published import PRETEXT_RECIPE, RECIPE, against_published
-from ssl_rot.report.page.report_tables import published_table
+from ssl_rot.report.page.run_tables import published_table
 
 ROTNET = {key.replace(".", "__"): value for key, value in (RECIPE | PRETEXT_RECIPE).items()} | {
     "model": "nin",

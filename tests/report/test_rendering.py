@@ -18,10 +18,11 @@ from ssl_rot.report import compare, pair_runs
 from ssl_rot.report.analysis import Question, answer
 from ssl_rot.report.comparison.curves import split_histories
 from ssl_rot.report.comparison.floors import add_floors
+from ssl_rot.report.page.cell_tables import number_table
 from ssl_rot.report.page.figures import draw_figures, forest, learning_curves
 from ssl_rot.report.page.figures.report_figure import VERDICT_STYLES, arm_styles
 from ssl_rot.report.page.rendering import write_report
-from ssl_rot.report.page.report_tables import number_table, pair_table
+from ssl_rot.report.page.run_tables import pair_table
 
 EVIL = "<img src=x onerror=alert(1)> | `$x_1$`"
 

@@ -26,7 +26,11 @@ def plural(count: int, noun: str) -> str:
 def _describe_test(cell: Row) -> str:
     samples = plural(cell["n"], cell["unit"])
     if cell["n"] < LEAST_SEEDS:
-        return f"{samples}; a verdict takes at least {LEAST_SEEDS}, better five or more"
+        text = f"{samples}; a verdict takes at least {LEAST_SEEDS}, better five or more"
+        if np.isfinite(cell["p_mcnemar_holm"]):
+            p = f"McNemar p = {cell['p_mcnemar_holm']:.2g}"
+            text += f"; of these two networks, over the test images: {p}"
+        return text
     if np.isfinite(cell["images"]):
         samples += f" and {cell['images']:.0f} test images"
     family = int(cell["family"])

@@ -31,6 +31,7 @@ from ssl_rot.report.comparison.inference import adjust_holm, sign_flip_p
 from ssl_rot.report.comparison.metrics import is_higher_better
 from ssl_rot.report.comparison.planning import seeds_needed
 from ssl_rot.report.comparison.sequential import anytime_p
+from ssl_rot.report.comparison.two_way import mcnemar_p
 from ssl_rot.report.comparison.verdicts import judge
 
 MARGIN = 0.01
@@ -73,8 +74,9 @@ def compare(
           ``images`` (test images that the interval takes as a sample, NaN for none), ``wins``
           (units for which the arm is better)
         - ``p_holm`` (no difference), ``equivalence_p_holm`` (a difference of the margin or more)
-          and ``p_sign_flip_holm``, all adjusted over the cells, as is ``p_anytime_holm`` (valid for
-          whoever looks after every seed); ``p_sign_flip``
+          and ``p_sign_flip_holm``, all adjusted over the cells, as are ``p_anytime_holm`` (valid
+          for whoever looks after every seed) and ``p_mcnemar_holm`` (of a cell with one pair:
+          about its two networks alone); ``p_sign_flip``
         - ``verdict``, one of ``VERDICTS``; ``beyond_margin``: better or worse by more than the
           margin; ``basis``: what the verdict is based on
         - ``arm_lost``, ``reference_lost`` (runs), ``failures`` (in words), ``worst_difference``:
@@ -154,6 +156,7 @@ def _judge(cells: pd.DataFrame, found: list[CellEstimate], margin: float | None)
             for cell in found
         ]
     )
+    mcnemar = adjust_holm(np.array([_mcnemar_p(cell) for cell in found]))
     for p in (flips, anytime):
         p[~np.isfinite(judged.p_holm)] = np.nan  # cells that are not judged are not in the family
     return pd.DataFrame(
@@ -171,6 +174,7 @@ def _judge(cells: pd.DataFrame, found: list[CellEstimate], margin: float | None)
             "p_sign_flip": flips,
             "p_sign_flip_holm": adjust_holm(flips),
             "p_anytime_holm": adjust_holm(anytime),
+            "p_mcnemar_holm": mcnemar,
             "verdict": verdicts,
             "overruled": verdicts != judged.verdict,
             "beyond_margin": judged.beyond_margin & (verdicts == judged.verdict),
@@ -183,3 +187,13 @@ def _judge(cells: pd.DataFrame, found: list[CellEstimate], margin: float | None)
         },
         index=cells.index,
     )
+
+
+def _mcnemar_p(cell: CellEstimate) -> float:
+    """Of a cell with one pair whose predictions were kept; NaN for any other."""
+    if cell.hits is None or len(cell.differences) != 1:
+        return np.nan
+    difference = cell.hits.arm[0] - cell.hits.reference[0]
+    if (difference % 1).any():  # several seeds that share a pre-training, averaged
+        return np.nan
+    return float(mcnemar_p(difference.astype(int)))

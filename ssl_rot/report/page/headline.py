@@ -44,6 +44,9 @@ def write_headline(
     finished = asked[asked["n"] > 0]
     if finished.empty:
         sentences.append("No pair of runs finished.")
+    elif finished["verdict"].eq(NOT_ENOUGH).all() and finished["arm"].nunique() > 1:
+        sentences.append("There are too few seeds for a verdict on any arm; it takes three.")
+        finished = finished.iloc[:0]
     for (arm, reference), part in finished.groupby(["arm", "reference"], sort=False):
         rows = part.to_dict("records")
         sentences += _advise(rows, str(arm), str(reference), _cell_namer(asked))
@@ -121,15 +124,13 @@ def _state(
         return f"{ours.capitalize()} {word} {numbers}{of_metric}{where}{over}{doubt}."
     if verdict == EQUIVALENT:
         return f"The difference{where} is less than {_margin(part[0])}: {numbers}{of_metric}."
-    needed = [_seeds_needed(row) for row in part]
     if len(part) > _MOST_NAMED or any(row["overruled"] for row in part):
         return f"The difference{where} is {numbers}{of_metric}."
-    settle = (
-        f"; to find a difference of {_margin(part[0])} takes {_join(needed)}"
-        if np.isfinite(part[0]["margin"])
-        else f"; to find a difference like that takes {_join(needed)}"
-    )
-    return f"The difference{where} is {numbers}{of_metric}{settle}."
+    of = _margin(part[0]) if np.isfinite(part[0]["margin"]) else "that size"
+    settle = f"to find a difference of {of} takes {_join([_seeds_needed(row) for row in part])}"
+    if not np.isfinite([row["seeds_needed"] for row in part]).any():
+        settle = f"with these test images, no number of seeds would find a difference of {of}"
+    return f"The difference{where} is {numbers}{of_metric}; {settle}."
 
 
 def _number(row: Cell, unit: Unit, sign: int | None) -> str:
@@ -156,7 +157,7 @@ def _margin(row: Cell) -> str:
 def _seeds_needed(row: Cell) -> str:
     """``28 seeds [14, 244]``."""
     if not np.isfinite(row["seeds_needed"]):
-        return "other test images, since no number of seeds would do"
+        return "more test images, since no number of seeds would do"
     high = row["seeds_needed_high"]
     top = f"{high:.0f}" if np.isfinite(high) else "more than can be run"
     return f"{row['seeds_needed']:.0f} {row['unit']}s [{row['seeds_needed_low']:.0f}, {top}]"

@@ -9,7 +9,7 @@ from importlib.metadata import version
 import pandas as pd
 
 import ssl_rot
-from ssl_rot.report.page.report_tables import count_values
+from ssl_rot.report.page.run_tables import count_values
 from ssl_rot.tracking import Tag
 
 

@@ -15,10 +15,11 @@ from ssl_rot.report.comparison.contrasts import name_contrasts, name_difference
 from ssl_rot.report.comparison.curves import split_histories
 from ssl_rot.report.comparison.metrics import display_name
 from ssl_rot.report.comparison.published import against_published
-from ssl_rot.report.page import report_tables as tables
+from ssl_rot.report.page import cell_tables, run_tables
 from ssl_rot.report.page.figures import FIGURE_NAMES, draw_figures
 from ssl_rot.report.page.figures.report_figure import ReportFigure, report_style
 from ssl_rot.report.page.provenance import count_commands, list_versions
+from ssl_rot.report.page.table import EMPTY
 
 MOST_VERDICTS = 40
 MOST_PAIRS = 500
@@ -77,7 +78,7 @@ def write_report(report: Report, out: Path) -> list[Path]:
     for figure in figures:
         written += [out / "figures" / f"{figure.name}.{kind}" for kind in ("png", "svg")]
     subject = name_contrasts(pairs)
-    left_out = tables.left_out_table(pairs)
+    left_out = run_tables.left_out_table(pairs)
     package = files("ssl_rot.report.page")
     context = {
         "metric": display_name(pairs["metric"].iloc[0]),
@@ -87,16 +88,16 @@ def write_report(report: Report, out: Path) -> list[Path]:
         "sentences": report.headline[1:],
         "tuning": report.tuning,
         "scope": report.scope,
-        "trials": tables.EMPTY if report.trials is None else tables.trial_table(report.trials),
-        "recalls": tables.recall_table(report.recalls, MOST_PAIRS),
-        "verdicts": tables.verdict_table(cells).head(MOST_VERDICTS),
+        "trials": EMPTY if report.trials is None else run_tables.trial_table(report.trials),
+        "recalls": run_tables.recall_table(report.recalls, MOST_PAIRS),
+        "verdicts": cell_tables.verdict_table(cells).head(MOST_VERDICTS),
         "figures": [(figure, _save_as_uri(figure, out / "figures")) for figure in figures],
-        "numbers": tables.number_table(cells),
-        "pairs": tables.pair_table(pairs, cells, MOST_PAIRS),
-        "published": tables.published_table(against_published(runs)),
+        "numbers": cell_tables.number_table(cells),
+        "pairs": run_tables.pair_table(pairs, cells, MOST_PAIRS),
+        "published": run_tables.published_table(against_published(runs)),
         "left_out": left_out.head(MOST_PAIRS),
-        "remarks": tables.count_values(text for text in pairs["remark"] if text),
-        "reasons": tables.count_values(row[-1].text for row in left_out.rows),
+        "remarks": run_tables.count_values(text for text in pairs["remark"] if text),
+        "reasons": run_tables.count_values(row[-1].text for row in left_out.rows),
         "commands": count_commands(runs),
         "own_command": report.own_command,
         "versions": list_versions(runs),

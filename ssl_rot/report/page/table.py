@@ -60,6 +60,7 @@ class Table:
         return "\n".join(line.format(*texts).rstrip() for texts in lines)
 
 
+EMPTY = Table([], [])
 MISSING = TableCell("—", float("-inf"))
 
 
@@ -77,6 +78,14 @@ def number_cell(value: float, digits: int = 0, *, signed: bool = False) -> Table
     if not np.isfinite(value):
         return MISSING
     return TableCell(f"{value:{'+' if signed else ''},.{digits}f}", float(value))
+
+
+def mean_cell(mean: float, sd: float, unit: Unit) -> TableCell:
+    """A mean with the standard deviation, if there is one."""
+    text = f"{unit.factor * mean:.{unit.digits}f}"
+    if np.isfinite(sd):
+        text += f" ± {unit.factor * sd:.{unit.digits}f}"
+    return TableCell(text, mean)
 
 
 def text_column(heading: str, meaning: str, key: str) -> Column:

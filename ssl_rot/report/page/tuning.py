@@ -15,6 +15,7 @@ _USUAL = "schedule.lr"
 
 def describe_tuning(runs: pd.DataFrame, selection: Selection | None) -> str:
     """``Tuned: ...`` with what was chosen by what, or ``Not tuned: both arms at ...``."""
+    downstream = runs[runs[PHASE] == "downstream"]
     if selection is not None:
         arms = selection.trials.groupby("arm")["setting"].nunique()
         counts = " and ".join(
@@ -25,8 +26,7 @@ def describe_tuning(runs: pd.DataFrame, selection: Selection | None) -> str:
         return (
             f"Tuned: {_list(selection.keys)} chosen for each arm and cell by the mean validation "
             f"accuracy over seeds, among {counts}. Test accuracies were read of the winners only."
-        )
-    downstream = runs[runs[PHASE] == "downstream"]
+        ) + _count_validation(downstream)
     varying = varying_settings(downstream)
     both = "both arms" if downstream[ARM].nunique() == 2 else "all arms"
     if varying:
@@ -38,6 +38,21 @@ def describe_tuning(runs: pd.DataFrame, selection: Selection | None) -> str:
     values = downstream.get(column, pd.Series(dtype=object)).dropna().unique()
     at = f"{_USUAL}={values[0]}" if len(values) == 1 else "the same settings"
     return f"Not tuned: {both} at {at}."
+
+
+def _count_validation(downstream: pd.DataFrame) -> str:
+    """Whether the validation images, which are labeled too, are part of the label budget."""
+
+    def is_set(key: str, *unset: str) -> bool:
+        values = downstream.get(f"params.dataset.{key}", pd.Series(dtype=object)).dropna()
+        return bool((~values.isin(unset)).any())
+
+    parts = []
+    if is_set("val_per_class", "null"):
+        parts.append("are part of the label budget")
+    if is_set("val_fraction", "0", "0.0"):
+        parts.append("come on top of the label budget")
+    return f" The validation images {' or '.join(parts)}." if parts else ""
 
 
 def _has_validation(downstream: pd.DataFrame) -> bool:

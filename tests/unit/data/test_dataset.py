@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ssl_rot.data import measure
+from ssl_rot.data import Augment, Images, Split, measure
 from ssl_rot.errors import DataError
 
 # Examples may share these fixtures: they are stateless factories.
@@ -177,3 +180,14 @@ def test_statistics_do_not_depend_on_split_size_or_budget(prepared):
     whole = prepared(ten_of_each)
     part = prepared(ten_of_each, seed=3, train_size=9, val_fraction=0.2, labels_per_class=1)
     assert (part.mean, part.std) == (whole.mean, whole.std)
+
+
+def test_a_policy_for_images_of_other_channels_is_refused(prepared, make_source):
+    source = make_source(ten_of_each)
+    images = source.train.images[torch.arange(len(ten_of_each))]
+    two = Split(Images(images.repeat(1, 2, 1, 1)), source.train.labels)
+    assert two.images.shape[1] == 2 * images.shape[1]
+    wide = replace(source, train=two, test=two, statistics=None)
+    augment = Augment(crop_padding=0, flip=False, policy="rand")
+    with pytest.raises(DataError, match=r"augment\.policy=rand: the images have 2 channels"):
+        prepared(ten_of_each, source=wide, augment=augment)

@@ -13,8 +13,10 @@ import torch
 from mlflow import MlflowClient
 from torch import nn
 
+from ssl_rot.config.validation import validate
 from ssl_rot.data import Augment, Batches
 from ssl_rot.errors import ConfigError, LostProcesses
+from ssl_rot.experiment.context import load_training_context
 from ssl_rot.models import resnet
 from ssl_rot.training import distributed
 from ssl_rot.training.compute import Compute, resolve_compute
@@ -260,6 +262,15 @@ def test_sync_batchnorm_replaces_every_batchnorm_and_keeps_its_weights():
 def test_the_arithmetic_of_runs_with_split_batchnorm_differs(monkeypatch):
     monkeypatch.setattr(distributed, "_group", Group(0, 2))
     assert resolve_compute("cpu", "fp32").arithmetic == "fp32, BatchNorm in 2 parts"
+
+
+@pytest.mark.parametrize("pretext", ["simclr", "statistics"])
+def test_a_task_of_whole_batches_is_refused_in_several_processes(compose, monkeypatch, pretext):
+    config = validate(compose(f"pretext={pretext}"))
+    assert load_training_context(config).pretext.name == pretext
+    monkeypatch.setattr(distributed, "_group", Group(0, 2))
+    with pytest.raises(ConfigError, match=f"pretext={pretext} cannot be trained by 2 processes"):
+        load_training_context(config)
 
 
 def test_processes_abandoned_in_a_phase_get_no_further_messages():
