@@ -81,10 +81,7 @@ class Batches:
         self.labels = None if labels is None else labels.to(self.device)
         self.augment, self.task, self.task_on_pixels = augment, task, task_on_pixels
         self.seed, self.stream, self.shuffle = seed, stream, shuffle
-        # (x / 255 - mean) / std as one multiplication and one addition.
-        per_channel = torch.tensor([mean, std], dtype=torch.float64)[:, None, :, None, None]
-        self.scale = (1 / (255 * per_channel[1])).float().to(self.device)
-        self.shift = (-per_channel[0] / per_channel[1]).float().to(self.device)
+        self.scale, self.shift = (each.to(self.device) for each in normalization(mean, std))
         self.part, self.parts = part
         self.samples = len(images) if samples is None else samples
         sizes = [batch_size] * (self.samples // batch_size)
@@ -177,3 +174,13 @@ class Batches:
         if self.images.file is not None or self.device.type == "cuda":
             return prefetch(self.images, self.rows(epoch), self.device)
         return (self.images[rows].to(self.device) for rows in self.rows(epoch))
+
+
+def normalization(mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """``(x / 255 - mean) / std`` as one factor and one summand, float32 ``[1, C, 1, 1]``.
+
+    Args:
+        mean: per channel, of pixels in [0, 1]; likewise ``std``.
+    """
+    per_channel = torch.tensor([mean, std], dtype=torch.float64)[:, None, :, None, None]
+    return (1 / (255 * per_channel[1])).float(), (-per_channel[0] / per_channel[1]).float()

@@ -163,6 +163,7 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
         if pretrained is not None:
             weights = pretrained.weights
         phase = downstream_phase(context, weights)
+        recorder.keep_inputs()
         result = recorder.train(phase)
         predictions = predict(phase.model, phase.evaluations["test"], context.compute)
         recorder.keep_predictions(predictions)

@@ -22,8 +22,9 @@ from ssl_rot.errors import describe_error
 from ssl_rot.experiment import figures
 from ssl_rot.experiment.context import RunContext
 from ssl_rot.experiment.follower import Assignment
+from ssl_rot.experiment.inputs import Inputs
 from ssl_rot.models.weights import save_weights
-from ssl_rot.tracking import PREDICTIONS, WEIGHTS, RunLog, Tag, version_tags
+from ssl_rot.tracking import INPUTS, PREDICTIONS, WEIGHTS, RunLog, Tag, version_tags
 from ssl_rot.training.checkpoint import Checkpoints
 from ssl_rot.training.evaluation import Predictions
 from ssl_rot.training.loop import fit
@@ -89,6 +90,12 @@ class PhaseRecorder:
         self.run.artifacts(sorted((self.folder / "profile").glob("*")), "profile")
         self.draw("curves.png", partial(figures.draw_curves, history, self.name))
         return PhaseResult(self.run.run_id, weights, history)
+
+    def keep_inputs(self) -> None:
+        """Leaves what the network expects, without which its weights are of no use elsewhere."""
+        path = self.folder / INPUTS
+        files.write(path, Inputs.of(self.context.data).to_json())
+        self.run.artifacts([path])
 
     def keep_predictions(self, predictions: Predictions) -> None:
         """Leaves the predictions of the trained network, one row for each image."""

@@ -32,6 +32,7 @@ class Tag:
 
 WEIGHTS = "weights.safetensors"  # the artifact with the weights of a run's network
 CONFIG = "config.yaml"  # the artifact with a run's resolved config
+INPUTS = "inputs.json"  # of a downstream run: class names, image size, mean and std
 PREDICTIONS = "predictions.parquet"  # of a downstream run: the last epoch, on the test images
 HISTORY = "history.csv"  # the artifact with a run's metrics, one row per epoch
 RECORD = "run.json"  # in a run's folder: everything else that MLflow needs, see RunRecord

@@ -50,8 +50,8 @@ def test_a_server_that_comes_back(run_job, server, at_epoch, told, all_runs, und
     client = MlflowClient(server.uri)
     for run in all_runs(server.uri):
         files = {item.path for item in client.list_artifacts(run.info.run_id)}
-        own = {"predictions.parquet"} & files
-        assert len(own) == (run.data.tags["ssl_rot.phase"] == "downstream")
+        own = {"inputs.json", "predictions.parquet"} & files
+        assert len(own) == 2 * (run.data.tags["ssl_rot.phase"] == "downstream")
         assert files - own == {"config.yaml", "weights.safetensors", "history.csv", "figures"}
 
 

@@ -20,6 +20,7 @@ LAYERS = (
     {"pretext"},
     {"tracking"},
     {"experiment"},
+    {"deploy"},
     {"sweep"},
 )
 ENTRIES = "entries"

@@ -1,0 +1,1 @@
+"""A trained classifier for use elsewhere: rebuilt from its run, exported, logged, registered."""
