@@ -7,6 +7,7 @@ import sysconfig
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,7 @@ def _hash_sources(value: Any) -> Any:
     return node
 
 
+@cache  # a sweep asks for the same few targets in each job
 def _find_user_source(target: str) -> Path | None:
     try:
         source = inspect.getsourcefile(get_object(target))

@@ -6,6 +6,7 @@ trial build of everything cheap, on torch's meta device. Values are checked for 
 package and a few of torch's; the author of any other target decides what it accepts.
 """
 
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -21,6 +22,10 @@ from ssl_rot.config.schema import has_pretext
 from ssl_rot.errors import ConfigError, UserError, describe_error
 from ssl_rot.models import Backbone, TimmBackbone, build_backbone, build_head
 
+# What a trial build reads, beside the size of the images.
+_BUILT = ("model", "head", "loss", "freeze", "schedule", "pretext")
+_build_faults: dict[bytes, list[str]] = {}
+
 
 def validate(cfg: DictConfig) -> dict[str, Any]:
     """Returns the resolved config.
@@ -31,7 +36,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
     missing = sorted(key for key, value in flatten(raw).items() if value == "???")
     faults = [f"{key} is not set; give it with {key}=..." for key in missing]
-    filled = cfg.copy()
+    filled = cfg.copy() if missing else cfg
     for key in missing:  # a reference to a missing key would hide the other faults
         OmegaConf.update(filled, key, "?")
     try:
@@ -46,7 +51,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     faults += _find_monitor_faults(config)
     faults += _find_device_faults(config)
     if not faults:  # a trial build would repeat the same faults, less clearly
-        faults += _find_build_faults(cfg)
+        faults += _find_build_faults_once(cfg, config)
     if faults:
         raise ConfigError(faults)
     return config
@@ -116,6 +121,16 @@ def _find_device_faults(config: Mapping[str, Any]) -> Iterator[str]:
     )
     if absent:
         yield f"device={device} is not allowed: torch sees no such device here; use auto or cpu"
+
+
+def _find_build_faults_once(cfg: DictConfig, config: Mapping[str, Any]) -> list[str]:
+    """The faults of parts that many jobs of a sweep share are looked for once."""
+    key = pickle.dumps(
+        [config.get(group) for group in _BUILT] + [config["dataset"].get("image_size")]
+    )
+    if key not in _build_faults:
+        _build_faults[key] = list(_find_build_faults(cfg))
+    return _build_faults[key]
 
 
 def _find_build_faults(cfg: DictConfig) -> Iterator[str]:

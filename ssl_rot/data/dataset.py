@@ -10,7 +10,6 @@ from ssl_rot.data.augment import Augment
 from ssl_rot.data.images import Images
 from ssl_rot.data.source import Source, Split
 from ssl_rot.data.splits import rank_in_class, stratified_order
-from ssl_rot.data.statistics import measure
 from ssl_rot.errors import DataError
 from ssl_rot.option_types import (
     ChannelDeviations,
@@ -122,9 +121,8 @@ def prepare(
         keep = keep[_rows_of_size(labels[keep], train_size, seed)]
     train = source.train if len(keep) == len(labels) else source.train.select(keep)
     if mean is None or std is None:
-        measured = source.statistics or measure(source.train.images)
-        mean = measured[0] if mean is None else mean
-        std = measured[1] if std is None else std
+        mean = source.mean_and_std[0] if mean is None else mean
+        std = source.mean_and_std[1] if std is None else std
     channels = source.train.images.shape[1]
     _check_channels(mean, std, channels)
     if augment.policy is not None and channels not in (1, 3):

@@ -109,6 +109,7 @@ class ParentRun:
         )
         outline = _save_outline(log, folder, plan)
         view = SweepView(ProgressReader(outline, tracker))
+        stack.callback(view.stop)  # however the sweep ends
         return cls(folder, tracker, planner, plan, slots, log, unfinished, view, stack)
 
     def adopt_jobs(self, config: DictConfig) -> None:
