@@ -23,7 +23,7 @@ def close_handed_over(
     with suppress(SweepFailed), tracker.take_over(folder) as log:
         tracker.close_dead()
         failure = record_job_table(tracker, log, plan)
-        record_verdict(log, uri)
+        record_verdict(log, uri, plan)
         if with_best_model:
             log_best_model(tracker, str(log.run_id))
         if failure is None:
