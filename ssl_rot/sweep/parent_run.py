@@ -37,6 +37,7 @@ from ssl_rot.sweep.view import SweepView
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 from ssl_rot.tracking.history import now
+from ssl_rot.tracking.slurm import is_requeued
 from ssl_rot.training.compute import describe_gpus
 
 
@@ -74,6 +75,7 @@ class ParentRun:
         Raises:
             UserError: a job has a fault, data is missing, or MLflow does not answer.
         """
+        config.resume = config.resume or is_requeued()  # a batch job with the whole sweep
         folder = Path(config.hydra.sweep.dir).absolute()
         tracker = open_tracker(config)
         planner = Planner(composer, tracker, folder)
