@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssl_rot.config.params import flatten
-from ssl_rot.errors import SweepFailed, as_text
+from ssl_rot.errors import SweepFailed, UserError, as_text
 from ssl_rot.experiment.context import open_tracker, typed_command
 from ssl_rot.sweep.best_model import log_best_model
 from ssl_rot.sweep.composition import Composer
@@ -137,7 +137,8 @@ class ParentRun:
         try:
             failure = self._conclude(interrupted=isinstance(error, KeyboardInterrupt))
         except BaseException as broken:
-            self._end(broken)
+            with suppress(UserError):  # a full disk again
+                self._end(broken)
             raise
         if failure is not None and not isinstance(error, KeyboardInterrupt):
             error = failure
