@@ -33,6 +33,7 @@ WITHOUT_EFFECT = (
     "profile",
     "figures",
     "floors",
+    "system_metrics",
     "monitor",
     "monitoring",
     "compile",

@@ -17,6 +17,7 @@ TOP_LEVEL: dict[str, Any] = {
     "profile": bool,
     "figures": Literal["auto", True, False],
     "floors": bool,
+    "system_metrics": bool,
     "monitor": Sequence[Literal["knn", "rank"]],
     "resume": bool,
     "dry_run": bool,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ssl_rot.errors import describe_error
+from ssl_rot.sweep.markdown import describe_verdict
 from ssl_rot.tracking import RunLog
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def record_verdict(log: RunLog, uri: str) -> None:
         for file in verdict.files:
             log.artifacts([file], str(file.parent.relative_to(folder)))
         log.table(verdict.table, "verdict")
+        log.describe(describe_verdict(verdict.text, verdict.files, FOLDER))
         if verdict.metrics:
             log.epoch(1, verdict.metrics)
     except Exception as error:

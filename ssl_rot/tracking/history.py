@@ -21,6 +21,7 @@ class History:
     except for its duration, and MLflow may already have the first ones.
 
     Args:
+        step: the name of the first column.
         path: of the file. The rows of an earlier process are read; an incomplete last row is
             dropped.
 
@@ -32,8 +33,8 @@ class History:
         ValueError: the file is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, step: str = "epoch") -> None:
+        self.path, self._step = path, step
         self.rows: dict[int, dict[str, float]] = {}
         self.times: dict[int, int] = {}
         self._columns: list[str] = []
@@ -53,7 +54,7 @@ class History:
             self._columns = [*row]
         line = _csv(epoch, ended, *(row.get(name, math.nan) for name in self._columns))
         if not self.rows:
-            files.write(self.path, _csv("epoch", "timestamp", *row) + line)
+            files.write(self.path, _csv(self._step, "timestamp", *row) + line)
         else:
             try:
                 with self.path.open("ab") as file:
@@ -62,13 +63,14 @@ class History:
                     os.fsync(file.fileno())
             except OSError as error:
                 raise StorageError(self.path, error) from error
-        self.rows[epoch], self.times[epoch] = row, ended
+        self.times[epoch] = ended  # first: another thread may be sending the rows
+        self.rows[epoch] = row
 
     def _read(self, content: bytes) -> None:
         complete = content[: content.rfind(b"\n") + 1]
         try:
             for line in csv.DictReader(complete.decode().splitlines(), strict=True):
-                epoch, timestamp = int(line.pop("epoch")), int(line.pop("timestamp", 0))
+                epoch, timestamp = int(line.pop(self._step)), int(line.pop("timestamp", 0))
                 values = {name: float(value) for name, value in line.items()}
                 self._columns = [*values]
                 self.rows[epoch] = {k: v for k, v in values.items() if not math.isnan(v)}
