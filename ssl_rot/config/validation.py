@@ -6,6 +6,7 @@ trial build of everything cheap, on torch's meta device. Values are checked for 
 package and a few of torch's; the author of any other target decides what it accepts.
 """
 
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -22,6 +23,10 @@ from ssl_rot.config.schema import has_pretext
 from ssl_rot.errors import ConfigError, UserError, describe_error
 from ssl_rot.models import Backbone, TimmBackbone, build_backbone, build_head
 
+# What a trial build reads, beside the size of the images.
+_BUILT = ("model", "head", "loss", "freeze", "schedule", "pretext")
+_build_faults: dict[bytes, list[str]] = {}
+
 
 def validate(cfg: DictConfig) -> dict[str, Any]:
     """Returns the resolved config.
@@ -32,7 +37,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
     missing = sorted(key for key, value in flatten(raw).items() if value == "???")
     faults = [f"{key} is not set; give it with {key}=..." for key in missing]
-    filled = cfg.copy()
+    filled = cfg.copy() if missing else cfg
     for key in missing:  # a reference to a missing key would hide the other faults
         OmegaConf.update(filled, key, "?")
     try:
@@ -48,7 +53,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     faults += _find_device_faults(config)
     faults += _find_system_metrics_faults(config)
     if not faults:  # a trial build would repeat the same faults, less clearly
-        faults += _find_build_faults(cfg)
+        faults += _find_build_faults_once(cfg, config)
     if faults:
         raise ConfigError(faults)
     return config
@@ -56,12 +61,17 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
 
 def _find_label_faults(config: Mapping[str, Any]) -> Iterator[str]:
     data = config.get("dataset")
-    if not isinstance(data, dict) or not isinstance(count := data.get("val_per_class"), int):
+    if not isinstance(data, dict):
+        return
+    budget, fraction = data.get("labels_per_class"), data.get("label_fraction")
+    if fraction is not None and budget is not None:
+        beside = f"is not allowed beside dataset.labels_per_class={budget}"
+        yield f"dataset.label_fraction={fraction} {beside}; set one of them to null"
+    if not isinstance(count := data.get("val_per_class"), int):
         return
     if data.get("val_fraction"):
         other = f"dataset.val_fraction={data['val_fraction']}"
         yield f"dataset.val_per_class={count} is not allowed beside {other}; set one of them"
-    budget = data.get("labels_per_class")
     if isinstance(budget, int) and count >= budget > 0:
         allowed = f"less than dataset.labels_per_class={budget}, which it is taken out of"
         yield f"dataset.val_per_class={count} is not allowed; it must be {allowed}"
@@ -130,6 +140,16 @@ def _find_system_metrics_faults(config: Mapping[str, Any]) -> Iterator[str]:
     if missing:
         names = " and ".join(missing)
         yield f"system_metrics=true needs {names}, not installed: pip install {' '.join(missing)}"
+
+
+def _find_build_faults_once(cfg: DictConfig, config: Mapping[str, Any]) -> list[str]:
+    """The faults of parts that many jobs of a sweep share are looked for once."""
+    key = pickle.dumps(
+        [config.get(group) for group in _BUILT] + [config["dataset"].get("image_size")]
+    )
+    if key not in _build_faults:
+        _build_faults[key] = list(_find_build_faults(cfg))
+    return _build_faults[key]
 
 
 def _find_build_faults(cfg: DictConfig) -> Iterator[str]:

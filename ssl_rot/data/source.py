@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from ssl_rot.data.images import Images
+from ssl_rot.data.statistics import measure
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Source:
     classes: tuple[str, ...]
     fingerprint: str
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    @cached_property
+    def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """``statistics``, measured if need be: once for all jobs of a process."""
+        return self.statistics or measure(self.train.images)
 
 
 def fingerprint(*parts: object) -> str:

@@ -6,11 +6,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from ssl_rot.config.run_keys import BUDGET
 from ssl_rot.experiment.context import TrainingContext
 from ssl_rot.tracking import DatasetUse, describe_images, describe_source
 
 _POOL = ("val_fraction", "train_size")  # what chooses the images that may be trained on
-_BUDGET = ("labels_per_class", "val_per_class")  # and the labeled ones among them
 
 
 def list_data_used(context: TrainingContext, phase: str) -> list[DatasetUse]:
@@ -35,7 +35,7 @@ def list_data_used(context: TrainingContext, phase: str) -> list[DatasetUse]:
     used = []
     for name, count in sizes.items():
         chosen_by = _chosen_by(context, name)
-        budget = {key: value for key, value in chosen_by.items() if key in _BUDGET}
+        budget = {key: value for key, value in chosen_by.items() if key in BUDGET}
         profile = {"images": count, "classes": len(data.classes), **budget}
         digest = hashlib.sha256(f"{data.fingerprint} {name} {chosen_by}".encode()).hexdigest()
         images = describe_images(shape, profile)
@@ -45,7 +45,7 @@ def list_data_used(context: TrainingContext, phase: str) -> list[DatasetUse]:
 
 def _chosen_by(context: TrainingContext, split: str) -> dict[str, Any]:
     val = (*_POOL, "val_per_class") if context.data.val_in_budget else ("val_fraction",)
-    keys = {"test": (), "pretext": _POOL, "val": val, "train": _POOL + _BUDGET}[split]
+    keys = {"test": (), "pretext": _POOL, "val": val, "train": _POOL + BUDGET}[split]
     node = context.config["dataset"]
     chosen_by = {key: node[key] for key in keys if node.get(key)}
     return chosen_by | {"seed": context.seed} if chosen_by else {}

@@ -197,10 +197,11 @@ def claim_folder(folder: Path) -> Path:
 
 def _describe(context: RunContext, phase: str) -> tuple[dict[str, str], list[DatasetUse]]:
     """What MLflow's UI shows of the run beside its results; nothing fails for the lack of it."""
+    data = context.data
     try:
         tags = {Tag.NOTE: describe_run(context, phase)}
         if phase != "floor":
-            tags[Tag.COLOR] = choose_color(context)
+            tags[Tag.COLOR] = choose_color(context.arm, len(data.train) / len(data.classes))
         return tags, list_data_used(context, phase)
     except Exception as error:
         log.warning("The run is not described in MLflow: %s", describe_error(error))

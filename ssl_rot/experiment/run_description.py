@@ -26,12 +26,10 @@ def name_run(context: RunContext, phase: str) -> str:
     return f"{context.arm}-{data}-{_budget(context)}labels-seed{context.seed}"
 
 
-def choose_color(context: RunContext) -> str:
+def choose_color(arm: str, labels_per_class: float) -> str:
     """A hue for each arm, the lighter, the fewer labels; as ``#rrggbb``."""
-    arm = context.arm
     hue = _HUES.get(arm, int(sha256(arm.encode()).hexdigest()[:4], 16) / 0x10000)
-    budget = context.config["dataset"].get("labels_per_class")
-    lightness = 0.35 if budget is None else max(0.35, 0.72 - 0.12 * log10(budget))
+    lightness = min(0.75, max(0.3, 0.72 - 0.12 * log10(labels_per_class)))
     return "#" + "".join(f"{round(255 * part):02x}" for part in hls_to_rgb(hue, lightness, 0.75))
 
 
@@ -54,7 +52,10 @@ def describe_run(context: RunContext, phase: str) -> str:
 
 
 def _budget(context: RunContext) -> str:
-    return str(context.config["dataset"].get("labels_per_class") or "all")
+    data = context.config["dataset"]
+    if (fraction := data.get("label_fraction")) is not None:
+        return f"{100 * fraction:g}%"
+    return str(data.get("labels_per_class") or "all")
 
 
 def _command_again(context: RunContext) -> str:

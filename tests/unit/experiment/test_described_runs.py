@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from types import SimpleNamespace
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -69,13 +68,11 @@ def test_the_description_names_arm_labels_and_command(run_job, tmp_path, monkeyp
 
 
 def test_a_color_tells_arm_and_budget(rotation_run):
-    def color(arm, budget):
-        config = {"dataset": {"labels_per_class": budget}}
-        return choose_color(SimpleNamespace(arm=arm, config=config))
-
-    assert rotation_run.runs["downstream"].data.tags["mlflow.runColor"] == color("rotation", 3)
+    assert rotation_run.runs["downstream"].data.tags["mlflow.runColor"] == choose_color(
+        "rotation", 3
+    )
     arms = ("supervised", "rotation", "simclr", "statistics", "random_targets")
-    colors = {color(arm, budget) for arm in arms for budget in (1, 5, 20, 100, None)}
+    colors = {choose_color(arm, budget) for arm in arms for budget in (1, 5, 20, 100, 1000)}
     assert len(colors) == 25
 
 
