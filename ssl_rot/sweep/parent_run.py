@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,9 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssl_rot.config.params import flatten
-from ssl_rot.errors import SweepFailed, as_text
+from ssl_rot.errors import SweepFailed, UserError, as_text
 from ssl_rot.experiment.context import open_tracker, typed_command
+from ssl_rot.sweep.best_model import log_best_model
 from ssl_rot.sweep.composition import Composer
 from ssl_rot.sweep.description import PlanDescription
 from ssl_rot.sweep.failures import forget_failures
@@ -37,6 +38,7 @@ from ssl_rot.sweep.view import SweepView
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 from ssl_rot.tracking.history import now
+from ssl_rot.tracking.slurm import is_requeued
 from ssl_rot.training.compute import describe_gpus
 
 
@@ -74,6 +76,7 @@ class ParentRun:
         Raises:
             UserError: a job has a fault, data is missing, or MLflow does not answer.
         """
+        config.resume = config.resume or is_requeued()  # a batch job with the whole sweep
         folder = Path(config.hydra.sweep.dir).absolute()
         tracker = open_tracker(config)
         planner = Planner(composer, tracker, folder)
@@ -136,7 +139,8 @@ class ParentRun:
         try:
             failure = self._conclude(interrupted=isinstance(error, KeyboardInterrupt))
         except BaseException as broken:
-            self._end(broken)
+            with suppress(UserError):  # a full disk again
+                self._end(broken)
             raise
         if failure is not None and not isinstance(error, KeyboardInterrupt):
             error = failure
@@ -156,7 +160,13 @@ class ParentRun:
         failure = record_job_table(self.tracker, self.log, self.plan)
         if not interrupted:
             record_verdict(self.log, self.tracker.store.uri, self.plan)
+            if self._wants_best_model:
+                log_best_model(self.tracker, str(self.log.run_id))
         return failure
+
+    @property
+    def _wants_best_model(self) -> bool:
+        return bool(self.planner.composer.config.log_model == "best")
 
     def hand_over(self, submit: Callable[[Callable[[], None]], str]) -> None:
         """Leaves the run open, to be closed by a SLURM job.
@@ -167,7 +177,14 @@ class ParentRun:
         self.view.stop()
         store, folder = self.tracker.store, self.log.record.folder
         closer = submit(
-            partial(close_handed_over, store.experiment_name, store.uri, self.plan, folder)
+            partial(
+                close_handed_over,
+                store.experiment_name,
+                store.uri,
+                self.plan,
+                folder,
+                with_best_model=self._wants_best_model,
+            )
         )
         self.tracker.runs.tag(str(self.log.run_id), Tag.CLOSER, closer)
         self.log.hand_over()

@@ -127,8 +127,9 @@ def test_a_job_whose_process_cannot_be_started_or_work_affects_no_other(
         return start(process)
 
     monkeypatch.setattr(ForkServerProcess, "_Popen", staticmethod(start_some))
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "1").touch()  # job 1 cannot make its folder
+    (tmp_path / "here" / "1").mkdir(parents=True)
+    (tmp_path / "here" / "1" / ".hydra").touch()  # job 1 cannot start, nor say so on a full disk
+    (tmp_path / "here" / "1" / "output.txt").symlink_to("/dev/full")
     status, output = sweep("+experiment=supervised", "seed=0,1,2", "hydra.sweep.dir=here")
     assert status == 1
     assert "1 of 3 jobs finished" in output
@@ -169,6 +170,17 @@ def test_a_failed_job_affects_no_other_and_resume_runs_it_alone(sweep, runs):
     for run in runs("downstream"):
         again = run.info.end_time != before[run.info.run_id]
         assert again == (run.info.status == "FAILED")
+
+
+def test_a_sweep_within_a_job_that_slurm_queues_again_resumes_by_itself(sweep, runs, monkeypatch):
+    args = ("+experiment=supervised", "schedule.lr=0.1,1e30")
+    assert sweep(*args)[0] == 1
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    status, output = sweep(*args)
+    assert status == 1
+    assert "1 finished earlier, 1 to train" in output
+    assert len(runs("sweep")) == 1
+    assert len(runs("downstream")) == 2
 
 
 def test_resumed_in_another_order_no_job_takes_the_result_of_another(sweep, tmp_path):
