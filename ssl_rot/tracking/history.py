@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import math
 import os
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from ssl_rot import files
 from ssl_rot.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 
 class History:
@@ -79,6 +82,17 @@ class History:
             raise ValueError(f"{self.path} is damaged: {error}") from error
         if complete != content:  # the next row must start on a new line
             files.write(self.path, complete)
+
+
+def read_history(path: Path, step: str = "epoch") -> History:
+    """Reads the metrics file. A damaged one is renamed: the checkpoints have most of its rows."""
+    try:
+        return History(path, step)
+    except ValueError as error:
+        renamed = path.with_name(f"{path.name}.damaged")
+        log.warning("%s; renamed to %s", error, renamed.name)
+        path.replace(renamed)
+        return History(path, step)
 
 
 def now() -> int:

@@ -17,7 +17,7 @@ from ssl_rot.errors import TrackingError, UserError, store_errors, without_passw
 from ssl_rot.tracking.database import absolute_uri, connect, database_path
 from ssl_rot.tracking.dataset_use import DatasetUse
 from ssl_rot.tracking.heartbeat import heartbeat
-from ssl_rot.tracking.history import History, now
+from ssl_rot.tracking.history import History, now, read_history
 from ssl_rot.tracking.lease import LOCK
 from ssl_rot.tracking.names import CONFIG, HISTORY, SYSTEM_METRICS, Tag
 from ssl_rot.tracking.run_log import PROCESS_GONE, RunLog, unsent_error
@@ -114,8 +114,8 @@ class Tracker:
                 files.write(folder / CONFIG, without_password(config).encode())
                 record.artifacts[CONFIG] = None
             record.save()
-            system = _read_history(folder / SYSTEM_METRICS, "step")
-            run = RunLog(self.store, record, _read_history(folder / HISTORY), system)
+            system = read_history(folder / SYSTEM_METRICS, "step")
+            run = RunLog(self.store, record, read_history(folder / HISTORY), system)
             if unfinished is not None:  # only now: a full disk leaves it as it was
                 self._reopen(record, unfinished)
             is_first = not self._logs
@@ -244,14 +244,3 @@ def _ending(run: RunLog) -> Iterator[RunLog]:
 
 def _mask(values: Mapping[str, str]) -> dict[str, str]:
     return {key: without_password(value) for key, value in values.items()}
-
-
-def _read_history(path: Path, step: str = "epoch") -> History:
-    """Reads the metrics file. A damaged one is renamed: the checkpoints have most of its rows."""
-    try:
-        return History(path, step)
-    except ValueError as error:
-        renamed = path.with_name(f"{path.name}.damaged")
-        log.warning("%s; renamed to %s", error, renamed.name)
-        path.replace(renamed)
-        return History(path, step)
