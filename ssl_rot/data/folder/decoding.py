@@ -5,8 +5,8 @@ import hashlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         gray = np.asarray(image).clip(0, 65535) // 257
         image = Image.fromarray(gray.astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@contextmanager
+def refusing_bombs() -> Iterator[None]:
+    """Inside the block, in all threads, decompression bombs raise and Pillow warns of nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 @dataclass(frozen=True)
@@ -100,9 +109,7 @@ class ChunkDecoder:
         paths = self.paths[first : first + self.chunk_length]
         images = np.zeros((len(paths), 3, self.size, self.size), np.uint8)
         bad = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with refusing_bombs():
             for i, path in enumerate(paths):
                 try:
                     images[i] = decode(path, self.size)
@@ -110,7 +117,7 @@ class ChunkDecoder:
                     unreadable = isinstance(error, MemoryError) or (
                         isinstance(error, OSError) and error.errno is not None
                     )
-                    bad.append(BadFile(first + i, _describe(error, path), unreadable))
+                    bad.append(BadFile(first + i, describe_failure(error, path), unreadable))
         write_error = None
         try:
             self._write(images, self.offset + first * images[0].nbytes)
@@ -130,7 +137,8 @@ class ChunkDecoder:
                     os.posix_fadvise(file.fileno(), offset, images.nbytes, os.POSIX_FADV_DONTNEED)
 
 
-def _describe(error: Exception, path: str) -> str:
+def describe_failure(error: Exception, path: str) -> str:
+    """Why :func:`decode` failed, in a few words."""
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         return "empty file"
     if isinstance(error, UnidentifiedImageError):
