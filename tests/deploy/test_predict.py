@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import struct
+import subprocess
 import sys
 import zlib
 
@@ -192,20 +193,16 @@ def test_names_of_any_bytes(call_on_photographs, photographs, tmp_path, monkeypa
     assert os.fsencode(folder / "a.jpg") in written
 
 
-def test_it_ends_with_its_reader(photograph_run, photographs, tmp_path, start_python):
-    """As with ``| head -1``: a closed pipe in place of standard output."""
-    program = (
-        "import os, runpy, sys\n"
-        "reader, writer = os.pipe()\n"
-        "os.close(reader)\n"
-        "os.dup2(writer, 1)\n"
-        f"sys.argv = ['predict', {id_of(photograph_run)!r}, {str(photographs)!r}]\n"
-        "runpy.run_module('ssl_rot.predict', run_name='__main__')\n"
-    )
-    (tmp_path / "program.py").write_text(program)
-    process = start_python(str(tmp_path / "program.py"), cwd=photograph_run.folder)
-    output, _ = process.communicate(timeout=120)
-    assert (process.returncode, output) == (0, "")
+def test_it_ends_with_its_reader(photograph_run, photographs, checkout):
+    """As with ``| head -1``."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssl_rot.predict", id_of(photograph_run), str(photographs)],
+        cwd=photograph_run.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout)},
+    )  # fmt: skip
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert (process.wait(), errors) == (0, "")
 
 
 def test_help_imports_nothing_heavy(run_cli):
