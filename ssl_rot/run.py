@@ -206,11 +206,12 @@ def _run_hydra() -> None:
         # Workers are asked to stop before the launcher learns of the signal: it would end them in
         # the middle of their epoch.
         with Interrupts(before_exit=stop_open_sweep).installed():
-            _task()
-    except BaseException as error:
-        close_open_sweep(error)
-        if not isinstance(error, KeyboardInterrupt):
-            raise
+            try:
+                _task()
+            except BaseException as error:
+                close_open_sweep(error)
+                raise
+    except KeyboardInterrupt as error:
         log.disabled = False
         log.error("Interrupted. Run the same command with resume=true to continue.")
         sys.exit(128 + getattr(error, "signum", signal.SIGINT))

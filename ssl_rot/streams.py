@@ -1,7 +1,9 @@
-"""Standard output and standard error, whose reader may leave before this process ends."""
+"""Standard output and standard error, whose reader may leave, or lack a letter."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -25,17 +27,19 @@ class _Unread:
     def write(self, text: str) -> int:
         try:
             self._stream.write(text)
-        except BrokenPipeError:
-            self._drop()
+        except OSError as error:
+            self._drop(error)
         return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._drop()
+        except OSError as error:
+            self._drop(error)
 
-    def _drop(self) -> None:
+    def _drop(self, error: OSError) -> None:
+        if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: the terminal is gone
+            raise error
         drop(self._stream)
 
     def __getattr__(self, name: str) -> Any:
@@ -44,10 +48,15 @@ class _Unread:
 
 @contextmanager
 def outliving_readers() -> Iterator[None]:
-    """Inside the block, output that nobody reads, as after ``| head``, is no error."""
+    """Inside the block, output that nobody reads, as after ``| head``, is no error.
+
+    Nor are letters that the terminal does not have: they are escaped.
+    """
     streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
     for name, stream in streams.items():
         if stream is not None and not isinstance(stream, _Unread):
+            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
             setattr(sys, name, _Unread(stream))
     try:
         yield

@@ -40,6 +40,9 @@ WITHOUT_EFFECT = (
     "sync_batchnorm",
 )
 
+# The keys of `dataset` that choose labeled images among those that the pretext task sees.
+BUDGET = ("labels_per_class", "label_fraction", "val_per_class")
+
 
 @dataclass(frozen=True)
 class RunKeys:
@@ -101,7 +104,7 @@ def compute_run_keys(
     # nor a policy of augmentation.
     names = ("dataset", "model", "seed", "precision", "data", "results")
     before_transfer = {k: deepcopy(common[k]) for k in names}
-    for key in ("labels_per_class", "val_per_class"):
+    for key in BUDGET:
         before_transfer["dataset"].pop(key, None)
     before_transfer["model"].pop("cut", None)
     before_transfer["dataset"].get("augment", {}).pop("policy", None)
@@ -129,7 +132,7 @@ def _draws_images(dataset: Mapping[str, Any], *more: str) -> bool:
 
 def _floor_key(common: Mapping[str, Any]) -> str:
     data = {k: v for k, v in common["dataset"].items() if k not in ("mean", "std", "augment")}
-    is_drawn = _draws_images(data, "labels_per_class", "val_per_class")
+    is_drawn = _draws_images(data, *BUDGET)
     return _digest([FLOORS, common["data"], data, common["seed"] if is_drawn else None])
 
 

@@ -59,12 +59,17 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
 
 def _find_label_faults(config: Mapping[str, Any]) -> Iterator[str]:
     data = config.get("dataset")
-    if not isinstance(data, dict) or not isinstance(count := data.get("val_per_class"), int):
+    if not isinstance(data, dict):
+        return
+    budget, fraction = data.get("labels_per_class"), data.get("label_fraction")
+    if fraction is not None and budget is not None:
+        beside = f"is not allowed beside dataset.labels_per_class={budget}"
+        yield f"dataset.label_fraction={fraction} {beside}; set one of them to null"
+    if not isinstance(count := data.get("val_per_class"), int):
         return
     if data.get("val_fraction"):
         other = f"dataset.val_fraction={data['val_fraction']}"
         yield f"dataset.val_per_class={count} is not allowed beside {other}; set one of them"
-    budget = data.get("labels_per_class")
     if isinstance(budget, int) and count >= budget > 0:
         allowed = f"less than dataset.labels_per_class={budget}, which it is taken out of"
         yield f"dataset.val_per_class={count} is not allowed; it must be {allowed}"

@@ -1,15 +1,16 @@
 """From a source to the data of a run: validation split, size, label budget, statistics."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ssl_rot.data.augment import Augment
+from ssl_rot.data.budget import LabelBudget, draw_labels, list_counts
 from ssl_rot.data.images import Images
 from ssl_rot.data.source import Source, Split
-from ssl_rot.data.splits import rank_in_class, stratified_order
+from ssl_rot.data.splits import stratified_order
 from ssl_rot.errors import DataError
 from ssl_rot.option_types import (
     ChannelDeviations,
@@ -35,6 +36,7 @@ class Dataset:
         pretext_images: all training images, labeled or not, except those of ``val_fraction``.
         val_in_budget: whether ``val`` was taken out of the label budget; the pretext task then
             trains on its images too.
+        scarce: the classes that have fewer labeled images than ``labels_per_class``, and how many.
         mean: per channel, of pixels in [0, 1]; likewise ``std``.
     """
 
@@ -49,6 +51,7 @@ class Dataset:
     augment: Augment
     fingerprint: str
     val_in_budget: bool = False
+    scarce: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def held_out(self) -> dict[str, Split]:
@@ -62,11 +65,15 @@ class Dataset:
 
     def count_labels(self) -> str:
         """How many labels are used: ``50 (10 of them for validation)``."""
-        if self.val is None:
-            return f"{len(self.train)}"
-        if self.val_in_budget:
-            return f"{len(self.train) + len(self.val)} ({len(self.val)} of them for validation)"
-        return f"{len(self.train)} (and another {len(self.val)} for validation)"
+        total, notes = len(self.train), []
+        if self.val is not None and self.val_in_budget:
+            total += len(self.val)
+            notes.append(f"{len(self.val)} of them for validation")
+        elif self.val is not None:
+            notes.append(f"and another {len(self.val)} for validation")
+        if self.scarce:
+            notes.append(f"all there are of {list_counts(self.scarce)}")
+        return f"{total} ({', '.join(notes)})" if notes else f"{total}"
 
 
 def prepare(
@@ -80,6 +87,7 @@ def prepare(
     mean: ChannelMeans | None,
     std: ChannelDeviations | None,
     augment: Augment,
+    label_fraction: OpenFraction | None = None,
     val_per_class: Count | None = None,
     root: Folder | None = None,
     image_size: ImageSize | None = None,
@@ -97,10 +105,13 @@ def prepare(
     the config of ``source`` interpolates them, so that the key to set is, say, ``dataset.root``.
 
     Args:
-        labels_per_class: labeled images per class; ``None`` for all.
+        labels_per_class: labeled images per class; ``None`` for all. A class that has fewer gives
+            all it has.
+        label_fraction: of the labeled images of each class, at least one; not with a
+            ``labels_per_class``.
         val_fraction: of the labeled training images, in [0, 1), before the budget is applied:
             labels for validation that the budget does not count.
-        val_per_class: of the ``labels_per_class``, those for validation; not with a
+        val_per_class: of a class's labels within the budget, those for validation; not with a
             ``val_fraction``.
         train_size: training images for both phases; ``None`` for all. Unlabeled images count as a
             class of their own.
@@ -130,13 +141,12 @@ def prepare(
             f"dataset.augment.policy={augment.policy}: the images have {channels} channels, and "
             "torchvision's policies take one or three. Set it to null."
         )
-    labeled, val_in_budget = _within_budget(
-        train, labels_per_class, val_per_class, seed, source.classes
-    )
+    budget = LabelBudget(labels_per_class, label_fraction, val_per_class)
+    drawn = draw_labels(train, budget, seed, source.classes)
     return Dataset(
         name=name,
-        train=labeled,
-        val=val if val_in_budget is None else val_in_budget,
+        train=drawn.train,
+        val=val if drawn.val is None else drawn.val,
         test=source.test,
         pretext_images=train.images,
         classes=source.classes,
@@ -144,7 +154,8 @@ def prepare(
         std=tuple(float(value) for value in std),
         augment=augment,
         fingerprint=source.fingerprint,
-        val_in_budget=val_in_budget is not None,
+        val_in_budget=drawn.val is not None,
+        scarce=drawn.scarce,
     )
 
 
@@ -168,37 +179,6 @@ def _rows_of_size(labels: Tensor, size: int, seed: int) -> Tensor:
         )
     order = stratified_order(labels, generator(seed, "data", "train size"))
     return order[:size].sort().values
-
-
-def _within_budget(
-    train: Split,
-    per_class: int | None,
-    val_per_class: int | None,
-    seed: int,
-    classes: tuple[str, ...],
-) -> tuple[Split, Split | None]:
-    """The labeled images to train on, and those for validation, which come first in each class."""
-    counts = torch.bincount(train.labels[train.labels >= 0], minlength=len(classes))
-    for_validation = 0 if val_per_class is None else val_per_class
-    needed = for_validation + 1 if per_class is None else per_class
-    fewest = int(counts.argmin())
-    if counts[fewest] < needed:
-        raise DataError(
-            f"dataset.labels_per_class={'null' if per_class is None else per_class}: class "
-            f"{classes[fewest]!r} has {int(counts[fewest])} labeled training images (after "
-            f"val_fraction and train_size) and needs {needed}: labels_per_class of them, or with "
-            "null at least one more than val_per_class."
-        )
-    labeled = train.labels >= 0
-    ranks = rank_in_class(train.labels, generator(seed, "data", "labels"))
-    if per_class is not None:
-        labeled &= ranks < per_class
-
-    def select(chosen: Tensor) -> Split:
-        return train if bool(chosen.all()) else train.select(torch.nonzero(chosen).flatten())
-
-    training = select(labeled & (ranks >= for_validation))
-    return training, select(labeled & (ranks < for_validation)) if for_validation else None
 
 
 def _check_channels(mean: Sequence[float], std: Sequence[float], channels: int) -> None:

@@ -151,6 +151,7 @@ def run_downstream(context: RunContext, pretrained: PhaseResult | None) -> Phase
         Tag.PAIR_KEY: keys.pair,
         Tag.CONTENT_KEY: keys.content,
         Tag.FLOOR_KEY: keys.floor,
+        Tag.LABELS: context.data.count_labels(),
     }
     if keys.pretext is not None:
         tags[Tag.PRETEXT_KEY] = keys.pretext

@@ -193,5 +193,8 @@ def _run_name(context: RunContext, phase: str) -> str:
     seed = f"seed{context.pretext_seed if phase == 'pretext' else context.seed}"
     if phase != "downstream":
         return f"{phase}-{context.data.name}-{seed}"
-    budget = context.config["dataset"].get("labels_per_class") or "all"
+    data = context.config["dataset"]
+    budget = data.get("labels_per_class") or "all"
+    if (fraction := data.get("label_fraction")) is not None:
+        budget = f"{100 * fraction:g}%"
     return f"{context.arm}-{context.data.name}-{budget}labels-{seed}"

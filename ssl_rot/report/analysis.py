@@ -13,6 +13,7 @@ from ssl_rot.report.comparison.columns import PHASE
 from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
 from ssl_rot.report.comparison.floors import add_floors
 from ssl_rot.report.comparison.hits import BALANCED, Hits, add_balanced_accuracy
+from ssl_rot.report.comparison.label_budgets import count_labels
 from ssl_rot.report.comparison.pairing import check_metric, pair_runs
 from ssl_rot.report.comparison.recalls import compare_recalls
 from ssl_rot.report.comparison.selection import Selection, select_settings, tuned_keys
@@ -79,7 +80,8 @@ def answer(runs: pd.DataFrame, question: Question, scope: str, own_command: str)
         tuning=describe_tuning(runs, selection),
         trials=trials,
         recalls=recalls,
-        scope=f"{scope}: {plural(count, 'pair')} in {plural(len(cells), 'cell')}.",
+        scope=f"{scope}: {plural(count, 'pair')} in {plural(len(cells), 'cell')}."
+        + count_labels(runs),
         own_command=own_command,
     )
 

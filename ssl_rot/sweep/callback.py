@@ -90,20 +90,8 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Prints and records the table of jobs. Ends the program with 1 if a job failed."""
-        log.disabled = False  # the jobs' logging may have disabled it
-        run = _take_open_run()
-        if run is None:  # handed over
-            return
-        try:
-            if run.close():
-                return
-        except UserError as error:
-            log.error("The table of jobs could not be recorded: %s", error)
-            log.error("Once MLflow answers, run: %s", run.log.sync_command(run.folder))
-            run.abandon(error)
-        except Exception as error:  # Hydra would turn it into a warning and exit with 0
-            log.exception("The table of jobs could not be recorded: %s", error)
-        sys.exit(1)
+        if not close_open_sweep():
+            sys.exit(1)
 
 
 def _print_dry_run(config: DictConfig, jobs: list[list[str]] | None) -> NoReturn:
@@ -125,21 +113,31 @@ def stop_open_sweep() -> None:
         workers.stop_workers(_open_run.folder)
 
 
-def close_open_sweep(error: BaseException) -> None:
-    """Closes the sweep that ``error`` ended, if one is open."""
-    run = _take_open_run()
-    if run is not None:
-        run.close(error)
+def close_open_sweep(error: BaseException | None = None) -> bool:
+    """Closes the sweep, if one is open. Returns whether all its jobs finished.
+
+    Args:
+        error: what ended it early.
+    """
+    global _open_run
+    log.disabled = False  # the jobs' logging may have disabled it
+    run = _open_run
+    if run is None:  # handed over, or never opened
+        return True
+    try:
+        return run.close(error)
+    except UserError as failure:
+        log.error("The table of jobs could not be recorded: %s", failure)
+        log.error("Once MLflow answers, run: %s", run.log.sync_command(run.folder))
+    except Exception as failure:  # Hydra would turn it into a warning and exit with 0
+        log.exception("The table of jobs could not be recorded: %s", failure)
+    finally:
+        _open_run = None  # until here, a signal stops its workers
+    return False
 
 
 def hand_over_open_sweep(submit: Callable[[Callable[[], None]], str]) -> None:
     """Leaves the open sweep to a later SLURM job; see :meth:`ParentRun.hand_over`."""
-    run = _take_open_run()
-    assert run is not None
-    run.hand_over(submit)
-
-
-def _take_open_run() -> ParentRun | None:
     global _open_run
-    run, _open_run = _open_run, None
-    return run
+    run, _open_run = open_sweep(), None
+    run.hand_over(submit)

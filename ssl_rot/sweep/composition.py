@@ -100,7 +100,8 @@ def split_overrides(config: DictConfig) -> list[list[str]] | None:
     """The overrides of each job; ``None`` if the sweeper chooses its jobs as it goes.
 
     Raises:
-        ConfigError: the sweeper would see the test set, or choose the luckiest seed, or an arm.
+        ConfigError: there is no job, or the sweeper would see the test set, or choose the luckiest
+            seed, or an arm.
     """
     loader = GlobalHydra.instance().config_loader()
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
@@ -109,6 +110,13 @@ def split_overrides(config: DictConfig) -> list[list[str]] | None:
     if not is_basic(config.hydra.sweeper):
         _check_search(config, overrides)
         return None
+    empty = [
+        f"{override.input_line} has no value, so the sweep has no job"
+        for override in overrides
+        if override.is_sweep_override() and not any(True for _ in override.sweep_string_iterator())
+    ]
+    if empty:  # a glob that no option matches
+        raise ConfigError(empty)
     jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     return [list(job) for job in jobs]
 

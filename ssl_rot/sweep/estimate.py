@@ -76,7 +76,7 @@ def _describe_kind(name: str, job: PlannedJob) -> str:
         config.pop(key, None)
     pretext = config.pop("pretext")
     schedule = config.pop("schedule")
-    labels = config["dataset"].pop("labels_per_class", None)
+    labels = [config["dataset"].pop(key, None) for key in ("labels_per_class", "label_fraction")]
     if name == "pretext":
         schedule = pretext.pop("schedule")
         config["pretext"] = pretext

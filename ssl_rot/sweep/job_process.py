@@ -10,6 +10,7 @@ import pickle
 import signal
 import sys
 import tempfile
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -32,7 +33,7 @@ class JobOrder:
     Args:
         job: the composed config with its ``hydra`` node, pickled.
         config: the same resolved and validated.
-        is_planned: the whole sweep was planned, so that no other job trains the same now.
+        is_planned: the whole sweep was planned, and no other job trains the same or has done so.
         folder: of the job.
         task: module and name of the function that ``hydra.main`` decorates.
         context: Hydra's, with its callbacks.
@@ -91,10 +92,10 @@ def run_order(order: JobOrder, connection: Connection) -> None:
     """The whole life of the process."""
     global _order, _connection
     _order, _connection = order, connection
-    _prepare(order)
-    _redirect_output(order.folder / JOB_OUTPUT)
-    job: DictConfig = pickle.loads(order.job)
     try:
+        _prepare(order)
+        _redirect_output(order.folder / JOB_OUTPUT)
+        job: DictConfig = pickle.loads(order.job)
         returned = run_job(
             hydra_context=order.context,
             task_function=_find_task(*order.task),
@@ -103,7 +104,9 @@ def run_order(order: JobOrder, connection: Connection) -> None:
             job_subdir_key="hydra.sweep.subdir",
         )
         report = _make_report(returned)
-    except KeyboardInterrupt as error:
+    except BaseException as error:
+        if isinstance(error, Exception):
+            traceback.print_exc()
         report = JobOutcome(problem=describe_error(error))
     _send(connection, report)
     logging.shutdown()

@@ -52,6 +52,9 @@ def launch_batch(
         stored = sweep.plan.stored_pretexts
         reports = {job.number: _report_finished(job) for job in jobs if job.finished is not None}
     todo = {job.number: job for job in jobs if job.finished is None}
+    # What an earlier batch has trained is looked up, and not trained again.
+    before = () if sweep.plan is None else sweep.plan.jobs[:first]
+    known = {job.keys.config for job in before}
 
     def ended(number: int, report: JobOutcome) -> None:
         reports[number] = report
@@ -61,7 +64,9 @@ def launch_batch(
     WorkerPool(
         sweep.slots,
         Scheduler(_describe_work(job, stored) for job in todo.values()),
-        lambda number, slot: _make_order(todo[number], slot, sweep, context, task),
+        lambda number, slot: _make_order(
+            todo[number], slot, sweep, context, task, is_new=todo[number].keys.config not in known
+        ),
         ended,
     ).run()
     chooses_by_results = not is_basic(config.hydra.sweeper)
@@ -113,7 +118,13 @@ def _describe_work(job: PlannedJob, stored: frozenset[str]) -> Work:
 
 
 def _make_order(
-    job: PlannedJob, slot: Slot, sweep: ParentRun, context: HydraContext, task: TaskFunction
+    job: PlannedJob,
+    slot: Slot,
+    sweep: ParentRun,
+    context: HydraContext,
+    task: TaskFunction,
+    *,
+    is_new: bool,
 ) -> JobOrder:
     parent = str(sweep.log.run_id)
     composed: DictConfig = pickle.loads(job.composed)
@@ -124,7 +135,7 @@ def _make_order(
     return JobOrder(
         pickle.dumps(composed),
         {**job.config, "tracking": tracking},
-        sweep.plan is not None,
+        sweep.plan is not None and is_new,
         sweep.folder / _subfolder(composed),
         (task.__module__, task.__name__),
         context,

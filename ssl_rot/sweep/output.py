@@ -28,7 +28,8 @@ def redirected_to(path: Path) -> Iterator[None]:
         lambda record: record.name == "ssl_rot.training.signals" or hasattr(record, "urgent")
     )
     root.addHandler(told)
-    with path.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+    opened = path.open("a", errors="backslashreplace")
+    with opened as file, redirect_stdout(file), redirect_stderr(file):
         streams = [handler.setStream(file) for handler in consoles]
         try:
             yield

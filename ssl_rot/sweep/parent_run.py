@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssl_rot.config.params import flatten
-from ssl_rot.errors import SweepFailed, UserError, as_text
+from ssl_rot.errors import SweepFailed, as_text
 from ssl_rot.experiment.context import open_tracker, typed_command
 from ssl_rot.sweep.composition import Composer
 from ssl_rot.sweep.description import PlanDescription
@@ -79,38 +79,42 @@ class ParentRun:
         plan = _make_and_print_plan(planner, jobs)
         overrides = list(config.hydra.overrides.task)
         grid = _flatten_sweeper(config)
-        # The same command gives the same key, with or without resume=true.
+        # The same command gives the same key, with or without resume=true, while it means the same
+        # jobs in the same order: in a resumed sweep, they are known by their numbers.
         command = sorted(item for item in overrides if not item.startswith("resume="))
-        key = hashlib.sha256(f"{command} {grid}".encode()).hexdigest()[:16]
+        means = None if plan is None else [job.request_key for job in plan.jobs]
+        key = hashlib.sha256(f"{command} {grid} {means}".encode()).hexdigest()[:16]
         gpus = {Tag.GPUS: describe_gpus()} if torch.cuda.device_count() else {}
-        stack = ExitStack()
-        stack.enter_context(claim_folder(folder))
-        stack.enter_context(hydras_log_in(folder))
-        unfinished = None
-        if config.resume:
-            check_not_queued(tracker, key)
-            unfinished = stack.enter_context(tracker.claim_resumable("sweep", key))
-        log = stack.enter_context(
-            tracker.start(
-                "sweep " + " ".join(command)[:100],
-                # A resumed run keeps its folder: its tag says where the lock is that shows the
-                # jobs that the sweep is alive.
-                folder if unfinished is None else Path(unfinished.tags[Tag.FOLDER]),
-                {
-                    Tag.PHASE: "sweep",
-                    Tag.CONFIG_KEY: key,
-                    Tag.COMMAND: typed_command(),
-                    Tag.SOURCE: typed_command(),
-                    **gpus,
-                },
-                {"overrides": " ".join(overrides), **grid},
-                unfinished=unfinished,
+        with ExitStack() as stack:
+            stack.enter_context(claim_folder(folder))
+            stack.enter_context(hydras_log_in(folder))
+            unfinished = None
+            if config.resume:
+                check_not_queued(tracker, key)
+                unfinished = stack.enter_context(tracker.claim_resumable("sweep", key))
+            log = stack.enter_context(
+                tracker.start(
+                    "sweep " + " ".join(command)[:100],
+                    # A resumed run keeps its folder: its tag says where the lock is that shows the
+                    # jobs that the sweep is alive.
+                    folder if unfinished is None else Path(unfinished.tags[Tag.FOLDER]),
+                    {
+                        Tag.PHASE: "sweep",
+                        Tag.CONFIG_KEY: key,
+                        Tag.COMMAND: typed_command(),
+                        Tag.SOURCE: typed_command(),
+                        **gpus,
+                    },
+                    {"overrides": " ".join(overrides), **grid},
+                    unfinished=unfinished,
+                )
             )
-        )
-        outline = _save_outline(log, folder, plan)
-        view = SweepView(ProgressReader(outline, tracker))
-        stack.callback(view.stop)  # however the sweep ends
-        return cls(folder, tracker, planner, plan, slots, log, unfinished, view, stack)
+            outline = _save_outline(log, folder, plan)
+            view = SweepView(ProgressReader(outline, tracker))
+            stack.callback(view.stop)  # however the sweep ends
+            return cls(
+                folder, tracker, planner, plan, slots, log, unfinished, view, stack.pop_all()
+            )
 
     def adopt_jobs(self, config: DictConfig) -> None:
         """Makes the jobs children of this run; jobs that failed before are tried again."""
@@ -123,9 +127,22 @@ class ParentRun:
     def close(self, error: BaseException | None = None) -> bool:
         """Records the table of jobs and ends the run, once no job on this machine is running.
 
-        Returns whether all jobs finished; if not, ``error`` is what ended the sweep early.
+        Returns whether all jobs finished; if not, ``error`` is what ended the sweep early. An error
+        or a signal meanwhile ends the run, too.
         """
-        interrupted = isinstance(error, KeyboardInterrupt)
+        try:
+            failure = self._conclude(interrupted=isinstance(error, KeyboardInterrupt))
+        except BaseException as broken:
+            self._end(broken)
+            raise
+        if failure is not None and not isinstance(error, KeyboardInterrupt):
+            error = failure
+        elif isinstance(error, SystemExit):  # Hydra's, for whatever a launcher raised
+            error = SweepFailed("The launcher or the sweeper failed")
+        self._end(error)
+        return failure is None
+
+    def _conclude(self, *, interrupted: bool) -> SweepFailed | None:
         if interrupted:
             stop_workers(self.folder)
         else:
@@ -136,12 +153,7 @@ class ParentRun:
         failure = record_job_table(self.tracker, self.log, self.plan)
         if not interrupted:
             record_verdict(self.log, self.tracker.store.uri)
-        if failure is not None and not interrupted:
-            error = failure
-        elif isinstance(error, SystemExit):  # Hydra's, for whatever a launcher raised
-            error = SweepFailed("The launcher or the sweeper failed")
-        self._end(error)
-        return failure is None
+        return failure
 
     def hand_over(self, submit: Callable[[Callable[[], None]], str]) -> None:
         """Leaves the run open, to be closed by a SLURM job.
@@ -162,11 +174,6 @@ class ParentRun:
             f"{folder}/jobs.csv and in MLflow, run {self.log.run_id}. Until then: "
             "python -m ssl_rot.sweep status"
         )
-
-    def abandon(self, error: UserError) -> None:
-        """Ends the run without a table of jobs, as far as MLflow can be reached."""
-        with suppress(UserError):
-            self._end(error)
 
     def _end(self, error: BaseException | None) -> None:
         details = (None, None, None) if error is None else (type(error), error, error.__traceback__)

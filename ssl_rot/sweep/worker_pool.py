@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from ssl_rot.errors import describe_error
 from ssl_rot.sweep import fork_server
 from ssl_rot.sweep.job_process import PRETRAINED, JobOrder, JobOutcome, run_order
 from ssl_rot.sweep.scheduler import Scheduler, Work
@@ -67,7 +68,14 @@ class WorkerPool:
                 process = fork_server.context().Process(  # type: ignore[attr-defined]
                     target=run_order, args=(self._orders(work.number, slot), sending)
                 )
-                process.start()
+                try:
+                    process.start()
+                except (OSError, EOFError) as error:  # too little memory, too many processes
+                    receiving.close()
+                    problem = f"its process could not be started: {describe_error(error)}"
+                    self._free.append(slot)
+                    self._report(work.number, JobOutcome(problem=problem))
+                    continue
             self._workers[work.number] = _Worker(work, slot, process, receiving)
 
     def _receive(self, worker: _Worker) -> None:
@@ -88,6 +96,9 @@ class WorkerPool:
         number = worker.work.number
         del self._workers[number]
         self._free.append(worker.slot)
+        self._report(number, report)
+
+    def _report(self, number: int, report: JobOutcome) -> None:
         self._ended(number, report)
         for other in self._scheduler.ended(number, finished=report.problem is None):
             self._ended(other.number, report)

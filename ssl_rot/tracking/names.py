@@ -12,6 +12,7 @@ class Tag:
     CONTENT_KEY = "ssl_rot.content_key"
     PRETEXT_KEY = "ssl_rot.pretext_key"
     FLOOR_KEY = "ssl_rot.floor_key"  # of a floor, and of the downstream runs with the same images
+    LABELS = "ssl_rot.labels"  # of a downstream run: how many labels it used, in words
     PRETEXT_RUN_ID = "ssl_rot.pretext_run_id"
     PARENT_RUN_ID = "mlflow.parentRunId"  # MLflow's own: the sweep that a run belongs to
     JOB = "ssl_rot.job"  # the number of the job in that sweep

@@ -7,8 +7,6 @@ import os
 
 import pytest
 
-from ssl_rot.sweep import parent_run
-
 # A loss that leaves what its job sees.
 PROBE = """
 import json, os, pathlib, torch
@@ -46,7 +44,7 @@ def jobs_see(call_main, own_module, make_store, tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def see(cards: list[str], *overrides: str) -> list[dict[str, object]]:
-        monkeypatch.setattr(parent_run, "visible_cards", lambda: cards)
+        monkeypatch.setattr("ssl_rot.sweep.slots.visible_cards", lambda: cards)
         status, output = call_main("--multirun", "--config-dir", "conf", *SWEEP, *overrides)
         assert status == 0, output
         seen = [json.loads(path.read_text()) for path in (tmp_path / "seen").iterdir()]

@@ -10,6 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from statistics import fmean
 
@@ -97,6 +98,44 @@ def test_duplicate_jobs_run_once(sweep, runs):
     assert "3 of 3 jobs finished" in output
 
 
+def test_duplicate_jobs_run_once_also_in_different_batches(sweep, runs):
+    args = ("pretext.schedule.lr=0.1,0.2", "hydra.sweeper.max_batch_size=1")
+    status, output = sweep("+experiment=supervised", *args)
+    assert status == 0
+    assert len(runs("downstream")) == 1
+    assert "2 of 2 jobs finished" in output
+
+
+def test_a_sweep_without_jobs_is_refused(sweep, runs):
+    status, output = sweep("+experiment=glob(rotatoin*)", "seed=range(0)", "pretext=none")
+    assert status == 2
+    assert "+experiment=glob(rotatoin*) has no value, so the sweep has no job" in output
+    assert "seed=range(0) has no value" in output
+    assert not runs("sweep")
+
+
+def test_a_job_whose_process_cannot_be_started_or_work_affects_no_other(
+    sweep, runs, tmp_path, monkeypatch
+):
+    start = ForkServerProcess._Popen
+    failures = iter([EOFError("no fork"), None, None])
+
+    def start_some(process):
+        if (failure := next(failures)) is not None:
+            raise failure
+        return start(process)
+
+    monkeypatch.setattr(ForkServerProcess, "_Popen", staticmethod(start_some))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "1").touch()  # job 1 cannot make its folder
+    status, output = sweep("+experiment=supervised", "seed=0,1,2", "hydra.sweep.dir=here")
+    assert status == 1
+    assert "1 of 3 jobs finished" in output
+    assert "job 0: its process could not be started: EOFError: no fork" in output
+    assert "job 1: FileExistsError: " in output
+    assert [run.data.tags["ssl_rot.job"] for run in runs("downstream")] == ["2"]
+
+
 def test_the_faults_of_all_jobs_are_reported_before_the_first_job(sweep, runs):
     status, output = sweep("seed=0,1", "schedule.lr=0.1,-1", "dataset.labels_per_class=2,5000")
     assert status == 2
@@ -129,6 +168,19 @@ def test_a_failed_job_affects_no_other_and_resume_runs_it_alone(sweep, runs):
     for run in runs("downstream"):
         again = run.info.end_time != before[run.info.run_id]
         assert again == (run.info.status == "FAILED")
+
+
+def test_resumed_in_another_order_no_job_takes_the_result_of_another(sweep, tmp_path):
+    """Job 1 diverges in one order, job 2 in the other."""
+    labels, lr = "dataset.labels_per_class=2,3", "schedule.lr=0.1,1e30"
+    args = ("+experiment=supervised", "hydra/launcher=basic")
+    assert sweep(*args, labels, lr)[0] == 1
+    status, output = sweep(*args, lr, labels, "resume=true")
+    assert status == 1
+    assert "2 of 4 jobs finished" in output
+    table = pd.read_csv(max(tmp_path.rglob("jobs.csv"), key=os.path.getmtime))
+    diverged = table["overrides"].str.contains("schedule.lr=1e+30", regex=False)
+    assert (table["status"] == "FAILED").tolist() == diverged.tolist()
 
 
 def test_resuming_a_finished_sweep_trains_nothing(sweep, runs):

@@ -40,6 +40,27 @@ def test_a_program_outlives_its_readers(tmp_path, checkout, flush, unread):
     assert shown.count("noise" if unread == "stdout" else "line") == 3
 
 
+def test_a_letter_that_the_terminal_does_not_have_is_escaped():
+    code = "from ssl_rot.streams import *\nwith outliving_readers(): print('caf\\u00e9')"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii:strict"}
+    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert shown.stdout == b"caf\\xe9\n", shown.stderr
+
+
+def test_a_program_outlives_its_terminal(tmp_path, checkout):
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(flush=True)], cwd=tmp_path,
+        stdin=subprocess.PIPE, stdout=its, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(checkout)},
+    )  # fmt: skip
+    os.close(its)
+    os.close(ours)
+    shown = process.communicate()[1]
+    assert process.returncode == 0, shown
+    assert (tmp_path / "end").exists()
+
+
 @pytest.mark.parametrize("kind", [[], ["--multirun"]], ids=["run", "sweep"])
 def test_runs_whose_output_nobody_reads_finish(make_store, all_runs, checkout, tmp_path, kind):
     uri = make_store(tmp_path)

@@ -1,4 +1,4 @@
-"""Decoding image files of any kind to square RGB arrays."""
+"""Decoding image files, many at a time."""
 
 import errno
 import hashlib
@@ -12,46 +12,23 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from ssl_rot.data.folder.pixels import square_pixels
 from ssl_rot.data.statistics import channel_sums
 
 
 def decode(path: str, size: int) -> NDArray[np.uint8]:
-    """Decodes one image file, upright, cropped to a square at the center, then resized.
+    """The :func:`square_pixels` of one image file.
 
-    Gray, palette, transparent (alpha is dropped), CMYK and 16-bit images all become 8-bit RGB,
-    ``[3, size, size]``. For damaged files, Pillow raises almost any type of exception.
+    For damaged files, Pillow raises almost any type of exception.
     """
     if os.path.isdir(path):  # listed like a file, and not to be tried again
         raise ValueError("a link to a folder that contains it")
     if not os.path.isfile(path):  # opening a pipe or a socket could block forever
         raise FileNotFoundError(errno.ENOENT, "not a file, or a broken link")
     with Image.open(path) as image:
-        if image.format == "EPS":  # Pillow would have Ghostscript run it
-            raise ValueError("PostScript is a program, not an image")
-        # JPEGs can be decoded at 1/2, 1/4 or 1/8 size; twice the final size loses nothing visible.
-        if min(image.size) >= 4 * size:
-            image.draft(None, (2 * size, 2 * size))
-        # A photograph stored sideways would get wrong labels in the rotation task.
-        ImageOps.exif_transpose(image, in_place=True)
-        rgb = _to_rgb(image)
-        if rgb.size != (size, size):
-            side = min(rgb.size)
-            left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-            # Not resize's box argument: its filter reads pixels beyond the box.
-            square = rgb.crop((left, top, left + side, top + side))
-            rgb = square.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-        return np.asarray(rgb).transpose(2, 0, 1)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no fixed range")
-    if image.mode.startswith("I"):  # Pillow would clip 16-bit values to 255, not scale them
-        gray = np.asarray(image).clip(0, 65535) // 257
-        image = Image.fromarray(gray.astype(np.uint8))
-    return image if image.mode == "RGB" else image.convert("RGB")
+        return square_pixels(image, size)
 
 
 @contextmanager

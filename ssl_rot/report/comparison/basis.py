@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,12 @@ def describe_basis(cell: Row) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 seed``, ``3 seeds``."""
     return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def join_words(items: Sequence[str]) -> str:
+    """``1, 5 and 20``; equal items once."""
+    distinct = list(dict.fromkeys(items))
+    return " and ".join(filter(None, [", ".join(distinct[:-1]), distinct[-1]]))
 
 
 def _describe_test(cell: Row) -> str:

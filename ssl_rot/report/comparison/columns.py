@@ -14,6 +14,7 @@ ERROR = f"tags.{Tag.ERROR}"
 THREADS = f"tags.{Tag.THREADS}"
 SEED = "params.seed"
 LABELS = "params.dataset.labels_per_class"
+FRACTION = "params.dataset.label_fraction"
 PRETEXT_SEED = "params.pretext.seed"
 FLOOR_KEY = f"tags.{Tag.FLOOR_KEY}"
 

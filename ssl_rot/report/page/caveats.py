@@ -10,9 +10,14 @@ import pandas as pd
 
 from ssl_rot.report.comparison.basis import plural
 from ssl_rot.report.comparison.cell_names import setting_columns
-from ssl_rot.report.comparison.columns import LABELS
 from ssl_rot.report.comparison.contrasts import name_arm
 from ssl_rot.report.comparison.floors import FLOORS
+from ssl_rot.report.comparison.label_budgets import (
+    PER_CLASS,
+    find_budget_key,
+    name_budget,
+    name_budgets,
+)
 from ssl_rot.report.comparison.label_worth import labels_worth
 from ssl_rot.report.comparison.metrics import PERCENT, format_difference, unit_of
 from ssl_rot.report.comparison.verdicts import BETTER, EQUIVALENT, NOT_ENOUGH, UNDECIDED
@@ -105,8 +110,8 @@ def _describe_cost(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
 def _describe_worth(cells: pd.DataFrame) -> Iterator[str]:
     """How many labels supervised-only would need for the arm's accuracy."""
     varying = [key for key in setting_columns(cells) if cells[key].nunique(dropna=False) > 1]
-    key = LABELS.removeprefix("params.")
-    if varying != [key] or unit_of(cells["metric"].iloc[0]) is not PERCENT:
+    key = find_budget_key(varying)
+    if key is None or unit_of(cells["metric"].iloc[0]) is not PERCENT:
         return
     for (arm, reference), part in cells.groupby(["arm", "reference"], sort=False):
         part = part.assign(labels=pd.to_numeric(part[key], errors="coerce")).dropna(
@@ -120,10 +125,13 @@ def _describe_worth(cells: pd.DataFrame) -> Iterator[str]:
         is_gain = np.isfinite(worth) & (part["verdict"] == BETTER).to_numpy()
         if is_gain.any():
             row = int(np.flatnonzero(is_gain)[-1])
+            ours_in_words = name_budgets(key, [f"{labels[row]:g}"])
+            theirs_in_words = name_budget(
+                key, f"{worth[row]:{'.0f' if key == PER_CLASS else '.2g'}}"
+            )
             yield (
-                f"{plural(int(labels[row]), 'label')} per class with "
-                f"{name_arm(str(arm))} are worth about {worth[row]:.0f} with "
-                f"{name_arm(str(reference))}."
+                f"{ours_in_words} with {name_arm(str(arm))} are worth about {theirs_in_words} "
+                f"with {name_arm(str(reference))}."
             )
 
 

@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssl_rot.report.comparison.basis import plural
+from ssl_rot.report.comparison.basis import join_words, plural
 from ssl_rot.report.comparison.cell_names import setting_columns
-from ssl_rot.report.comparison.columns import LABELS
 from ssl_rot.report.comparison.contrasts import SUPERVISED, name_arm
+from ssl_rot.report.comparison.label_budgets import find_budget_key, name_budgets
 from ssl_rot.report.comparison.metrics import Unit, display_name, unit_of
 from ssl_rot.report.comparison.verdicts import BETTER, EQUIVALENT, NOT_ENOUGH, UNDECIDED, WORSE
 from ssl_rot.report.page.caveats import describe_caveats
 
 Cell = dict[Any, Any]
 _MOST_NAMED = 4  # cells in one sentence
-_LABELS = LABELS.removeprefix("params.")
 
 
 def write_headline(
@@ -104,10 +103,10 @@ def _state(
         low, high = (f"{value:+.{unit.digits - 1}f}" for value in (values[0], values[-1]))
         numbers = f"between {low} and {high} {_points(unit)}"
     else:
-        numbers = _join([_number(row, unit, sign) for row in part])
+        numbers = join_words([_number(row, unit, sign) for row in part])
     of_metric = f" of {display_name(metric)}"
     if verdict == NOT_ENOUGH:
-        counts = _join(sorted({plural(row["n"], row["unit"]) for row in part}))
+        counts = join_words(sorted({plural(row["n"], row["unit"]) for row in part}))
         return (
             f"The difference{where} is {numbers}{of_metric} over {counts}; a verdict takes three."
         )
@@ -127,7 +126,9 @@ def _state(
     if len(part) > _MOST_NAMED or any(row["overruled"] for row in part):
         return f"The difference{where} is {numbers}{of_metric}."
     of = _margin(part[0]) if np.isfinite(part[0]["margin"]) else "that size"
-    settle = f"to find a difference of {of} takes {_join([_seeds_needed(row) for row in part])}"
+    settle = (
+        f"to find a difference of {of} takes {join_words([_seeds_needed(row) for row in part])}"
+    )
     if not np.isfinite([row["seeds_needed"] for row in part]).any():
         settle = f"with these test images, no number of seeds would find a difference of {of}"
     return f"The difference{where} is {numbers}{of_metric}; {settle}."
@@ -171,29 +172,20 @@ def _name_best_arms(trials: pd.DataFrame) -> str:
     if len(set(names)) == 1:
         return f"On validation images {names[0]} is the best arm."
     parts = [f"{name} at {cell}" for name, cell in zip(names, best["cell"], strict=True)]
-    return f"On validation images the best arms are {_join(parts[:_MOST_NAMED])}."
+    return f"On validation images the best arms are {join_words(parts[:_MOST_NAMED])}."
 
 
 def _cell_namer(asked: pd.DataFrame) -> Callable[[Sequence[Cell]], str]:
     """How cells are called in a sentence: ``with 1 or 5 labels per class``, ``in lr=0.1``."""
     varying = [key for key in setting_columns(asked) if asked[key].nunique(dropna=False) > 1]
+    budget = find_budget_key(varying)
 
     def name(rows: Sequence[Cell]) -> str:
-        if varying == [_LABELS]:
-            counts = [str(row[_LABELS]) for row in rows]
-            if counts == ["null"]:
-                return "with all labels"
-            labels = ["all" if count == "null" else count for count in counts]
-            return f"with {_join(labels)} label{'s' * (labels != ['1'])} per class"
+        if budget is not None:
+            return f"with {name_budgets(budget, [str(row[budget]) for row in rows])}"
         names = [row["cell"].rpartition(": ")[2] for row in rows]
         if len(names) > _MOST_NAMED:
             return f"in {len(names)} of {len(asked)} cells"
-        return f"at {_join(names)}"
+        return f"at {join_words(names)}"
 
     return name
-
-
-def _join(items: Sequence[str]) -> str:
-    """``1, 5 and 20``; equal items once."""
-    distinct = list(dict.fromkeys(items))
-    return " and ".join(filter(None, [", ".join(distinct[:-1]), distinct[-1]]))

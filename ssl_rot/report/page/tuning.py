@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
+from ssl_rot.report.comparison.basis import join_words
 from ssl_rot.report.comparison.columns import ARM, PHASE
 from ssl_rot.report.comparison.contrasts import name_arm
 from ssl_rot.report.comparison.selection import Selection, varying_settings
@@ -24,15 +23,16 @@ def describe_tuning(runs: pd.DataFrame, selection: Selection | None) -> str:
         if arms.nunique() == 1:
             counts = f"{arms.iloc[0]} settings of each arm"
         return (
-            f"Tuned: {_list(selection.keys)} chosen for each arm and cell by the mean validation "
-            f"accuracy over seeds, among {counts}. Test accuracies were read of the winners only."
+            f"Tuned: {join_words(selection.keys)} chosen for each arm and cell by the mean "
+            f"validation accuracy over seeds, among {counts}. Test accuracies were read of the "
+            "winners only."
         ) + _count_validation(downstream)
     varying = varying_settings(downstream)
     both = "both arms" if downstream[ARM].nunique() == 2 else "all arms"
     if varying:
         return (
-            f"Not tuned: each pair shares its {_list(varying)}, and no setting was chosen for an "
-            f"arm. For that, add dataset.val_per_class to the runs"
+            f"Not tuned: each pair shares its {join_words(varying)}, and no setting was chosen for "
+            f"an arm. For that, add dataset.val_per_class to the runs"
         ) + (" or drop select=null." if _has_validation(downstream) else ".")
     column = f"params.{_USUAL}"
     values = downstream.get(column, pd.Series(dtype=object)).dropna().unique()
@@ -57,7 +57,3 @@ def _count_validation(downstream: pd.DataFrame) -> str:
 
 def _has_validation(downstream: pd.DataFrame) -> bool:
     return "metrics.val_acc" in downstream and bool(downstream["metrics.val_acc"].notna().any())
-
-
-def _list(keys: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(keys[:-1]), keys[-1]]))

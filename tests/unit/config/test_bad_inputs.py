@@ -48,6 +48,10 @@ dataset.image_size=5000
 dataset.labels_per_class=0
 dataset.labels_per_class=-3
 dataset.labels_per_class=some
+dataset.label_fraction=0
+dataset.label_fraction=1
+dataset.label_fraction=some
+dataset.label_fraction=0.1 | beside dataset.labels_per_class=5; set one of them to null
 dataset.val_fraction=1
 dataset.val_fraction=-0.1
 dataset.val_per_class=0

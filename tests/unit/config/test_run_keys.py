@@ -42,6 +42,7 @@ RULES = [
     ("dataset.name", NONE),
     ("model.weights", NONE),  # the file's hash stands for its name
     ("dataset.labels_per_class", PAIRED | FLOOR),
+    ("dataset.label_fraction", PAIRED | FLOOR),
     ("dataset.val_per_class", PAIRED | FLOOR),
     ("model.cut", PAIRED),
     ("dataset.augment.policy", PAIRED),  # it is for the downstream phase alone
@@ -181,5 +182,10 @@ def test_a_floor_depends_on_the_seed_only_if_it_draws_the_images(config):
     everything = "dataset.labels_per_class=null"
     assert not changes(everything)
     assert changes("dataset.labels_per_class=5")
-    for restriction in ("val_per_class=1", "val_fraction=0.1", "train_size=50"):
+    for restriction in (
+        "label_fraction=0.1",
+        "val_per_class=1",
+        "val_fraction=0.1",
+        "train_size=50",
+    ):
         assert changes(everything, f"dataset.{restriction}")

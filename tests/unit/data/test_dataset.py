@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ssl_rot.data import Augment, Images, Split, measure
+from ssl_rot.data import Augment, Images, Split, budget, measure
 from ssl_rot.errors import DataError
 
 # Examples may share these fixtures: they are stateless factories.
@@ -106,11 +106,66 @@ def test_the_pretext_is_not_evaluated_on_images_that_it_trains_on(prepared):
     assert set(on_top.held_out_from_pretext) == {"test", "val"}
 
 
+UNEQUAL = [0] * 400 + [1] * 30 + [2] * 7
+
+
+@shared
+@given(seeds, st.floats(0.001, 0.999), st.floats(0.001, 0.999))
+def test_a_fraction_of_the_labels_is_stratified_nested_and_seeded(
+    prepared, numbers_of, seed, small, large
+):
+    small, large = sorted((small, large))
+    a, b = (
+        prepared(UNEQUAL, seed=seed, label_fraction=fraction, val_fraction=0.0)
+        for fraction in (small, large)
+    )
+    expected = [max(1, round(small * count)) for count in (400, 30, 7)]
+    assert a.train.labels.bincount().tolist() == expected
+    assert set(numbers_of(a.train.images)) <= set(numbers_of(b.train.images))
+    again = prepared(UNEQUAL, seed=seed, label_fraction=small)
+    assert numbers_of(again.train.images) == numbers_of(a.train.images)
+    assert len(a.pretext_images) == len(UNEQUAL)
+
+
+def test_a_fraction_is_of_the_labels_that_the_class_has_left(prepared):
+    data = prepared([*UNEQUAL, *[-1] * 100], label_fraction=0.1, val_fraction=0.5)
+    assert data.train.labels.bincount().tolist() == [20, 2, 1]  # of 200, 15 and 3 or 4
+
+
+def test_another_seed_draws_another_fraction(prepared, numbers_of):
+    drawn = [prepared(UNEQUAL, seed=s, label_fraction=0.05).train.images for s in range(5)]
+    assert len({tuple(numbers_of(images)) for images in drawn}) == 5
+
+
+@shared
+@given(seeds, st.integers(1, 500), st.integers(1, 500))
+def test_a_class_with_too_few_labels_gives_all_it_has(prepared, numbers_of, seed, small, large):
+    small, large = sorted((small, large))
+    a, b = (prepared(UNEQUAL, seed=seed, labels_per_class=count) for count in (small, large))
+    assert a.train.labels.bincount().tolist() == [min(small, n) for n in (400, 30, 7)]
+    assert set(numbers_of(a.train.images)) <= set(numbers_of(b.train.images))
+
+
+def test_classes_with_too_few_labels_are_named_and_counted(prepared, caplog):
+    budget._warn_once.cache_clear()
+    for _ in range(2):
+        data = prepared(UNEQUAL, labels_per_class=50, val_per_class=2)
+    assert [record.getMessage() for record in caplog.records] == [
+        "dataset.labels_per_class=50: these classes have fewer labeled training images, all of "
+        "which are used: 'class 1' 30, 'class 2' 7. The run uses 87 labels in all."
+    ]
+    counted = "87 (6 of them for validation, all there are of 'class 1' 30, 'class 2' 7)"
+    assert data.count_labels() == counted
+    assert prepared(UNEQUAL, labels_per_class=7).count_labels() == "21"
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "counted"),
     [
         ({}, "30"),
         ({"labels_per_class": 5}, "15"),
+        ({"label_fraction": 0.1}, "3"),
         ({"labels_per_class": 5, "val_per_class": 2}, "15 (6 of them for validation)"),
         ({"val_per_class": 2}, "30 (6 of them for validation)"),
         ({"labels_per_class": 5, "val_fraction": 0.2}, "15 (and another 6 for validation)"),
@@ -152,9 +207,13 @@ def test_nothing_is_copied(make_source, prepared):
 @pytest.mark.parametrize(
     ("labels", "changes", "message"),
     [
-        ([0, 0, 1], {"labels_per_class": 2}, r"labels_per_class=2: class 'class 1' has 1 "),
         ([0, 2], {}, r"labels_per_class=null: class 'class 1' has 0 "),
-        ([0, 1] * 5, {"labels_per_class": 5, "val_fraction": 0.2}, "has 4 labeled training images"),
+        ([0, 2], {"label_fraction": 0.5}, r"label_fraction=0.5: class 'class 1' has 0 "),
+        (
+            [0] * 9 + [1] * 4,
+            {"label_fraction": 0.5, "val_per_class": 2},
+            "class 1' has 4 labeled .* 2 of them within the budget, and needs 3: ",
+        ),
         ([0, 1] * 5, {"val_per_class": 5}, "class 0' has 5 labeled .* and needs 6: "),
         ([0, 1] * 5, {"train_size": 11}, r"dataset.train_size=11: must be between 1 and 10"),
         ([0, 1] * 5, {"train_size": 9, "val_fraction": 0.2}, "between 1 and 8"),

@@ -7,11 +7,12 @@ import re
 import pandas as pd
 
 from ssl_rot.report.comparison.curves import Curves
+from ssl_rot.report.comparison.label_budgets import PART, PER_CLASS
 from ssl_rot.report.page.figures.costs import draw_accuracy_against_cost, draw_pretext_gain
 from ssl_rot.report.page.figures.differences import (
-    BY_LABELS,
     BY_STAGE,
     draw_by_labels,
+    draw_by_part_of_labels,
     draw_by_stage,
     is_shown_against,
 )
@@ -20,7 +21,7 @@ from ssl_rot.report.page.figures.learning_curves import draw_learning_curves
 from ssl_rot.report.page.figures.report_figure import ReportFigure, report_style
 from ssl_rot.report.page.figures.trials import draw_trials
 
-FIGURE_NAMES = re.compile(r"forest|labels|stages|curves-\d+|pretext|cost|trials")
+FIGURE_NAMES = re.compile(r"forest|labels(-part)?|stages|curves-\d+|pretext|cost|trials")
 
 
 def draw_figures(
@@ -31,12 +32,13 @@ def draw_figures(
     if cells.empty:
         return []
     compared = pairs[pairs["left_out"] == ""]
-    is_shown = any(is_shown_against(cells, key) for key in (BY_LABELS, BY_STAGE))
+    is_shown = any(is_shown_against(cells, key) for key in (PER_CLASS, PART, BY_STAGE))
     with report_style():
         figures = [
             draw_by_labels(cells, compared),
+            draw_by_part_of_labels(cells, compared),
             draw_by_stage(cells, compared),
-            # The same differences again, if one of the two already shows every cell.
+            # The same differences again, if one of these already shows every cell.
             None if is_shown else draw_forest(cells, compared),
             *draw_learning_curves(cells, compared, curves),
             draw_pretext_gain(cells, compared),

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from ssl_rot.report.comparison.cell_names import format_settings, natural_sort_key, setting_columns
-from ssl_rot.report.comparison.columns import LABELS
 from ssl_rot.report.comparison.contrasts import name_difference
 from ssl_rot.report.comparison.floors import FLOORS
+from ssl_rot.report.comparison.label_budgets import PART, PER_CLASS, name_budget
 from ssl_rot.report.comparison.metrics import display_name, unit_of
 from ssl_rot.report.page.figures.difference_axis import (
     ABOUT_BAND,
@@ -38,7 +38,6 @@ from ssl_rot.report.page.figures.report_figure import (
 # With more the figure cannot be read; its caption says how much is only in the tables.
 MOST_PANELS = 6
 
-BY_LABELS = LABELS.removeprefix("params.")
 BY_STAGE = "model.cut"
 
 _FLOOR_LINES = {"knn": ":", "linear": (0, (6, 2))}
@@ -46,7 +45,14 @@ _FLOOR_LINES = {"knn": ":", "linear": (0, (6, 2))}
 
 def draw_by_labels(cells: pd.DataFrame, compared: pd.DataFrame) -> ReportFigure | None:
     """Draws the arms against the label budget, with their paired difference below."""
-    return _draw_against(cells, compared, BY_LABELS, "labels", "labels per class", natural_sort_key)
+    return _draw_against(cells, compared, PER_CLASS, "labels", "labels per class", natural_sort_key)
+
+
+def draw_by_part_of_labels(cells: pd.DataFrame, compared: pd.DataFrame) -> ReportFigure | None:
+    """The same against a budget that is a part of all labels."""
+    return _draw_against(
+        cells, compared, PART, "labels-part", "part of the labels", natural_sort_key
+    )
 
 
 def draw_by_stage(cells: pd.DataFrame, compared: pd.DataFrame) -> ReportFigure | None:
@@ -125,7 +131,7 @@ def _draw_against(
             upper.set_ylim(max(0, lowest - 12), 102)
         _draw_differences(lower, part, list(of_part["both"]), styles, unit.factor)
         lower.set_ylim(*limits)
-        names = ["all" if value == "null" else value for value in values]
+        names = [name_budget(key, value) for value in values]
         for axes, ticks in ((upper, [""] * len(names)), (lower, names)):
             axes.set_xticks(range(len(names)), ticks)
             edge = 0.2 + max(_shifts(styles).values())
