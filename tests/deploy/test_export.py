@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from ssl_rot import export
 from ssl_rot.data.folder.decoding import decode
+from ssl_rot.deploy import card
 from ssl_rot.deploy.exported import read_exported
 from ssl_rot.deploy.trained import load_trained
 from ssl_rot.errors import WeightsError
@@ -382,3 +384,28 @@ def test_help_imports_nothing_heavy(run_cli):
     assert {"torch", "mlflow", "numpy", "pandas", "huggingface_hub"}.isdisjoint(
         line.rpartition("|")[2].strip() for line in done.stderr.splitlines()
     )
+
+
+def test_a_card_takes_names_for_what_they_are(photograph_run, exported):
+    """Names with markup, line breaks and the ends of tables and code spans."""
+    runs = StoredRuns(ExistingStore.of_run(id_of(photograph_run), uri_of(photograph_run)))
+    trained = load_trained(runs, id_of(photograph_run))
+    hostile = "``x``|\n---\n# <script>alert(1)</script>"
+    tags = trained.run.tags | {"mlflow.runName": hostile, "mlflow.source.name": hostile}
+    trained = replace(
+        trained,
+        run=replace(trained.run, tags=tags),
+        inputs=replace(trained.inputs, classes=(hostile, "`")),
+    )
+    config = json.loads((exported / "config.json").read_text())
+    text = card.write_card(
+        trained, config, {"model.pt2"}, card.Comparison("```\n# x", "c"), hostile
+    )
+    _, header, body = text.split("---\n", 2)
+    read = yaml.safe_load(header)
+    assert (read["license"], read["model-index"][0]["name"]) == (hostile, hostile)
+    one_line = "``x``\\| --- # <script>alert(1)</script>"
+    assert f"| command | ``` {one_line} ``` |" in body
+    assert f"0. ``` {one_line} ```\n1. `` ` ``" in body
+    assert "\n# \\`\\`x\\`\\`\\| --- \\# \\<script\\>alert(1)\\</script\\>\n" in body
+    assert "````\n```\n# x\n````" in body
