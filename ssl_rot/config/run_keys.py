@@ -43,6 +43,9 @@ WITHOUT_EFFECT = (
 # The keys of `dataset` that choose labeled images among those that the pretext task sees.
 BUDGET = ("labels_per_class", "label_fraction", "val_per_class")
 
+# The keys of `dataset` and its source for where the data lies, which its fingerprint replaces.
+LOCATIONS = ("root", "labels", "path")
+
 
 @dataclass(frozen=True)
 class RunKeys:
@@ -77,7 +80,7 @@ def compute_run_keys(
     """The keys of one run with a resolved config.
 
     Args:
-        data: the data set's fingerprint, used instead of ``dataset.root`` and ``dataset.name``.
+        data: the data set's fingerprint, used instead of its name and ``LOCATIONS``.
         arithmetic: the precision in effect, with all else that changes rounding.
         weights: the hash of the file in ``model.weights``, used instead of its name.
         given: the hash of the weights in ``pretext.source``, likewise; ``None`` for other arms.
@@ -92,7 +95,8 @@ def compute_run_keys(
     common["model"]["weights"] = weights
     common["dataset"].pop("name", None)
     for node in (common["dataset"], common["dataset"]["source"]):
-        node.pop("root", None)
+        for key in LOCATIONS:
+            node.pop(key, None)
     pretext = common.pop("pretext")
     pretext.pop("reuse")
     pretext["seed"] = pretext_seed(config)

@@ -5,6 +5,7 @@ from ssl_rot.data.batches import Batches, Task
 from ssl_rot.data.dataset import Dataset, prepare
 from ssl_rot.data.digits import digits
 from ssl_rot.data.folder import image_folder
+from ssl_rot.data.huggingface import huggingface
 from ssl_rot.data.images import Images
 from ssl_rot.data.source import Source, Split
 from ssl_rot.data.statistics import measure
@@ -21,6 +22,7 @@ __all__ = [
     "cifar10",
     "cifar100",
     "digits",
+    "huggingface",
     "image_folder",
     "measure",
     "prepare",

@@ -94,6 +94,13 @@ def prepare(
     test_fraction: OpenFraction | None = None,
     unlabelled: Text | None = None,
     skip_bad: bool | None = None,
+    labels: Text | None = None,
+    path: Text | None = None,
+    image: Text | None = None,
+    label: Text | None = None,
+    train_split: Text | None = None,
+    test_split: Text | None = None,
+    configuration: Text | None = None,
 ) -> Dataset:
     """Applies ``val_fraction``, ``train_size`` and label budget to a source, in this order.
 
@@ -101,8 +108,8 @@ def prepare(
     the same for every budget, and a larger budget or size contains every smaller one. With
     ``val_per_class``, this holds for the images that remain to be trained on, too.
 
-    ``root``, ``image_size``, ``test_fraction``, ``unlabelled`` and ``skip_bad`` are not read here:
-    the config of ``source`` interpolates them, so that the key to set is, say, ``dataset.root``.
+    The arguments from ``root`` on are not read here: the config of ``source`` interpolates them, so
+    that the key to set is, say, ``dataset.root``.
 
     Args:
         labels_per_class: labeled images per class; ``None`` for all. A class that has fewer gives
@@ -121,16 +128,16 @@ def prepare(
     Raises:
         DataError: the data set is too small for a budget, size or fraction.
     """
-    labels = source.train.labels
-    keep = torch.arange(len(labels))
+    all_labels = source.train.labels
+    keep = torch.arange(len(all_labels))
     val = None
     if val_fraction > 0:
-        val_rows = _validation_rows(labels, val_fraction, seed)
+        val_rows = _validation_rows(all_labels, val_fraction, seed)
         val = source.train.select(val_rows)
         keep = keep[~torch.isin(keep, val_rows)]
     if train_size is not None:
-        keep = keep[_rows_of_size(labels[keep], train_size, seed)]
-    train = source.train if len(keep) == len(labels) else source.train.select(keep)
+        keep = keep[_rows_of_size(all_labels[keep], train_size, seed)]
+    train = source.train if len(keep) == len(all_labels) else source.train.select(keep)
     if mean is None or std is None:
         mean = source.mean_and_std[0] if mean is None else mean
         std = source.mean_and_std[1] if std is None else std

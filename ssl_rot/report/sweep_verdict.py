@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from ssl_rot.tracking import Tag
 _LOGGED = ("arm_mean", "reference_mean", "difference", "low", "high", "n")
 # Cells whose numbers become metrics; the table has all of them.
 _MOST_CELLS = 50
+_IDS = 100  # in a filter
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,13 @@ class SweepVerdict:
     table: pd.DataFrame
 
 
-def conclude_sweep(uri: str, run_id: str, folder: Path) -> SweepVerdict | None:
+def conclude_sweep(
+    uri: str, run_id: str, folder: Path, earlier: Sequence[str] = ()
+) -> SweepVerdict | None:
     """Compares the arms among a sweep's jobs, and writes the page to ``folder``.
+
+    Args:
+        earlier: the ids of downstream runs that count as its jobs, whatever they belong to.
 
     Returns:
         ``None`` if its jobs are not of supervised-only and another arm.
@@ -50,13 +58,21 @@ def conclude_sweep(uri: str, run_id: str, folder: Path) -> SweepVerdict | None:
         UserError: the runs cannot be read or compared.
     """
     where = f"tags.`{Tag.PARENT_RUN_ID}` = '{run_id}'"
-    try:
-        runs = load_runs(None, where=where, uri=uri)
-    except TrackingError:  # no job came as far as a downstream run
+    chunks = [earlier[first : first + _IDS] for first in range(0, len(earlier), _IDS)]
+    parts = []
+    for condition in (where, *map(_list_ids, chunks)):
+        with suppress(TrackingError):  # no job came as far as a downstream run
+            parts.append(load_runs(None, where=condition, uri=uri))
+    if not parts:
         return None
-    arms = set(runs.loc[runs[PHASE] == "downstream", ARM].dropna())
+    runs = pd.concat(parts).drop_duplicates("run_id", ignore_index=True)
+    runs.attrs = parts[0].attrs
+    downstream = runs[runs[PHASE] == "downstream"]
+    arms = set(downstream[ARM].dropna())
     if SUPERVISED not in arms or len(arms) < 2:
         return None
+    if set(downstream.get(f"tags.{Tag.PARENT_RUN_ID}", ())) != {run_id}:
+        where = _list_ids(downstream["run_id"])
     command = f'python -m ssl_rot.report experiment_name=null "where={where}"'
     found = answer(runs, Question(), f"Sweep {run_id}", command)
     columns = ["cell", "arm", "reference", "verdict", *_LOGGED, "arm_sd", "reference_sd", "basis"]
@@ -66,6 +82,10 @@ def conclude_sweep(uri: str, run_id: str, folder: Path) -> SweepVerdict | None:
         _name_metrics(found.cells),
         found.cells.reindex(columns=columns),
     )
+
+
+def _list_ids(run_ids: Iterable[str]) -> str:
+    return f"attributes.run_id IN ({', '.join(map(repr, run_ids))})"
 
 
 def _name_metrics(cells: pd.DataFrame) -> dict[str, float]:

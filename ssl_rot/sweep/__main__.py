@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,10 @@ def describe_state(outline: Outline, tracker: Tracker | None) -> str:
         return record.status + (f", {record.error}" if record.error else "")
     if silence(folder) < LOST_SECONDS:
         return "running"
-    closer = None if tracker is None else tracker.runs.get(outline.run_id).tags.get(Tag.CLOSER)
+    closer = None
+    if tracker is not None:
+        with suppress(TrackingError):  # its run was deleted
+            closer = tracker.runs.get(outline.run_id).tags.get(Tag.CLOSER)
     if closer is not None and is_queued(closer):
         return f"left to SLURM, whose job {closer} closes it"
     return "its process is gone; the same command with resume=true continues it"
@@ -57,11 +61,14 @@ def describe_state(outline: Outline, tracker: Tracker | None) -> str:
 def _open_tracker(outline: Outline) -> Tracker | None:
     """The sweep's store, if it can be reached from here."""
     from ssl_rot.tracking import Tracker
-    from ssl_rot.tracking.database import absolute_uri
+    from ssl_rot.tracking.database import absolute_uri, database_path
 
     default = absolute_uri(None)  # has the password that the outline's does not
     uri = default if without_password(default) == outline.uri else outline.uri
+    database = database_path(uri)
     try:
+        if database is not None and not database.exists():  # a tracker would make it
+            raise TrackingError(f"The tracking store {uri} is no longer there.")
         return Tracker(outline.experiment, uri)
     except TrackingError as error:
         print(f"{error}\nWhat follows is from the folders alone.", file=sys.stderr)

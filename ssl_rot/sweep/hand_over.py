@@ -20,7 +20,7 @@ def close_handed_over(experiment: str, uri: str, plan: Plan | None, folder: Path
     with suppress(SweepFailed), tracker.take_over(folder) as log:
         tracker.close_dead()
         failure = record_job_table(tracker, log, plan)
-        record_verdict(log, uri)
+        record_verdict(log, uri, plan)
         if failure is None:
             return
         raise failure

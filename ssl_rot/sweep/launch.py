@@ -114,6 +114,7 @@ def _describe_work(job: PlannedJob, stored: frozenset[str]) -> Work:
         job.keys.pretext if must_pretrain and job.reuses_pretext else None,
         job.pretext_images if must_pretrain else 0,
         job.images,
+        job.keys.floor if job.config["floors"] else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -48,6 +48,7 @@ class Outline:
         folders: that jobs write to; a resumed sweep has several.
         record: the folder of the sweep's own run.
         jobs: ``None`` if the sweeper chooses them as it goes.
+        started: when, or when it was resumed last, in milliseconds since 1970.
     """
 
     run_id: str
@@ -56,6 +57,7 @@ class Outline:
     folders: list[str]
     record: str
     jobs: list[OutlinedJob] | None
+    started: int = 0
 
     def save(self) -> None:
         """Writes ``sweep.json`` into every folder of the sweep."""
@@ -65,18 +67,21 @@ class Outline:
 
     @classmethod
     def load(cls, folder: Path) -> Outline:
-        """Reads ``sweep.json``.
+        """Reads ``sweep.json``; a sweep that was moved is where the file is.
 
         Raises:
             TrackingError: there is none, or it is damaged.
         """
         path = folder / OUTLINE
         try:
-            return TypeAdapter(cls).validate_json(path.read_bytes())
+            outline = TypeAdapter(cls).validate_json(path.read_bytes())
         except OSError as error:
             raise TrackingError(f"{folder} is not the folder of a sweep: no {OUTLINE}") from error
         except ValueError as error:
             raise TrackingError(f"{path} is damaged: {describe_error(error)}") from error
+        if Path(outline.record).is_dir():
+            return outline
+        return replace(outline, folders=[str(folder)], record=str(folder))
 
 
 def name_pretext(key: str, job: int, *, shared: bool) -> str:

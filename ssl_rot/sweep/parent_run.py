@@ -35,6 +35,8 @@ from ssl_rot.sweep.verdict import record_verdict
 from ssl_rot.sweep.view import SweepView
 from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
+from ssl_rot.tracking.history import now
+from ssl_rot.tracking.slurm import is_requeued
 from ssl_rot.training.compute import describe_gpus
 
 
@@ -72,6 +74,7 @@ class ParentRun:
         Raises:
             UserError: a job has a fault, data is missing, or MLflow does not answer.
         """
+        config.resume = config.resume or is_requeued()  # a batch job with the whole sweep
         folder = Path(config.hydra.sweep.dir).absolute()
         tracker = open_tracker(config)
         planner = Planner(composer, tracker, folder)
@@ -152,7 +155,7 @@ class ParentRun:
         self.view.stop()
         failure = record_job_table(self.tracker, self.log, self.plan)
         if not interrupted:
-            record_verdict(self.log, self.tracker.store.uri)
+            record_verdict(self.log, self.tracker.store.uri, self.plan)
         return failure
 
     def hand_over(self, submit: Callable[[Callable[[], None]], str]) -> None:
@@ -189,6 +192,7 @@ def _save_outline(log: RunLog, folder: Path, plan: Plan | None) -> Outline:
         folders=sorted({str(folder), str(record.folder)}),
         record=str(record.folder),
         jobs=None if plan is None else PlanDescription(plan).outline_jobs(),
+        started=now(),
     )
     outline.save()
     return outline

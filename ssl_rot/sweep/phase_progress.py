@@ -12,6 +12,8 @@ from ssl_rot.tracking import HISTORY, RECORD, RunRecord, Tag
 from ssl_rot.tracking.heartbeat import LOST_SECONDS, silence
 from ssl_rot.tracking.run_log import PROCESS_GONE
 
+_COLUMNS = ("timestamp", "images_processed", "epoch_seconds", "test_acc")
+
 
 @dataclass(frozen=True)
 class PhaseProgress:
@@ -55,8 +57,13 @@ class PhaseReader:
         self._rows: list[dict[str, float]] = []
         self._seen: dict[str, tuple[int, int]] = {}
 
-    def read(self, sweep: str) -> PhaseProgress | None:
-        """The phase now; ``None`` if the folder holds none of the sweep with that run id."""
+    def read(self, sweep: str, since: int) -> PhaseProgress | None:
+        """The phase now; ``None`` if the folder holds none of the sweep with that run id.
+
+        Args:
+            since: when the sweep started, in milliseconds since 1970. What did not finish before
+                that will be tried again.
+        """
         if self._has_changed(RECORD):
             try:
                 self._record = RunRecord.load(self._folder)
@@ -74,6 +81,8 @@ class PhaseReader:
         if record.status is None and silence(self._folder) > LOST_SECONDS:
             problem = PROCESS_GONE
         elif record.status not in (None, "FINISHED"):
+            if record.end_time is not None and record.end_time < since:
+                return None
             problem = record.error or record.status
         is_pretext = name == "pretext"
         prefix = "pretext." if is_pretext else ""
@@ -107,8 +116,10 @@ def _name_pretext(record: RunRecord, job: int) -> str:
 
 
 def _read_rows(path: Path) -> list[dict[str, float]]:
-    """The complete rows of a file that another process may be writing."""
-    content = path.read_bytes()
-    complete = content[: content.rfind(b"\n") + 1].decode()
-    rows = csv.DictReader(complete.splitlines())
-    return [{name: float(value) for name, value in row.items()} for row in rows]
+    """The complete rows of a file that another process may be writing; none of a damaged file."""
+    try:
+        content = path.read_bytes()
+        rows = csv.DictReader(content[: content.rfind(b"\n") + 1].decode().splitlines())
+        return [{name: float(row[name]) for name in _COLUMNS} for row in rows]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error):
+        return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ssl_rot.sweep.failures import load_failures
 from ssl_rot.sweep.outline import Outline
 from ssl_rot.sweep.phase_progress import PhaseProgress, PhaseReader
 from ssl_rot.tracking import RECORD, RunRecord, Tag, Tracker
+from ssl_rot.tracking.heartbeat import LOST_SECONDS, silence
 
 _WINDOW = 600.0
 """The speed is that of the last so many seconds."""
@@ -28,7 +30,7 @@ class Progress:
         problems: why jobs have failed, by their number.
         images_left: to process; ``None`` if nobody knows.
         seconds_left: at the measured speed.
-        is_closed: whether the sweep's own run has ended.
+        is_closed: whether the sweep's own run has ended, or its process was killed.
     """
 
     total: int | None
@@ -44,7 +46,8 @@ class Progress:
     def is_over(self) -> bool:
         """Whether no job is running or will be."""
         ended = self.done + len(self.problems)
-        return self.is_closed or (self.total is not None and ended >= self.total)
+        all_ended = self.total is not None and ended >= self.total
+        return all_ended or (self.is_closed and not self.running)
 
 
 class ProgressReader:
@@ -66,9 +69,10 @@ class ProgressReader:
         if ask_mlflow or time.monotonic() >= self._next_query:
             self._query_mlflow()
         for folder in self._outline.folders:
-            for path in Path(folder).glob(f"*/*/{RECORD}"):
+            for path in Path(folder).rglob(f"*/{RECORD}"):  # trials have a folder for each seed
                 self._phases.setdefault(path.parent, PhaseReader(path.parent))
-        found = [reader.read(self._outline.run_id) for reader in self._phases.values()]
+        sweep, since = self._outline.run_id, self._outline.started
+        found = [reader.read(sweep, since) for reader in self._phases.values()]
         phases = [phase for phase in found if phase is not None]
         done, problems = self._judge(phases)
         left = self._count_left(phases, done | problems.keys())
@@ -86,17 +90,19 @@ class ProgressReader:
         )
 
     def _is_closed(self) -> bool:
-        record = RunRecord.load(Path(self._outline.record))
-        return record is not None and record.status is not None
+        folder = Path(self._outline.record)
+        record = RunRecord.load(folder)
+        was_killed = LOST_SECONDS < silence(folder) < math.inf
+        return was_killed or (record is not None and record.status is not None)
 
     def _judge(self, phases: Collection[PhaseProgress]) -> tuple[set[int], dict[int, str]]:
         """The jobs that are done, and why others failed."""
-        done = {at.job for at in phases if at.name == "downstream" and at.is_finished}
+        running = {at.job for at in phases if at.is_running}  # a trial perhaps with another seed
+        done = {at.job for at in phases if at.name == "downstream" and at.is_finished} - running
         for job in self._outline.jobs or ():  # a job comes after the one that it repeats
             if job.is_finished or job.same_as in done:
                 done.add(job.number)
         problems = self._failed | {at.job: at.problem for at in phases if at.problem is not None}
-        running = {at.job for at in phases if at.is_running}
         return done, {
             number: problem
             for number, problem in sorted(problems.items())

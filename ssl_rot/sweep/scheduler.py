@@ -20,6 +20,8 @@ class Work:
             ``None`` if it starts from weights that exist, or from none.
         pretext_images: that pre-training processes, if the job has to pre-train.
         images: that the job processes after that.
+        floor: the key of the floors that it measures at its end, unless another one has; if two do
+            so at once, one waits.
     """
 
     number: int
@@ -27,6 +29,7 @@ class Work:
     pretext: str | None
     pretext_images: int
     images: int
+    floor: str | None = None
 
 
 class Scheduler:
@@ -57,7 +60,10 @@ class Scheduler:
                 self._training[str(job.pretext)] = job.number
                 return self._start(job)
         ready = [job for job in ready if not self._must_pretrain(job)]
-        return self._start(max(ready, key=lambda job: job.images)) if ready else None
+        floors = {job.floor for job in self._running.values()}
+        # Of equally long ones, those that end together had better have different floors.
+        longest = max(ready, key=lambda job: (job.images, job.floor not in floors), default=None)
+        return None if longest is None else self._start(longest)
 
     def pretrained(self, number: int) -> None:
         """Job ``number`` has the pre-trained weights that it needs."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from ssl_rot.errors import describe_error
 from ssl_rot.tracking import RunLog
+
+if TYPE_CHECKING:
+    from ssl_rot.sweep.plan import Plan
 
 _log = logging.getLogger(__name__)
 
 FOLDER = "report"
 
 
-def record_verdict(log: RunLog, uri: str) -> None:
+def record_verdict(log: RunLog, uri: str, plan: Plan | None) -> None:
     """Prints the verdict, and adds the page, its numbers and a table to the sweep's run.
 
     A sweep is not failed by it: whatever goes wrong becomes a warning.
@@ -20,13 +24,16 @@ def record_verdict(log: RunLog, uri: str) -> None:
     Args:
         log: of the sweep's own run.
         uri: of the store that the runs of its jobs are in.
+        plan: knows the jobs whose results are earlier runs', perhaps of other sweeps.
     """
+    jobs = () if plan is None else plan.jobs
+    earlier = [job.finished.run_id for job in jobs if job.finished is not None]
     try:
         # The report's libraries take seconds to import, and a sweep needs them only here.
         from ssl_rot.report.sweep_verdict import conclude_sweep
 
         folder = log.record.folder
-        verdict = conclude_sweep(uri, str(log.run_id), folder / FOLDER)
+        verdict = conclude_sweep(uri, str(log.run_id), folder / FOLDER, earlier)
         if verdict is None:
             return
         print(f"\n{verdict.text}\n\n{folder / FOLDER / 'report.html'}")

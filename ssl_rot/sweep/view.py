@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -20,7 +21,9 @@ from ssl_rot.sweep.wording import describe_duration, shorten_number
 log = logging.getLogger(__name__)
 
 _SECONDS = 1.0
-"""Between two looks at the sweep."""
+"""Between two looks at the sweep, at least."""
+_PAUSE_FACTOR = 20
+"""The pause after a look, as a multiple of the processor's time that it took."""
 _SILENT_SECONDS = 60.0
 """Without a terminal: after so long without a job that ended, a line says how far the sweep is."""
 
@@ -78,7 +81,7 @@ class SweepView:
 
     def start(self) -> None:
         """Shows the sweep, and what changes, until :meth:`stop`."""
-        if self._stream.isatty():
+        if self._stream.isatty() and os.environ.get("TERM") != "dumb":  # which moves no cursor
             self._screen = _Bars(self._stream)
             self._stack.enter_context(logging_redirect_tqdm())
         else:
@@ -102,8 +105,12 @@ class SweepView:
             time.sleep(_SECONDS / 4)
 
     def _follow(self) -> None:
-        while not self._ended.wait(_SECONDS):
+        pause = _SECONDS
+        while not self._ended.wait(pause):
+            started = time.thread_time()
             self._update()
+            # The jobs need the cores: a look at thousands of them takes as long as they train.
+            pause = max(_SECONDS, _PAUSE_FACTOR * (time.thread_time() - started))
 
     def _update(self, *, ask_mlflow: bool = False) -> None:
         try:

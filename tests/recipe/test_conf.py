@@ -24,6 +24,7 @@ NAMES = [str(path.relative_to(CONF)) for path in FILES]
 
 # What an option cannot know by itself.
 NEEDED = {
+    "dataset/huggingface.yaml": ["dataset.path=pictures.parquet"],
     "dataset/image_folder.yaml": ["dataset.root=pictures"],
     "freeze/through.yaml": ["freeze.stage=stage1"],
     "pretext/weights.yaml": ["pretext.source=file.safetensors"],

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from ssl_rot.sweep.__main__ import main
+from ssl_rot.sweep.outline import Outline
 
 TINY = (
     *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
@@ -109,3 +110,14 @@ def test_help_is_fast_and_a_wrong_name_is_one_message(status, tmp_path, monkeypa
     assert (code, message) == (2, f"{tmp_path} is not the folder of a sweep: no sweep.json\n")
     code_line = "import sys, ssl_rot.sweep.__main__; sys.exit('torch' in sys.modules)"
     run_cli(module=("-c", code_line))
+
+
+@pytest.mark.parametrize("place", [".", "gone"], ids=["the run is gone", "the database is gone"])
+def test_a_look_at_an_old_sweep_makes_nothing(status, make_store, all_runs, tmp_path, place):
+    uri = make_store(tmp_path).replace("mlflow.db", f"{place}/mlflow.db")
+    Outline("5" * 32, uri, "e", [str(tmp_path)], str(tmp_path), []).save()
+    output, code = status(str(tmp_path))
+    assert code == 0
+    assert "its process is gone; the same command with resume=true continues it" in output
+    assert ("no longer there" in output) == (place == "gone")
+    assert not (tmp_path / "gone").exists()

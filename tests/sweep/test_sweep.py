@@ -170,6 +170,17 @@ def test_a_failed_job_affects_no_other_and_resume_runs_it_alone(sweep, runs):
         assert again == (run.info.status == "FAILED")
 
 
+def test_a_sweep_within_a_job_that_slurm_queues_again_resumes_by_itself(sweep, runs, monkeypatch):
+    args = ("+experiment=supervised", "schedule.lr=0.1,1e30")
+    assert sweep(*args)[0] == 1
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    status, output = sweep(*args)
+    assert status == 1
+    assert "1 finished earlier, 1 to train" in output
+    assert len(runs("sweep")) == 1
+    assert len(runs("downstream")) == 2
+
+
 def test_resumed_in_another_order_no_job_takes_the_result_of_another(sweep, tmp_path):
     """Job 1 diverges in one order, job 2 in the other."""
     labels, lr = "dataset.labels_per_class=2,3", "schedule.lr=0.1,1e30"

@@ -1,4 +1,4 @@
-"""The cache of decoded images: one memory-mapped array per folder and size, built once."""
+"""The cache of decoded images: one memory-mapped array per listing and size, built once."""
 
 import ctypes
 import hashlib
@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ssl_rot.data.folder.decoding import BadFile, ChunkDecoder
+from ssl_rot.data.folder.encoded import EncodedImages, Listing
 from ssl_rot.data.images import MappedFile
 from ssl_rot.data.source import fingerprint
 from ssl_rot.errors import DataError
@@ -62,26 +62,27 @@ class CachedImages:
     pixels: str
 
 
-def cached_images(root: Path, paths: Sequence[str], version: str, image_size: int) -> CachedImages:
-    """Reads images below ``root`` from the cache, after decoding them if necessary.
+def cached_images(listing: Listing, image_size: int) -> CachedImages:
+    """Reads images from the cache, after decoding them if necessary.
 
     If several processes need the same images, only one decodes them. Incomplete caches are never
-    used, nor those of another ``version``.
+    used, nor those of another version of the listing.
 
     Raises:
         DataError: the cache cannot be written.
     """
     # Joined by a character that no path contains: much faster than repr of a million paths.
-    key = fingerprint(FORMAT, image_size, "\0".join(paths), version)
+    key = fingerprint(FORMAT, image_size, "\0".join(listing.names), listing.version)
     folder = cache_dir() / "images" / key
-    shape = (len(paths), 3, image_size, image_size)
+    shape = (len(listing.names), 3, image_size, image_size)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             cached = _load_valid(folder, shape)
             if cached is None:
-                log.info("Decoding %d images from %s into %s", len(paths), root, folder)
-                _build(folder, [f"{root}/{path}" for path in paths], shape)
+                count, place = len(listing.names), listing.where.partition("=")[2]
+                log.info("Decoding %d images from %s into %s", count, place, folder)
+                _build(folder, listing.images, shape)
                 cached = _load(folder)
     except OSError as error:
         size = np.prod(shape, dtype=np.int64) / 2**20
@@ -117,15 +118,15 @@ def _load(folder: Path) -> CachedImages:
     )
 
 
-def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> None:
-    """Decodes all files into a temporary directory, then renames it to ``folder``."""
+def _build(folder: Path, images: EncodedImages, shape: tuple[int, ...]) -> None:
+    """Decodes all images into a temporary directory, then renames it to ``folder``."""
     for stale in folder.parent.glob(f"{folder.name}.*.partial"):  # of a process that was killed
         shutil.rmtree(stale, ignore_errors=True)
     # Named by process, since workers of a killed process may keep writing for a few seconds.
     partial_folder = folder.with_suffix(f".{os.getpid()}.partial")
     try:
         partial_folder.mkdir()
-        _decode_all(partial_folder, paths, shape)
+        _decode_all(partial_folder, images, shape)
         shutil.rmtree(folder, ignore_errors=True)
         partial_folder.rename(folder)
     except BaseException:
@@ -133,12 +134,12 @@ def _build(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> None:
         raise
 
 
-def _decode_all(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> None:
+def _decode_all(folder: Path, images: EncodedImages, shape: tuple[int, ...]) -> None:
     """Writes the files that :func:`_load` reads."""
     target = folder / IMAGES
     chunk_length = max(1, min(256, CHUNK_BYTES // int(np.prod(shape[1:]))))
     offset = np.lib.format.open_memmap(target, "w+", np.uint8, shape).offset
-    decoder = ChunkDecoder(paths, shape[-1], chunk_length, target, offset)
+    decoder = ChunkDecoder(images, shape[-1], chunk_length, target, offset)
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     workers = min(cores, len(decoder)) if len(decoder) > 2 else 0
     # Processes, since most of the work on small images holds the interpreter's lock. Forked ones
@@ -155,7 +156,7 @@ def _decode_all(folder: Path, paths: Sequence[str], shape: tuple[int, ...]) -> N
     bad: list[BadFile] = []
     sums = []
     pixels = hashlib.sha256()
-    with tqdm(total=len(paths), desc="decoding", unit="image", disable=None) as progress:
+    with tqdm(total=len(images), desc="decoding", unit="image", disable=None) as progress:
         for chunk in loader:  # in order
             if chunk.error is not None:
                 raise chunk.error

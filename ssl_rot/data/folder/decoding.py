@@ -1,11 +1,12 @@
-"""Decoding image files, many at a time."""
+"""Decoding images, many at a time."""
 
 import errno
 import hashlib
+import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ssl_rot.data.folder.encoded import EncodedImages
 from ssl_rot.data.folder.pixels import square_pixels
 from ssl_rot.data.statistics import channel_sums
 
 
-def decode(path: str, size: int) -> NDArray[np.uint8]:
-    """The :func:`square_pixels` of one image file.
+def decode(image: str | bytes, size: int) -> NDArray[np.uint8]:
+    """The :func:`square_pixels` of one image: the path of a file, or its content.
 
-    For damaged files, Pillow raises almost any type of exception.
+    For damaged images, Pillow raises almost any type of exception.
     """
+    if isinstance(image, bytes):
+        with Image.open(io.BytesIO(image)) as opened:
+            return square_pixels(opened, size)
+    path = image
     if os.path.isdir(path):  # listed like a file, and not to be tried again
         raise ValueError("a link to a folder that contains it")
     if not os.path.isfile(path):  # opening a pipe or a socket could block forever
         raise FileNotFoundError(errno.ENOENT, "not a file, or a broken link")
-    with Image.open(path) as image:
-        return square_pixels(image, size)
+    with Image.open(path) as opened:
+        return square_pixels(opened, size)
 
 
 @contextmanager
@@ -65,36 +71,36 @@ class DecodedChunk:
 
 @dataclass(frozen=True)
 class ChunkDecoder:
-    """All files of a folder, in chunks that the workers of a ``DataLoader`` decode.
+    """All images of a listing, in chunks that the workers of a ``DataLoader`` decode.
 
     Workers write pixels directly to the ``target``, uint8 ``[N, 3, size, size]`` after a header of
     ``offset`` bytes: passing them between processes would keep another core busy.
     """
 
-    paths: Sequence[str]
+    encoded: EncodedImages
     size: int
     chunk_length: int
     target: Path
     offset: int
 
     def __len__(self) -> int:
-        return -(-len(self.paths) // self.chunk_length)
+        return -(-len(self.encoded) // self.chunk_length)
 
     def __getitem__(self, chunk: int) -> DecodedChunk:
         """Decodes and writes one chunk; a bad file becomes a black image."""
         first = chunk * self.chunk_length
-        paths = self.paths[first : first + self.chunk_length]
-        images = np.zeros((len(paths), 3, self.size, self.size), np.uint8)
+        encoded = self.encoded[first : first + self.chunk_length]
+        images = np.zeros((len(encoded), 3, self.size, self.size), np.uint8)
         bad = []
         with refusing_bombs():
-            for i, path in enumerate(paths):
+            for i, each in enumerate(encoded):
                 try:
-                    images[i] = decode(path, self.size)
+                    images[i] = decode(each, self.size)
                 except Exception as error:
                     unreadable = isinstance(error, MemoryError) or (
                         isinstance(error, OSError) and error.errno is not None
                     )
-                    bad.append(BadFile(first + i, describe_failure(error, path), unreadable))
+                    bad.append(BadFile(first + i, describe_failure(error, each), unreadable))
         write_error = None
         try:
             self._write(images, self.offset + first * images[0].nbytes)
@@ -114,9 +120,9 @@ class ChunkDecoder:
                     os.posix_fadvise(file.fileno(), offset, images.nbytes, os.POSIX_FADV_DONTNEED)
 
 
-def describe_failure(error: Exception, path: str) -> str:
+def describe_failure(error: Exception, image: str | bytes) -> str:
     """Why :func:`decode` failed, in a few words."""
-    if os.path.isfile(path) and os.path.getsize(path) == 0:
+    if not image or (os.path.isfile(image) and os.path.getsize(image) == 0):
         return "empty file"
     if isinstance(error, UnidentifiedImageError):
         return "not an image"

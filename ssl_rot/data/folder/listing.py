@@ -6,32 +6,29 @@ import hashlib
 import os
 import stat
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from ssl_rot.data.folder.encoded import Listing
 from ssl_rot.errors import DataError
 
 
 @dataclass(frozen=True)
-class Listing:
-    """All N files of an image folder.
+class FolderFiles:
+    """Files of a folder, as :class:`EncodedImages`: their paths are only joined to be read."""
 
-    Args:
-        paths: relative to the root.
-        labels: int64 ``[N]``; -1 for files in the folder of unlabeled images.
-        in_test: bool ``[N]``, whether the file is in the tree named ``test``.
-        version: a hash that changes with the size or modification time of any file.
-    """
+    root: Path
+    paths: Sequence[str]
 
-    classes: tuple[str, ...]
-    paths: list[str]
-    labels: Tensor
-    in_test: Tensor
-    version: str
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rows: slice) -> list[str]:
+        return [f"{self.root}/{path}" for path in self.paths[rows]]
 
 
 def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None) -> Listing:
@@ -60,18 +57,22 @@ def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None)
     for tree, name, label in folders:
         folder = (root / tree / name).resolve()
         above = frozenset(map(str, [folder, *folder.parents]))
-        _list_files(f"{root}/{tree}/{name}", above, paths, versions)
+        list_files(f"{root}/{tree}/{name}", above, paths, versions)
         count = len(paths) - len(labels)
         if count == 0:
             raise folder_error(root, f"class folder {tree}/{name} is empty; it must hold images.")
         labels += [label] * count
         in_test += [tree == "test"] * count
+    names = [path.removeprefix(f"{root}/") for path in paths]
     return Listing(
+        where=f"dataset.root={root}",
         classes=classes,
-        paths=[path.removeprefix(f"{root}/") for path in paths],
+        names=names,
+        images=FolderFiles(root, names),
         labels=torch.tensor(labels),
         in_test=torch.tensor(in_test),
         version=hashlib.sha256(versions).hexdigest(),
+        names_hold_labels=True,
     )
 
 
@@ -83,7 +84,7 @@ def files_below(folder: str) -> list[str]:
     """
     real = Path(folder).resolve()
     paths: list[str] = []
-    _list_files(folder, frozenset(map(str, [real, *real.parents])), paths, array("q"))
+    list_files(folder, frozenset(map(str, [real, *real.parents])), paths, array("q"))
     return paths
 
 
@@ -127,7 +128,7 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _list_files(folder: str, above: frozenset[str], paths: list[str], versions: array[int]) -> None:
+def list_files(folder: str, above: frozenset[str], paths: list[str], versions: array[int]) -> None:
     """Appends all files below ``folder``, sorted, following links.
 
     A link to one of the folders ``above`` is appended like a file, and decoding reports it.
@@ -151,7 +152,7 @@ def _list_files(folder: str, above: frozenset[str], paths: list[str], versions: 
             if stat.S_ISDIR(status.st_mode):
                 inside = os.path.realpath(entry.path)
                 if inside not in above:
-                    _list_files(entry.path, above | {inside}, paths, versions)
+                    list_files(entry.path, above | {inside}, paths, versions)
                     continue
             size = status.st_size if stat.S_ISREG(status.st_mode) else -1
             modified = status.st_mtime_ns % 2**63  # times after 2262 do not fit into 63 bits

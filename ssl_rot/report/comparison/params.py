@@ -13,7 +13,12 @@ from ssl_rot.tracking import WITHOUT_EFFECT
 SEEDS = (SEED, PRETEXT_SEED, "params.reference.pretext.seed")
 
 # `content_key` identifies these better: by the data's fingerprint and the hash of the weights file.
-IDENTIFIED_BY_CONTENT = ("model.weights", "dataset.name", "dataset.root", "dataset.source.root")
+IDENTIFIED_BY_CONTENT = (
+    "model.weights",
+    "dataset.name",
+    *(f"dataset.{key}" for key in ("root", "labels", "path")),
+    *(f"dataset.source.{key}" for key in ("root", "labels", "path")),
+)
 
 
 def effective_params(columns: Iterable[str]) -> list[str]:

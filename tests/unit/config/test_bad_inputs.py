@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from ssl_rot.config.params import flatten
 
 FOLDER = "dataset=image_folder dataset.root=. "
+HUB = "dataset=huggingface dataset.path=nowhere.parquet "
 
 # The last word is the fault; the message repeats it, or says the fragment after the bar.
 TABLE = """
@@ -70,6 +71,17 @@ dataset.source=1
 {folder}dataset.test_fraction=0
 {folder}dataset.skip_bad=2
 {folder}dataset.unlabelled=3
+{folder}dataset.labels=1
+{hub}dataset.path=1
+{hub}dataset.source.path=1
+{hub}dataset.image=1
+{hub}dataset.label=null
+{hub}dataset.train_split=null
+{hub}dataset.test_split=1
+{hub}dataset.unlabelled=1
+{hub}dataset.configuration=1
+{hub}dataset.test_fraction=2
+{hub}dataset.skip_bad=no
 model=nin model.num_blocks=2
 model=timm model.pretrained=x
 model=timm model.image_size=0
@@ -159,7 +171,7 @@ pretext.schedule.early_stop.allow_test=1
 
 @pytest.mark.parametrize("row", TABLE)
 def test_a_bad_input(call_main, tmp_path, row):
-    typed, _, said = row.replace("{folder}", FOLDER).partition(" | ")
+    typed, _, said = row.format(folder=FOLDER, hub=HUB).partition(" | ")
     overrides = typed.split()
     status, output = call_main(*overrides)
     assert status == 2, output
@@ -176,7 +188,7 @@ GROUPS = ("dataset", "model", "head", "loss", "schedule", "freeze", "pretext")
 def test_every_key_of_every_group_is_in_the_table(compose, checkout):
     """But for those that follow another by interpolation."""
     typed = {word.partition("=")[0] for row in TABLE for word in row.split()}
-    typed = {key.removeprefix("{folder}") for key in typed}
+    typed = {key.removeprefix("{folder}").removeprefix("{hub}") for key in typed}
     for group in GROUPS:
         for option in (checkout / "conf" / group).glob("*.yaml"):
             config = OmegaConf.to_container(compose(f"{group}={option.stem}")[group])

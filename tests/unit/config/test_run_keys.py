@@ -37,8 +37,9 @@ RULES = [
     ("pretext.reuse", NONE),
     ("pretext.name", {"config"}),  # the weights are the same under any name
     ("pretext.*", ARM),
-    ("dataset.root", NONE),  # the fingerprint stands for where the data lies
-    ("dataset.source.root", NONE),
+    # The fingerprint stands for where the data lies, and for what a CSV of labels says.
+    *((f"dataset.{key}", NONE) for key in ("root", "labels", "path")),
+    *((f"dataset.source.{key}", NONE) for key in ("root", "labels", "path")),
     ("dataset.name", NONE),
     ("model.weights", NONE),  # the file's hash stands for its name
     ("dataset.labels_per_class", PAIRED | FLOOR),
@@ -189,3 +190,13 @@ def test_a_floor_depends_on_the_seed_only_if_it_draws_the_images(config):
         "train_size=50",
     ):
         assert changes(everything, f"dataset.{restriction}")
+
+
+def test_a_table_is_known_by_its_content_wherever_it_lies(compose):
+    def keys(*overrides):
+        config = compose("+experiment=rotation", "dataset=huggingface", *overrides)
+        return keys_of(OmegaConf.to_container(config, resolve=True))
+
+    assert keys("dataset.path=here.parquet") == keys("dataset.path=there")
+    other = keys("dataset.path=there", "dataset.train_split=all")
+    assert changed(keys("dataset.path=there"), other) == ALL | FLOOR

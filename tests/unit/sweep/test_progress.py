@@ -6,6 +6,7 @@ import io
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,61 @@ def test_a_failure_is_told_with_its_reason_until_the_job_is_tried_again(reader, 
     assert reader.read().problems == {}
 
 
+def test_what_an_earlier_attempt_left_is_neither_running_nor_failed(reader, write, tmp_path):
+    """A resumed sweep has the same run, and jobs that will be tried again."""
+    outline = replace(Outline.load(tmp_path), started=int(time.time() * 1000))
+    for number in (0, 1):
+        path = write(number, "pretext", [1000], "KILLED") / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"end_time": 1}))
+    now = ProgressReader(outline, tracker=None).read()
+    assert now.problems == {}
+    assert now.images_left == 4000 + 1000 + 5000
+    assert not now.is_over
+    write(0, "pretext", [1000], "KILLED")  # in this attempt
+    assert ProgressReader(outline, tracker=None).read().problems == {0: "Why: KILLED"}
+
+
+def test_a_trial_with_several_seeds_is_done_after_the_last_one(reader, write, tmp_path):
+    first, second = tmp_path / "0" / "seed0" / "downstream", tmp_path / "0" / "seed1" / "downstream"
+    for folder, status in ((first, "FINISHED"), (second, None)):
+        folder.parent.mkdir(parents=True)
+        write(0, "downstream", [1000], status).rename(folder)
+        assert reader.read().done == (3 if folder == first else 1)  # job 2 repeats job 0
+    assert [phase.job for phase in reader.read().running] == [0]
+
+
+def test_damaged_metrics_are_none(reader, write):
+    folder = write(0, "downstream", [500], "FINISHED")
+    for content in (
+        b"\xff\xfe\n\n",
+        b"epoch,test_acc\n1,0.5\n",
+        b"timestamp\n1\n2,3\n",
+        b"\0\n\0\n",
+    ):
+        (folder / "history.csv").write_bytes(content)
+        now = reader.read()
+        assert (now.done, now.images) == (3, 0)
+
+
+def test_a_sweep_that_was_killed_is_over_once_no_job_runs(reader, write, tmp_path):
+    lock = tmp_path / "running.lock"
+    lock.touch()
+    folder = write(0, "pretext", [1000])
+    assert not reader.read().is_over
+    os.utime(lock, (1, 1))
+    assert not reader.read().is_over
+    os.utime(folder / "running.lock", (1, 1))
+    assert reader.read().is_over
+    lock.unlink()  # left to SLURM
+    assert not reader.read().is_over
+
+
+def test_a_moved_sweep_is_read_where_it_is(reader, write, tmp_path):
+    write(0, "downstream", [1000], "FINISHED")
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    assert ProgressReader(Outline.load(moved), tracker=None).read().done == 3
+
+
 def test_a_job_without_a_heartbeat_is_lost(reader, write):
     folder = write(1, "downstream", [2500])
     assert reader.read().problems == {}
@@ -147,3 +203,21 @@ def test_a_silent_minute_is_broken(reader, write, monkeypatch):
     time.sleep(0.3)
     view.stop()
     assert 1 <= stream.getvalue().count("1 of 4 jobs done") <= 7
+
+
+def test_looking_at_a_large_sweep_takes_little_of_a_core(reader, monkeypatch):
+    looks, read = [], reader.read
+
+    def read_slowly(**options):
+        looks.append(time.thread_time())
+        while time.thread_time() < looks[-1] + 0.02:
+            pass
+        return read(**options)
+
+    monkeypatch.setattr(reader, "read", read_slowly)
+    monkeypatch.setattr("ssl_rot.sweep.view._SECONDS", 0.01)
+    view = SweepView(reader, io.StringIO())
+    view.start()
+    time.sleep(0.4)
+    view.stop()
+    assert len(looks) <= 4

@@ -9,8 +9,8 @@ import pytest
 from ssl_rot.sweep.scheduler import Scheduler, Work
 
 
-def job(number, pretext=None, *, pretext_images=0, images=10, key=None):
-    return Work(number, key or f"job {number}", pretext, pretext_images, images)
+def job(number, pretext=None, *, pretext_images=0, images=10, key=None, floor=None):
+    return Work(number, key or f"job {number}", pretext, pretext_images, images, floor)
 
 
 def started(scheduler: Scheduler, count: int) -> list[int | None]:
@@ -55,6 +55,13 @@ def test_the_longest_first_and_equal_ones_in_the_order_of_the_command():
     ]
     long, short = job(0, "a", pretext_images=5), job(1, "b", pretext_images=50)
     assert started(Scheduler([long, short]), 2) == [1, 0]
+
+
+def test_of_equally_long_jobs_those_at_once_measure_different_floors():
+    work = [job(n, floor=floor, images=9 if n == 4 else 10) for n, floor in enumerate("aabbc")]
+    assert started(Scheduler(work), 5) == [0, 2, 1, 3, 4]
+    without = [job(n, floor=None) for n in range(3)]
+    assert started(Scheduler(without), 3) == [0, 1, 2]
 
 
 def test_a_job_that_no_longer_has_to_pretrain_is_as_long_as_the_rest_of_it():
