@@ -72,6 +72,7 @@ def run_valid(
     if sweep is not None and sweep.status != "RUNNING":
         raise SweepFailed("The sweep that this job belongs to has been stopped")
     context = open_run_context(config, choices, folder, tracker, sweep)
+    trained = None
     may_be_finished = not is_planned and (sweep is not None or context.resume)
     if context.resume and sweep is None:
         check_resumable([context], folder, tracker)
@@ -85,9 +86,15 @@ def run_valid(
             floors = find_or_measure_floors(context)
             pipeline.print_summary(context, pretrained, downstream, floors)
             last = downstream.history[-1]
+            trained = downstream.run_id
         else:
             find_or_measure_floors(context)
     tracker.flush()
+    whose = config["log_model"]
+    if trained is not None and (whose == "all" or (whose == "best" and sweep is None)):
+        from ssl_rot.deploy.logged_model import try_to_log
+
+        try_to_log(tracker, trained)
     return last.get("val_acc", last["test_acc"])
 
 

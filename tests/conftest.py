@@ -49,6 +49,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 TINY = (
     *("dataset.image_size=8", "dataset.train_size=96", "dataset.labels_per_class=3"),
     *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1", "floors=false"),
+    "log_model=none",
     *("precision=fp32", "dataset.augment.crop_padding=0"),
 )
 TINY_MODEL = ("model.widths=[4,8]", "model.blocks=[1,1]")

@@ -33,6 +33,7 @@ WITHOUT_EFFECT = (
     "tune_seeds",
     "profile",
     "figures",
+    "log_model",
     "floors",
     "monitor",
     "monitoring",

@@ -16,6 +16,7 @@ TOP_LEVEL: dict[str, Any] = {
     "sync_batchnorm": bool,
     "profile": bool,
     "figures": Literal["auto", True, False],
+    "log_model": Literal["best", "all", "none"],
     "floors": bool,
     "monitor": Sequence[Literal["knn", "rank"]],
     "resume": bool,

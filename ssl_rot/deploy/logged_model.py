@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.metadata import version
 from pathlib import Path
 
 from ssl_rot.data.folder import pixels
 from ssl_rot.deploy import served
 from ssl_rot.deploy.trained import TrainedRun, load_trained
+from ssl_rot.errors import describe_error
 from ssl_rot.tracking import Tracker
 from ssl_rot.tracking.logged_models import ModelToLog, find_model, log_model
+
+log = logging.getLogger(__name__)
 
 # The copies have other names than the originals: both may be importable.
 _LOADER, _PIXELS = "ssl_rot_served", "ssl_rot_pixels"
 _NEEDED = ("mlflow", "torch", "numpy", "pandas", "pillow")
+
+
+def try_to_log(tracker: Tracker, run_id: str) -> str | None:
+    """:func:`log_classifier`, whose failure is only a warning: the run has finished without it."""
+    try:
+        uri = log_classifier(tracker, run_id)
+    except Exception as error:
+        log.warning(
+            "Run %s is finished, but no model was logged: %s", run_id, describe_error(error)
+        )
+        return None
+    print(f"  model       {uri}", flush=True)
+    return uri
 
 
 def log_classifier(tracker: Tracker, run_id: str) -> str:

@@ -43,6 +43,8 @@ class Options:
     since: str | None = MISSING
     out: str = MISSING
     log: bool = MISSING
+    register: str | None = MISSING
+    register_anyway: bool = MISSING
     tracking: Tracking = MISSING
 
 
@@ -77,6 +79,11 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
     if sweep is not None:
         publish(runs.attrs["uri"], sweep, out, written)
     print(f"{write_short_version(found)}\n\n{written[0]}")
+    if options.register is not None:
+        from ssl_rot.deploy.registry import register
+
+        seeds, anyway = options.planned_seeds, options.register_anyway
+        print(register(found, options.register, seeds, anyway=anyway))
     return written[0]
 
 
@@ -96,6 +103,7 @@ def _check_options(cfg: DictConfig) -> Options:
             ("by", options.by == []),
             ("select", options.select != "auto" and not _is_keys(options.select)),
             ("margin", options.margin is not None and not 0 < options.margin < 1),
+            ("register", options.register is not None and not _is_model_name(options.register)),
             ("planned_seeds", options.planned_seeds is not None and options.planned_seeds < 1),
         ]
         if not any(is_fault for _, is_fault in faults):
@@ -108,6 +116,8 @@ def _check_options(cfg: DictConfig) -> Options:
         "margin": "a number greater than 0 and less than 1, or null",
         "planned_seeds": "a whole number of at least 1, or null",
         "log": "true or false",
+        "register": "a name without / and :, or null",
+        "register_anyway": "true or false",
         "tracking": "a node with uri",
     }
     allowed = kinds.get(key, "a text")
@@ -119,6 +129,11 @@ def _is_keys(select: Any) -> bool:
     if select is None:
         return True
     return isinstance(select, list) and select != [] and all(isinstance(k, str) for k in select)
+
+
+def _is_model_name(name: str) -> bool:
+    """Whether MLflow takes it, and its filters."""
+    return name.strip() != "" and set(name).isdisjoint("/:'\"") and name not in (".", "..")
 
 
 def _make_folder(out: str) -> Path:

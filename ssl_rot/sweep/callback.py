@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from ssl_rot.errors import EXIT_STATUS, UserError
+from ssl_rot.errors import EXIT_STATUS, TrackingError, UserError
 from ssl_rot.sweep import workers
 from ssl_rot.sweep.composition import Composer, split_overrides
 from ssl_rot.sweep.fork_server import start_fork_server
@@ -128,7 +128,8 @@ def close_open_sweep(error: BaseException | None = None) -> bool:
         return run.close(error)
     except UserError as failure:
         log.error("The table of jobs could not be recorded: %s", failure)
-        log.error("Once MLflow answers, run: %s", run.log.sync_command(run.folder))
+        if isinstance(failure, TrackingError):
+            log.error("Once MLflow answers, run: %s", run.log.sync_command(run.folder))
     except Exception as failure:  # Hydra would turn it into a warning and exit with 0
         log.exception("The table of jobs could not be recorded: %s", failure)
     finally:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ssl_rot.errors import ConfigError, SweepFailed
+from ssl_rot.sweep.best_model import log_best_model
 from ssl_rot.sweep.job_table import record_job_table
 from ssl_rot.sweep.plan import Plan
 from ssl_rot.sweep.verdict import record_verdict
@@ -14,13 +15,17 @@ from ssl_rot.tracking import Tag, Tracker
 from ssl_rot.tracking.slurm import is_queued
 
 
-def close_handed_over(experiment: str, uri: str, plan: Plan | None, folder: Path) -> None:
+def close_handed_over(
+    experiment: str, uri: str, plan: Plan | None, folder: Path, *, with_best_model: bool
+) -> None:
     """Closes a sweep that was handed over; ends the program with 1 if a job failed."""
     tracker = Tracker(experiment, uri)
     with suppress(SweepFailed), tracker.take_over(folder) as log:
         tracker.close_dead()
         failure = record_job_table(tracker, log, plan)
         record_verdict(log, uri, plan)
+        if with_best_model:
+            log_best_model(tracker, str(log.run_id))
         if failure is None:
             return
         raise failure

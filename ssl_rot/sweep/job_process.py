@@ -105,9 +105,10 @@ def run_order(order: JobOrder, connection: Connection) -> None:
         )
         report = _make_report(returned)
     except BaseException as error:
-        if isinstance(error, Exception):
-            traceback.print_exc()
         report = JobOutcome(problem=describe_error(error))
+        if isinstance(error, Exception):
+            with suppress(OSError):  # the disk that the output is on is full
+                traceback.print_exc()
     _send(connection, report)
     logging.shutdown()
     sys.stdout.flush()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,9 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssl_rot.config.params import flatten
-from ssl_rot.errors import SweepFailed, as_text
+from ssl_rot.errors import SweepFailed, UserError, as_text
 from ssl_rot.experiment.context import open_tracker, typed_command
+from ssl_rot.sweep.best_model import log_best_model
 from ssl_rot.sweep.composition import Composer
 from ssl_rot.sweep.description import PlanDescription
 from ssl_rot.sweep.failures import forget_failures
@@ -136,7 +137,8 @@ class ParentRun:
         try:
             failure = self._conclude(interrupted=isinstance(error, KeyboardInterrupt))
         except BaseException as broken:
-            self._end(broken)
+            with suppress(UserError):  # a full disk again
+                self._end(broken)
             raise
         if failure is not None and not isinstance(error, KeyboardInterrupt):
             error = failure
@@ -156,7 +158,13 @@ class ParentRun:
         failure = record_job_table(self.tracker, self.log, self.plan)
         if not interrupted:
             record_verdict(self.log, self.tracker.store.uri, self.plan)
+            if self._wants_best_model:
+                log_best_model(self.tracker, str(self.log.run_id))
         return failure
+
+    @property
+    def _wants_best_model(self) -> bool:
+        return bool(self.planner.composer.config.log_model == "best")
 
     def hand_over(self, submit: Callable[[Callable[[], None]], str]) -> None:
         """Leaves the run open, to be closed by a SLURM job.
@@ -167,7 +175,14 @@ class ParentRun:
         self.view.stop()
         store, folder = self.tracker.store, self.log.record.folder
         closer = submit(
-            partial(close_handed_over, store.experiment_name, store.uri, self.plan, folder)
+            partial(
+                close_handed_over,
+                store.experiment_name,
+                store.uri,
+                self.plan,
+                folder,
+                with_best_model=self._wants_best_model,
+            )
         )
         self.tracker.runs.tag(str(self.log.run_id), Tag.CLOSER, closer)
         self.log.hand_over()

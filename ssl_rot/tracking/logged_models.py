@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -135,3 +136,21 @@ def save_model(build: ModelToLog, folder: Path, model: Model) -> None:
     (data / build.facts_file).write_text(json.dumps(build.facts | {"sha256": digest}))
     model.flavors["python_function"]["loader_module"] = build.loader
     model.save(str(folder / "MLmodel"))
+
+
+def register_model(
+    store: Store, uri: str, run_id: str, name: str, alias: str, tags: Mapping[str, str]
+) -> str:
+    """Makes a logged model the newest version of a registered one, and points an alias at it.
+
+    Returns:
+        The URI of the version.
+    """
+    client = store.client
+    with store_errors(f"The model {uri} could not be registered as {name}"):
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        model_id = uri.removeprefix("models:/")
+        made = client.create_model_version(name, uri, run_id, dict(tags), model_id=model_id)
+        client.set_registered_model_alias(name, alias, made.version)
+    return f"models:/{name}/{made.version}"

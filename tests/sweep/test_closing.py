@@ -51,6 +51,18 @@ def test_ctrl_c_while_the_table_of_jobs_is_recorded(sweep, how_it_ended, monkeyp
     assert how_it_ended() == ("KILLED", "Interrupted: stopped by SIGINT")
 
 
+def test_ctrl_c_on_a_full_disk_is_ctrl_c(sweep, how_it_ended, monkeypatch, tmp_path):
+    def interrupt_on_a_full_disk(*args: object) -> None:
+        (tmp_path / "here" / "run.json.tmp").mkdir()  # the record cannot be written
+        interrupt()
+
+    monkeypatch.setattr(parent_run, "record_job_table", interrupt_on_a_full_disk)
+    status, output = sweep("hydra.sweep.dir=here")
+    assert status == 130
+    assert "Traceback" not in output
+    assert how_it_ended() == ("KILLED", "Interrupted: stopped by SIGINT")
+
+
 def test_ctrl_c_while_mlflow_is_away_is_no_traceback(sweep, how_it_ended, monkeypatch):
     def fail(*args: object) -> None:
         raise TrackingError("MLflow is away")

@@ -126,8 +126,9 @@ def test_a_job_whose_process_cannot_be_started_or_work_affects_no_other(
         return start(process)
 
     monkeypatch.setattr(ForkServerProcess, "_Popen", staticmethod(start_some))
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "1").touch()  # job 1 cannot make its folder
+    (tmp_path / "here" / "1").mkdir(parents=True)
+    (tmp_path / "here" / "1" / ".hydra").touch()  # job 1 cannot start, nor say so on a full disk
+    (tmp_path / "here" / "1" / "output.txt").symlink_to("/dev/full")
     status, output = sweep("+experiment=supervised", "seed=0,1,2", "hydra.sweep.dir=here")
     assert status == 1
     assert "1 of 3 jobs finished" in output

@@ -26,8 +26,8 @@ LAYERS = (
 ENTRIES = "entries"
 # The report reads what MLflow holds, and knows a run by its names alone.
 REPORT = {"errors", "tracking"}
-# A sweep ends with the report's verdict on its runs.
-READS_REPORT = {"sweep"}
+# A sweep ends with the report's verdict on its runs; the verdict chooses the model to register.
+READS_REPORT = {"deploy", "sweep"}
 
 
 def imports_of(path: Path) -> list[str]:

@@ -24,6 +24,9 @@ compile=1
 profile=yes
 figures=maybe | must be auto, true or false
 figures=null
+log_model=some | must be best, all or none
+log_model=true
+log_model=null
 sync_batchnorm=2
 floors=2
 monitor=[speed] | monitor=['speed']

@@ -1,0 +1,36 @@
+"""Ends a sweep with the model of the setting that its validation split chooses."""
+
+from __future__ import annotations
+
+import logging
+
+from ssl_rot.errors import describe_error
+from ssl_rot.tracking import Tag, Tracker
+
+log = logging.getLogger(__name__)
+
+
+def log_best_model(tracker: Tracker, run_id: str) -> None:
+    """Logs the model of the best setting of a sweep, the run ``run_id``, and says which it is.
+
+    A sweep is not failed by it: whatever goes wrong becomes a warning.
+    """
+    try:
+        # The report's libraries take seconds to import, and a sweep needs them only here.
+        from ssl_rot.deploy.chosen import choose_by_validation
+        from ssl_rot.deploy.logged_model import log_classifier
+        from ssl_rot.report.load.runs import load_runs
+
+        where = f"tags.`{Tag.PARENT_RUN_ID}` = '{run_id}'"
+        chosen = choose_by_validation(load_runs(None, where=where, uri=tracker.store.uri))
+        if chosen is None:
+            log.info(
+                "log_model=best logged no model: a test accuracy chooses nothing. Give the runs a "
+                "validation split (dataset.val_per_class), or log the model of each (log_model=all)"
+            )
+            return
+        print(f"\nModel: {log_classifier(tracker, chosen.run_id)}, {chosen.reason}", flush=True)
+    except Exception as error:
+        log.warning(
+            "The sweep has finished, but its best model was not logged: %s", describe_error(error)
+        )
