@@ -35,6 +35,7 @@ WITHOUT_EFFECT = (
     "figures",
     "log_model",
     "floors",
+    "system_metrics",
     "monitor",
     "monitoring",
     "compile",

@@ -18,6 +18,7 @@ TOP_LEVEL: dict[str, Any] = {
     "figures": Literal["auto", True, False],
     "log_model": Literal["best", "all", "none"],
     "floors": bool,
+    "system_metrics": bool,
     "monitor": Sequence[Literal["knn", "rank"]],
     "resume": bool,
     "dry_run": bool,

@@ -9,6 +9,7 @@ package and a few of torch's; the author of any other target decides what it acc
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -50,6 +51,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     faults += _find_match_faults(config)
     faults += _find_monitor_faults(config)
     faults += _find_device_faults(config)
+    faults += _find_system_metrics_faults(config)
     if not faults:  # a trial build would repeat the same faults, less clearly
         faults += _find_build_faults_once(cfg, config)
     if faults:
@@ -126,6 +128,18 @@ def _find_device_faults(config: Mapping[str, Any]) -> Iterator[str]:
     )
     if absent:
         yield f"device={device} is not allowed: torch sees no such device here; use auto or cpu"
+
+
+def _find_system_metrics_faults(config: Mapping[str, Any]) -> Iterator[str]:
+    if config.get("system_metrics") is not True:
+        return
+    needed = {"psutil": "psutil"}
+    if torch.cuda.is_available() and torch.version.hip is None:
+        needed["pynvml"] = "nvidia-ml-py"
+    missing = [package for module, package in needed.items() if find_spec(module) is None]
+    if missing:
+        names = " and ".join(missing)
+        yield f"system_metrics=true needs {names}, not installed: pip install {' '.join(missing)}"
 
 
 def _find_build_faults_once(cfg: DictConfig, config: Mapping[str, Any]) -> list[str]:

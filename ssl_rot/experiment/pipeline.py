@@ -205,5 +205,7 @@ def print_summary(
     run_id = downstream.run_id or "(not sent yet)"
     record = f'mlflow ui, experiment "{context.tracker.store.experiment_name}", run {run_id}'
     lines += [f"  weights     {downstream.weights}", f"  record      {record}"]
+    if downstream.run_id is not None:
+        lines.append(f"              {context.tracker.store.page(downstream.run_id)}")
     head = f"\n{context.data.name}, {context.arm}, seed {context.seed}"
     print("\n".join([head, *lines]), flush=True)

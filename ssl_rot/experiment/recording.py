@@ -21,10 +21,12 @@ from ssl_rot import files
 from ssl_rot.errors import describe_error
 from ssl_rot.experiment import figures
 from ssl_rot.experiment.context import RunContext
+from ssl_rot.experiment.data_used import list_data_used
 from ssl_rot.experiment.follower import Assignment
 from ssl_rot.experiment.inputs import Inputs
+from ssl_rot.experiment.run_description import choose_color, describe_run, name_run
 from ssl_rot.models.weights import save_weights
-from ssl_rot.tracking import INPUTS, PREDICTIONS, WEIGHTS, RunLog, Tag, version_tags
+from ssl_rot.tracking import INPUTS, PREDICTIONS, WEIGHTS, DatasetUse, RunLog, Tag, version_tags
 from ssl_rot.training.checkpoint import Checkpoints
 from ssl_rot.training.evaluation import Predictions
 from ssl_rot.training.loop import fit
@@ -140,8 +142,10 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
     The ``tags`` are the keys that it can be found by, ``config_key`` among them.
     """
     config, tracker = context.config, context.tracker
-    name = _run_name(context, phase)
+    name = name_run(context, phase)
     tags |= {Tag.PHASE: phase, Tag.SOURCE: context.command, **version_tags()}
+    shown, datasets = _describe(context, phase)
+    tags |= shown
     if phase != "floor":  # which all arms have in common
         tags[Tag.ARM] = context.arm
     if context.sweep is not None:
@@ -167,6 +171,8 @@ def record_phase(context: RunContext, phase: str, tags: dict[str, str]) -> Itera
                 prefix="" if phase == "downstream" else f"{phase}/",
                 parent=None if context.sweep is None else context.sweep.run_id,
                 config=OmegaConf.to_yaml(OmegaConf.create(config)),
+                datasets=datasets,
+                system_metrics=config["system_metrics"],
                 unfinished=unfinished,
             )
         )
@@ -189,12 +195,14 @@ def claim_folder(folder: Path) -> Path:
     return folder
 
 
-def _run_name(context: RunContext, phase: str) -> str:
-    seed = f"seed{context.pretext_seed if phase == 'pretext' else context.seed}"
-    if phase != "downstream":
-        return f"{phase}-{context.data.name}-{seed}"
-    data = context.config["dataset"]
-    budget = data.get("labels_per_class") or "all"
-    if (fraction := data.get("label_fraction")) is not None:
-        budget = f"{100 * fraction:g}%"
-    return f"{context.arm}-{context.data.name}-{budget}labels-{seed}"
+def _describe(context: RunContext, phase: str) -> tuple[dict[str, str], list[DatasetUse]]:
+    """What MLflow's UI shows of the run beside its results; nothing fails for the lack of it."""
+    data = context.data
+    try:
+        tags = {Tag.NOTE: describe_run(context, phase)}
+        if phase != "floor":
+            tags[Tag.COLOR] = choose_color(context.arm, len(data.train) / len(data.classes))
+        return tags, list_data_used(context, phase)
+    except Exception as error:
+        log.warning("The run is not described in MLflow: %s", describe_error(error))
+        return {}, []

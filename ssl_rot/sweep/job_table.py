@@ -10,6 +10,7 @@ import pandas as pd
 
 from ssl_rot.errors import SweepFailed, without_password
 from ssl_rot.sweep.failures import JobFailure, load_failures
+from ssl_rot.sweep.markdown import describe_jobs
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 
 if TYPE_CHECKING:
@@ -170,5 +171,7 @@ def record_job_table(tracker: Tracker, log: RunLog, plan: Plan | None) -> SweepF
     if plan is None:
         tag_best_run(tracker, table)
     log.table(table, "jobs")
+    log.describe(describe_jobs(table))
+    print(f"mlflow ui: {tracker.store.page(str(log.run_id))}", flush=True)
     failed = int((table["status"] != "FINISHED").sum())
     return SweepFailed(f"{failed} of {len(table)} jobs did not finish") if failed else None

@@ -26,6 +26,7 @@ from ssl_rot.sweep.description import PlanDescription
 from ssl_rot.sweep.failures import forget_failures
 from ssl_rot.sweep.hand_over import check_not_queued, close_handed_over
 from ssl_rot.sweep.job_table import record_job_table
+from ssl_rot.sweep.markdown import describe_plan
 from ssl_rot.sweep.outline import Outline
 from ssl_rot.sweep.output import hydras_log_in
 from ssl_rot.sweep.plan import Plan, Planner, make_plan
@@ -80,7 +81,7 @@ class ParentRun:
         tracker = open_tracker(config)
         planner = Planner(composer, tracker, folder)
         slots = open_slots(config) if is_parallel(config.hydra.launcher) else ()
-        plan = _make_and_print_plan(planner, jobs)
+        plan, summary = _make_and_print_plan(planner, jobs)
         overrides = list(config.hydra.overrides.task)
         grid = _flatten_sweeper(config)
         # The same command gives the same key, with or without resume=true, while it means the same
@@ -107,6 +108,7 @@ class ParentRun:
                         Tag.CONFIG_KEY: key,
                         Tag.COMMAND: typed_command(),
                         Tag.SOURCE: typed_command(),
+                        Tag.NOTE: describe_plan(typed_command(), summary),
                         **gpus,
                     },
                     {"overrides": " ".join(overrides), **grid},
@@ -213,20 +215,25 @@ def _save_outline(log: RunLog, folder: Path, plan: Plan | None) -> Outline:
     return outline
 
 
-def _make_and_print_plan(planner: Planner, jobs: Sequence[Sequence[str]] | None) -> Plan | None:
+def _make_and_print_plan(
+    planner: Planner, jobs: Sequence[Sequence[str]] | None
+) -> tuple[Plan | None, str]:
+    """The plan, if there is one, and what it says."""
     if jobs is None:
         config = planner.composer.config
         seeds = f"{config.tune_seeds} seeds" if config.tune_seeds != 1 else f"seed {config.seed}"
         arm = f"one arm, pretext={config.hydra.runtime.choices.pretext}"
-        print(f"Tunes {arm}, by its accuracy on the validation split ({seeds}).")
-        print("The sweeper chooses the jobs as it goes; each is checked when it starts.")
-        return None
+        summary = f"Tunes {arm}, by its accuracy on the validation split ({seeds}).\n"
+        summary += "The sweeper chooses the jobs as it goes; each is checked when it starts."
+        print(summary)
+        return None, summary
     plan = make_plan(planner, jobs)
-    print(PlanDescription(plan).summarize(), flush=True)
+    summary = PlanDescription(plan).summarize()
+    print(summary, flush=True)
     # Hydra would compose every job once more only to check that it can, which takes a tenth of
     # the time of a sweep of short jobs. The plan has composed them all.
     setattr(Sweeper, "validate_batch_is_legal", lambda sweeper, batch: None)  # noqa: B010
-    return plan
+    return plan, summary
 
 
 def _flatten_sweeper(config: DictConfig) -> dict[str, str]:

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ssl_rot.errors import describe_error
+from ssl_rot.sweep.markdown import describe_verdict
 from ssl_rot.tracking import RunLog
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def record_verdict(log: RunLog, uri: str, plan: Plan | None) -> None:
         for file in verdict.files:
             log.artifacts([file], str(file.parent.relative_to(folder)))
         log.table(verdict.table, "verdict")
+        log.describe(describe_verdict(verdict.text, verdict.files, FOLDER))
         if verdict.metrics:
             log.epoch(1, verdict.metrics)
     except Exception as error:

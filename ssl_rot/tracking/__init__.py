@@ -4,6 +4,7 @@ No other package writes to MLflow, and MLflow's own types stay in this one.
 """
 
 from ssl_rot.config.run_keys import WITHOUT_EFFECT
+from ssl_rot.tracking.dataset_use import DatasetUse, describe_images, describe_source
 from ssl_rot.tracking.history import History
 from ssl_rot.tracking.names import CONFIG, HISTORY, INPUTS, PREDICTIONS, RECORD, WEIGHTS, Tag
 from ssl_rot.tracking.run_log import RunLog
@@ -20,11 +21,14 @@ __all__ = [
     "RECORD",
     "WEIGHTS",
     "WITHOUT_EFFECT",
+    "DatasetUse",
     "History",
     "RunLog",
     "RunRecord",
     "StoredRun",
     "Tag",
     "Tracker",
+    "describe_images",
+    "describe_source",
     "version_tags",
 ]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import math
 import os
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from ssl_rot import files
 from ssl_rot.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 
 class History:
@@ -21,6 +24,7 @@ class History:
     except for its duration, and MLflow may already have the first ones.
 
     Args:
+        step: the name of the first column.
         path: of the file. The rows of an earlier process are read; an incomplete last row is
             dropped.
 
@@ -32,8 +36,8 @@ class History:
         ValueError: the file is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, step: str = "epoch") -> None:
+        self.path, self._step = path, step
         self.rows: dict[int, dict[str, float]] = {}
         self.times: dict[int, int] = {}
         self._columns: list[str] = []
@@ -53,7 +57,7 @@ class History:
             self._columns = [*row]
         line = _csv(epoch, ended, *(row.get(name, math.nan) for name in self._columns))
         if not self.rows:
-            files.write(self.path, _csv("epoch", "timestamp", *row) + line)
+            files.write(self.path, _csv(self._step, "timestamp", *row) + line)
         else:
             try:
                 with self.path.open("ab") as file:
@@ -62,13 +66,14 @@ class History:
                     os.fsync(file.fileno())
             except OSError as error:
                 raise StorageError(self.path, error) from error
-        self.rows[epoch], self.times[epoch] = row, ended
+        self.times[epoch] = ended  # first: another thread may be sending the rows
+        self.rows[epoch] = row
 
     def _read(self, content: bytes) -> None:
         complete = content[: content.rfind(b"\n") + 1]
         try:
             for line in csv.DictReader(complete.decode().splitlines(), strict=True):
-                epoch, timestamp = int(line.pop("epoch")), int(line.pop("timestamp", 0))
+                epoch, timestamp = int(line.pop(self._step)), int(line.pop("timestamp", 0))
                 values = {name: float(value) for name, value in line.items()}
                 self._columns = [*values]
                 self.rows[epoch] = {k: v for k, v in values.items() if not math.isnan(v)}
@@ -77,6 +82,17 @@ class History:
             raise ValueError(f"{self.path} is damaged: {error}") from error
         if complete != content:  # the next row must start on a new line
             files.write(self.path, complete)
+
+
+def read_history(path: Path, step: str = "epoch") -> History:
+    """Reads the metrics file. A damaged one is renamed: the checkpoints have most of its rows."""
+    try:
+        return History(path, step)
+    except ValueError as error:
+        renamed = path.with_name(f"{path.name}.damaged")
+        log.warning("%s; renamed to %s", error, renamed.name)
+        path.replace(renamed)
+        return History(path, step)
 
 
 def now() -> int:

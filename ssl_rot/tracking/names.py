@@ -23,6 +23,8 @@ class Tag:
     GPUS = "ssl_rot.gpus"  # of a sweep: the GPUs that its own process saw, if any
     COMMAND = "ssl_rot.command"  # of a sweep
     CLOSER = "ssl_rot.closer"  # of a sweep that nobody waits for: the SLURM job that closes it
+    NOTE = "mlflow.note.content"  # MLflow's own: the description, in Markdown
+    COLOR = "mlflow.runColor"  # MLflow's own: of the run's lines and bars in its charts
     SOURCE = "mlflow.source.name"  # MLflow's own: the command, also of the jobs of a sweep
     ERROR = "ssl_rot.error"  # why the run did not finish, in one line
     JOB_ERROR = "ssl_rot.job_error"  # of a sweep: why job .0, .1, ... failed, even without a run
@@ -35,4 +37,5 @@ CONFIG = "config.yaml"  # the artifact with a run's resolved config
 INPUTS = "inputs.json"  # of a downstream run: class names, image size, mean and std
 PREDICTIONS = "predictions.parquet"  # of a downstream run: the last epoch, on the test images
 HISTORY = "history.csv"  # the artifact with a run's metrics, one row per epoch
+SYSTEM_METRICS = "system_metrics.csv"  # in a run's folder: what it takes of its machine, if asked
 RECORD = "run.json"  # in a run's folder: everything else that MLflow needs, see RunRecord

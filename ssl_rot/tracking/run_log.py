@@ -3,19 +3,18 @@
 import logging
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
-from mlflow.entities import Metric, Param
 
 from ssl_rot import files
-from ssl_rot.errors import TrackingError, describe_error, store_errors, without_password
+from ssl_rot.errors import TrackingError, describe_error, without_password
 from ssl_rot.tracking.database import absolute_uri
 from ssl_rot.tracking.history import History, now
 from ssl_rot.tracking.names import CONFIG, RECORD, Tag
 from ssl_rot.tracking.run_record import RunRecord
+from ssl_rot.tracking.run_sender import RunSender
 from ssl_rot.tracking.store import Store
 
 log = logging.getLogger(__name__)
@@ -23,27 +22,16 @@ log = logging.getLogger(__name__)
 PROCESS_GONE = "its process is gone"
 """The error of a run whose process died without ending it."""
 
-_PARAM_LENGTH = 6000  # characters; MLflow truncates longer values without a warning
-_PARAMS_PER_CALL = 100
-_METRICS_PER_CALL = 1000
+_NOTE_LENGTH = 5000  # characters of a tag that every store accepts
 _PAUSE_FACTOR = 10  # the pause after a call to MLflow, as a multiple of the call's duration
-_T = TypeVar("_T")
 
 
 class RunLog:
-    """Writes a run, and keeps account of what MLflow already has of it.
+    """Writes a run to its folder, and has it sent to MLflow."""
 
-    Nothing is recorded twice. MLflow is first asked what it has of a run that another process
-    started, and an epoch keeps its original timestamp, so that the store recognizes duplicates.
-    """
-
-    def __init__(self, store: Store, record: RunRecord, history: History) -> None:
-        self.record, self.history = record, history
-        self._store, self._client = store, store.client
-        # What MLflow has; the epochs are None until it has been asked.
-        self._sent_epochs: set[int] | None = None
-        self._sent_params: set[str] = set()
-        self._sent_artifacts: set[str] = set()
+    def __init__(self, store: Store, record: RunRecord, history: History, system: History) -> None:
+        self.record, self.history, self.system = record, history, system
+        self._sender = RunSender(store, record, history, system)
         self._next_send = 0.0
         self._handed_over = False
 
@@ -72,6 +60,15 @@ class RunLog:
         path = self.record.folder / f"{name}.csv"
         files.write(path, table.to_csv(index=False).encode())
         self.artifacts([path])
+
+    def describe(self, section: str) -> None:
+        """Puts a section, in Markdown, on top of the run's description in MLflow."""
+        record = self.record
+        note = "\n\n".join([without_password(section), record.tags.get(Tag.NOTE, "")]).strip()
+        record.tags[Tag.NOTE] = note[:_NOTE_LENGTH]
+        record.changed_tags = sorted({*record.changed_tags, Tag.NOTE})
+        record.sent = False
+        record.save()
 
     def hand_over(self) -> None:
         """Leaves the run to another process, which ends it: :meth:`end` does nothing."""
@@ -138,76 +135,13 @@ class RunLog:
         Raises:
             TrackingError: the store does not answer; the rest can be sent later.
         """
-        record = self.record
-        with store_errors(f"The run in {record.folder} is not complete in MLflow"):
-            run_id = record.run_id if record.run_id is not None else self._create()
-            if self._sent_epochs is None:
-                self._sent_params = set(self._client.get_run(run_id).data.params)
-                points = self._client.get_metric_history(run_id, f"{record.prefix}train_loss")
-                self._sent_epochs = {point.step for point in points}
-            self._send_params(run_id)
-            self._send_epochs(run_id, self._sent_epochs)
-            self._send_artifacts(run_id)
-            if record.status is None:
-                return
-            if record.error is not None:
-                self._client.set_tag(run_id, Tag.ERROR, record.error)
-            self._client.set_terminated(run_id, record.status, record.end_time)
-        record.sent = True
-        record.save()
+        self._sender.send()
 
     def sync_command(self, *folders: Path) -> str:
         """The command that sends what is in the folders to this run's store."""
         uri = self.record.uri
         to = [] if uri == without_password(absolute_uri(None)) else ["--to", uri]
         return shlex.join(["python", "-m", "ssl_rot.sync", *to, *map(str, folders)])
-
-    def _send_params(self, run_id: str) -> None:
-        params, sent = self.record.params, self._sent_params
-        unsent = [Param(k, value[:_PARAM_LENGTH]) for k, value in params.items() if k not in sent]
-        for batch in _chunks(unsent, _PARAMS_PER_CALL):
-            self._client.log_batch(run_id, params=batch)
-        self._sent_params |= params.keys()
-
-    def _send_epochs(self, run_id: str, sent: set[int]) -> None:
-        rows, times = self.history.rows, self.history.times
-        unsent = sorted(rows.keys() - sent)
-        if not unsent:
-            return
-        # Complete epochs in each call, and synchronously: asynchronous logging loses points.
-        for epochs in _chunks(unsent, max(1, _METRICS_PER_CALL // len(rows[unsent[0]]))):
-            values = [
-                Metric(self.record.prefix + name, value, times[epoch], epoch)
-                for epoch in epochs
-                for name, value in rows[epoch].items()
-            ]
-            self._client.log_batch(run_id, metrics=values)
-            sent.update(epochs)
-
-    def _send_artifacts(self, run_id: str) -> None:
-        artifacts = self.record.artifacts
-        for name in sorted(artifacts.keys() - self._sent_artifacts):
-            path = self.record.folder / name
-            if path.exists():
-                self._client.log_artifact(run_id, str(path), artifacts[name])
-            else:
-                log.warning("%s no longer exists and is not sent to MLflow", path)
-            self._sent_artifacts.add(name)
-
-    def _create(self) -> str:
-        """Creates the MLflow run, unless an earlier call did and its response was lost."""
-        record = self.record
-        experiment, start = self._store.experiment_id, record.start_time
-        # The tags are compared here: a filter cannot quote every folder's name.
-        place = {tag: record.tags[tag] for tag in (Tag.FOLDER, Tag.HOST)}
-        runs = self._client.search_runs([experiment], f"attributes.start_time = {start}")
-        run = next((run for run in runs if place.items() <= run.data.tags.items()), None)
-        if run is None:
-            run = self._client.create_run(experiment, start, record.tags, record.name)
-            self._sent_epochs = set()
-        record.run_id = run_id = str(run.info.run_id)
-        record.save()
-        return run_id
 
 
 def unsent_error(runs: Sequence[RunLog], error: TrackingError) -> TrackingError:
@@ -222,7 +156,3 @@ def unsent_error(runs: Sequence[RunLog], error: TrackingError) -> TrackingError:
         f"{error}\nNothing is lost: all of it is in {', '.join(map(str, folders))}. When MLflow "
         f"answers again: {runs[0].sync_command(*folders)}"
     )
-
-
-def _chunks(items: list[_T], size: int) -> Iterator[list[_T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from ssl_rot import files
 from ssl_rot.errors import StorageError, TrackingError, describe_error
+from ssl_rot.tracking.dataset_use import DatasetUse
 from ssl_rot.tracking.names import RECORD
 
 
@@ -28,6 +29,8 @@ class RunRecord:
         experiment: the name of the experiment there.
         params: flat.
         prefix: of every metric's name.
+        datasets: what the run uses of its data set.
+        changed_tags: those of ``tags`` that have another value since the run began.
         run_id: of the MLflow run; ``None`` until it exists.
         artifacts: files in the folder, each with its artifact folder (``None``: the top one).
         status: MLflow's name for how the run ended; ``None`` until then.
@@ -43,6 +46,8 @@ class RunRecord:
     tags: dict[str, str]
     params: dict[str, str]
     prefix: str = ""
+    datasets: list[DatasetUse] = field(default_factory=list)
+    changed_tags: list[str] = field(default_factory=list)
     run_id: str | None = None
     artifacts: dict[str, str | None] = field(default_factory=dict)
     status: str | None = None

@@ -11,6 +11,7 @@ from contextlib import ExitStack, chdir, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 from ssl_rot.errors import TrackingError, store_errors
@@ -25,6 +26,11 @@ from ssl_rot.tracking.lease import lease, withdraw
 from ssl_rot.tracking.names import Tag
 
 log = logging.getLogger(__name__)
+
+# By either, MLflow's UI shows training runs and not traces of language models. Which one it heeds
+# depends on its version: 3.17 the address.
+_AS_TRAINING = "workflowType=machine_learning"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class Store:
@@ -61,7 +67,7 @@ class Store:
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return str(self.client.create_experiment(name))
+                return str(self.client.create_experiment(name, tags=_KIND))
             except MlflowException:  # another machine may just have created it
                 experiment = self.client.get_experiment_by_name(name)
                 if experiment is None:
@@ -72,7 +78,19 @@ class Store:
                 "name, or restore it: mlflow experiments restore "
                 f"--experiment-id {experiment.experiment_id}"
             )
+        self._tag_kind(experiment)
         return str(experiment.experiment_id)
+
+    def _tag_kind(self, experiment: Experiment) -> None:
+        """Marks an experiment that was made without a kind; one that has another keeps it."""
+        for key in _KIND.keys() - experiment.tags.keys():
+            with suppress(MlflowException):  # not everybody may change what others made
+                self.client.set_experiment_tag(experiment.experiment_id, key, _KIND[key])
+
+    def page(self, run_id: str) -> str:
+        """Where MLflow's UI shows a run; if the store is no server, once ``mlflow ui`` runs."""
+        server = self.uri.rstrip("/") if self.uri.startswith("http") else "http://127.0.0.1:5000"
+        return f"{server}/#/experiments/{self.experiment_id}/runs/{run_id}?{_AS_TRAINING}"
 
     @contextmanager
     def lock(self, name: str, *, everywhere: bool = False) -> Iterator[None]:

@@ -6,8 +6,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from mlflow.tracking.context.registry import resolve_tags
@@ -15,14 +15,16 @@ from mlflow.tracking.context.registry import resolve_tags
 from ssl_rot import files
 from ssl_rot.errors import TrackingError, UserError, store_errors, without_password
 from ssl_rot.tracking.database import absolute_uri, connect, database_path
+from ssl_rot.tracking.dataset_use import DatasetUse
 from ssl_rot.tracking.heartbeat import heartbeat
-from ssl_rot.tracking.history import History, now
+from ssl_rot.tracking.history import History, now, read_history
 from ssl_rot.tracking.lease import LOCK
-from ssl_rot.tracking.names import CONFIG, HISTORY, Tag
+from ssl_rot.tracking.names import CONFIG, HISTORY, SYSTEM_METRICS, Tag
 from ssl_rot.tracking.run_log import PROCESS_GONE, RunLog, unsent_error
 from ssl_rot.tracking.run_record import RunRecord
 from ssl_rot.tracking.runs import StoredRun, StoredRuns
 from ssl_rot.tracking.store import Store
+from ssl_rot.tracking.system_metrics import sampled
 from ssl_rot.tracking.whereabouts import folder_of, is_here, is_running, locate
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,8 @@ class Tracker:
         prefix: str = "",
         parent: str | None = None,
         config: str | None = None,
+        datasets: Sequence[DatasetUse] = (),
+        system_metrics: bool = False,
         unfinished: StoredRun | None = None,
     ) -> Iterator[RunLog]:
         """Opens a run: FINISHED after the block, FAILED if it raises, KILLED if it is interrupted.
@@ -78,6 +82,8 @@ class Tracker:
             parent: run id of the sweep.
             config: in YAML, becomes an artifact. As the first one, it shows whether the store
                 accepts artifacts.
+            datasets: what the run uses of its data set.
+            system_metrics: whether to record what it takes of its machine.
             unfinished: a run from :meth:`claim_resumable`, to resume instead of starting a new one.
 
         Raises:
@@ -97,6 +103,7 @@ class Tracker:
             tags=_mask(resolve_tags(own)),
             params=_mask(params),
             prefix=prefix,
+            datasets=[*datasets],
         )
         with ExitStack() as stack:
             if unfinished is None:
@@ -107,14 +114,16 @@ class Tracker:
                 files.write(folder / CONFIG, without_password(config).encode())
                 record.artifacts[CONFIG] = None
             record.save()
-            run = RunLog(self.store, record, _read_history(folder / HISTORY))
+            system = read_history(folder / SYSTEM_METRICS, "step")
+            run = RunLog(self.store, record, read_history(folder / HISTORY), system)
             if unfinished is not None:  # only now: a full disk leaves it as it was
                 self._reopen(record, unfinished)
             is_first = not self._logs
             self._logs.append(run)
             with _ending(run):
                 run.send() if is_first else run.send_when_due()
-                yield run
+                with sampled(system) if system_metrics else nullcontext():
+                    yield run
 
     @contextmanager
     def take_over(self, folder: Path) -> Iterator[RunLog]:
@@ -213,7 +222,8 @@ class Tracker:
             TrackingError: its metrics file is damaged.
         """
         try:
-            return RunLog(self.store, record, History(record.folder / HISTORY))
+            system = History(record.folder / SYSTEM_METRICS, "step")
+            return RunLog(self.store, record, History(record.folder / HISTORY), system)
         except ValueError as error:
             raise TrackingError(str(error)) from error
 
@@ -234,14 +244,3 @@ def _ending(run: RunLog) -> Iterator[RunLog]:
 
 def _mask(values: Mapping[str, str]) -> dict[str, str]:
     return {key: without_password(value) for key, value in values.items()}
-
-
-def _read_history(path: Path) -> History:
-    """Reads the metrics file. A damaged one is renamed: the checkpoints have most of its rows."""
-    try:
-        return History(path)
-    except ValueError as error:
-        renamed = path.with_name(f"{path.name}.damaged")
-        log.warning("%s; renamed to %s", error, renamed.name)
-        path.replace(renamed)
-        return History(path)

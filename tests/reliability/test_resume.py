@@ -83,7 +83,7 @@ def test_params_that_a_stop_kept_back_are_sent(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ssl_rot.tracking.run_log.Param", stopped)
+        patch.setattr("ssl_rot.tracking.run_sender.Param", stopped)
         with pytest.raises(KeyboardInterrupt):
             run_job(tmp_path, "+experiment=supervised")
     run_job(tmp_path, "+experiment=supervised", "resume=true")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import time
@@ -453,3 +454,26 @@ def test_if_the_process_that_trains_a_shared_pretext_dies_a_waiting_one_takes_ov
     assert [run.info.status for run in runs("downstream")] == ["FINISHED"] * 2
     assert [run.info.status for run in runs("pretext")] == ["KILLED", "FINISHED"]
     assert runs("pretext")[-1].info.end_time == ended
+
+
+def test_descriptions_say_what_came_out_and_how_to_make_it_again(sweep, call_main, runs):
+    basic = ("hydra/launcher=basic", "+experiment=rotation,supervised", "seed=3")
+    assert sweep(*basic, "freeze=none,backbone")[0] == 0
+    (parent,) = runs("sweep")
+    note = parent.data.tags["mlflow.note.content"]
+    verdict, jobs, plan = (note.index(f"### {part}") for part in ("Verdict", "Jobs", "Plan"))
+    assert verdict < jobs < plan
+    assert "report.html" in note[verdict:jobs]
+    assert "4 of 4 jobs finished" in note[jobs:plan]
+    assert note[jobs:plan].count("| FINISHED |") == 4
+    assert "Pre-trained backbones needed: 1" in note[plan:]
+    assert "freeze=none,backbone" in note[plan:]
+    # The command of a job's run is that of a single run, which comes to the same.
+    before = runs("downstream")
+    words = shlex.split(before[0].data.tags["mlflow.note.content"].split("```")[1])
+    assert words[:3] == ["python", "-m", "ssl_rot.run"]
+    assert call_main(*words[3:])[0] == 0
+    again = runs("downstream")[-1].data
+    assert "mlflow.parentRunId" not in again.tags
+    assert again.tags["ssl_rot.config_key"] == before[0].data.tags["ssl_rot.config_key"]
+    assert again.metrics["test_acc"] == before[0].data.metrics["test_acc"]

@@ -36,6 +36,7 @@ monitoring.every=0
 monitoring.split=train
 monitoring=1
 resume=1
+system_metrics=2
 dry_run=maybe
 checkpoint.every=0
 checkpoint.every=null
@@ -224,4 +225,13 @@ def test_a_bad_folder(call_main, monkeypatch, tmp_path, root, said):
     assert status == 2, output
     assert said in output
     assert output.count(f"dataset.root={root}") == 1
+    assert "Traceback" not in output
+
+
+def test_system_metrics_without_their_library(call_main, monkeypatch):
+    monkeypatch.setattr("ssl_rot.config.validation.find_spec", lambda name: None)
+    status, output = call_main("system_metrics=true")
+    assert status == 2, output
+    assert "system_metrics=true needs psutil" in output
+    assert "pip install psutil" in output
     assert "Traceback" not in output

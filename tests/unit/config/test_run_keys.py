@@ -29,6 +29,7 @@ RULES = [
     ("profile", NONE),
     ("figures", NONE),
     ("floors", NONE),
+    ("system_metrics", NONE),
     ("monitor", NONE),
     ("monitoring.*", NONE),
     ("compile", NONE),  # a part of the arithmetic, which is given apart
