@@ -31,7 +31,7 @@ def main() -> None:
     run_id = tracker.runs.finished("downstream")[0].run_id
     for what in ("the first model of a process", "a later one"):
         before, since = time.process_time(), time.monotonic()
-        uri = log_classifier(tracker, run_id)
+        uri = log_classifier(tracker.store, run_id)
         spent = time.process_time() - before
         print(
             f"{what}: {spent:.1f} s of CPU time ({time.monotonic() - since:.1f} s on the clock), "
