@@ -87,6 +87,10 @@ class StorageError(UserError):
         )
 
 
+class ExportError(UserError):
+    """A model cannot be exported there, or in that format, or not be uploaded."""
+
+
 class ResumeError(UserError):
     """``resume=true`` found a run, but with a different config."""
 

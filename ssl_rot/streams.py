@@ -11,6 +11,13 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 
+def drop(stream: TextIO) -> None:
+    """Sends what is still in a stream's buffer, and all that follows, to nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 class _Unread:
     """A stream whose text is dropped once nobody reads it any more."""
 
@@ -31,12 +38,9 @@ class _Unread:
             self._drop(error)
 
     def _drop(self, error: OSError) -> None:
-        """Sends what is still in a buffer, and all that follows, to nowhere."""
         if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: the terminal is gone
             raise error
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+        drop(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

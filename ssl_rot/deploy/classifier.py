@@ -46,6 +46,10 @@ class ImageClassifier(nn.Module):
         self.register_buffer("shift", shift)
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
+    @property
+    def device(self) -> torch.device:
+        return self.scale.device
+
     def forward(self, images: Tensor) -> Tensor:
         pixels = _crop_square(images).permute(0, 3, 1, 2).float()
         size = (self.image_size, self.image_size)

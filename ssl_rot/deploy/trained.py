@@ -27,11 +27,13 @@ class TrainedRun:
 
     Args:
         config: resolved.
+        inputs: what the network was fed.
     """
 
     run: StoredRun
     config: dict[str, Any]
     classifier: ImageClassifier
+    inputs: Inputs
 
 
 def load_trained(runs: StoredRuns, run_id: str) -> TrainedRun:
@@ -59,7 +61,7 @@ def load_trained(runs: StoredRuns, run_id: str) -> TrainedRun:
         except (RuntimeError, InstantiationException) as error:
             message = f"The network of run {run_id} cannot be rebuilt: {describe_error(error)}"
             raise WeightsError(message) from error
-    return TrainedRun(run, config, ImageClassifier(network, **asdict(inputs)))
+    return TrainedRun(run, config, ImageClassifier(network, **asdict(inputs)), inputs)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

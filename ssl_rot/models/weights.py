@@ -22,10 +22,15 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
     The format itself detects a truncated file, but not changed bytes.
     """
+    save_tensors(module.state_dict(), path)
+
+
+def save_tensors(state: Mapping[str, Tensor], path: Path) -> None:
+    """Like :func:`save_weights`, for a state dict."""
     tensors = {
         # A copy, since the format has no tensors that share memory: tied weights are stored twice.
         name: tensor.cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in module.state_dict().items()
+        for name, tensor in state.items()
     }
     files.write(path, save(tensors, metadata={DIGEST: _digest(tensors)}))
 
@@ -42,12 +47,20 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
     tensors = read_weights(path)
     inner = {k.removeprefix(PREFIX): v for k, v in tensors.items() if k.startswith(PREFIX)}
     tensors = inner or tensors
+    check_fit(backbone.state_dict(), tensors, path)
+    backbone.load_state_dict(tensors)
 
-    expected = backbone.state_dict()
+
+def check_fit(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Compares the tensors of a file with a state dict.
+
+    Raises:
+        WeightsError: their keys or shapes differ.
+    """
     differing = [
-        f"{key} ({list(tensors[key].shape)} in the file, {list(expected[key].shape)} here)"
+        f"{key} ({_shape(tensors[key])} in the file, {_shape(expected[key])} here)"
         for key in tensors.keys() & expected.keys()
-        if tensors[key].shape != expected[key].shape
+        if _shape(tensors[key]) != _shape(expected[key])
     ]
     faults = [
         _list_keys("missing", expected.keys() - tensors.keys()),
@@ -56,7 +69,6 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
     ]
     if any(faults):
         raise WeightsError(f"{path} does not fit this model: {'; '.join(filter(None, faults))}.")
-    backbone.load_state_dict(tensors)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -84,6 +96,10 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _shape(tensor: Tensor) -> list[int]:
+    return list(tensor.shape)
 
 
 def _list_keys(what: str, keys: Collection[str]) -> str:

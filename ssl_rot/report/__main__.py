@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -17,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, ConfigError, UserError, as_text, without_password
+from ssl_rot.streams import drop
 
 
 @dataclass
@@ -166,7 +166,7 @@ def _task(cfg: DictConfig) -> None:
         print(error, file=sys.stderr)
         sys.exit(EXIT_STATUS)
     except BrokenPipeError:  # as with `| head`; by now all files are written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_rot.errors import EXIT_STATUS, TrackingError, UserError, store_errors, without_password
+from ssl_rot.streams import outliving_readers
 
 if TYPE_CHECKING:
     from ssl_rot.sweep.outline import Outline
@@ -122,7 +123,8 @@ def main() -> None:
     status.add_argument("--watch", action="store_true", help="follow it until the last job ends")
     options = parser.parse_args()
     try:
-        show_status(options.sweep, watch=options.watch)
+        with outliving_readers():
+            show_status(options.sweep, watch=options.watch)
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_STATUS)

@@ -102,7 +102,8 @@ class ProgressReader:
         for job in self._outline.jobs or ():  # a job comes after the one that it repeats
             if job.is_finished or job.same_as in done:
                 done.add(job.number)
-        problems = self._failed | {at.job: at.problem for at in phases if at.problem is not None}
+        # MLflow has the better reason for a process that is gone: too little memory, for example.
+        problems = {at.job: at.problem for at in phases if at.problem is not None} | self._failed
         return done, {
             number: problem
             for number, problem in sorted(problems.items())

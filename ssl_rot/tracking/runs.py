@@ -1,15 +1,19 @@
 """Finds, reads and tags the runs of a tracking store."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from ssl_rot.errors import store_errors, without_password
+from ssl_rot.errors import TrackingError, store_errors, without_password
+from ssl_rot.tracking.database import absolute_uri, connect, database_path, suggest_fix
 from ssl_rot.tracking.names import Tag
-from ssl_rot.tracking.store import Store
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,48 @@ class StoredRun:
     metrics: dict[str, float]
 
 
+class OpenStore(Protocol):
+    """What is needed to read the runs of an experiment; a ``Store`` has it."""
+
+    client: MlflowClient
+    uri: str
+    experiment_id: str
+
+
+@dataclass
+class ExistingStore:
+    """The store that has a run, opened for reading: nothing is created in it."""
+
+    client: MlflowClient
+    uri: str
+    experiment_id: str
+
+    @classmethod
+    def of_run(cls, run_id: str, uri: str | None = None) -> ExistingStore:
+        """The store at ``uri``; ``None`` follows MLflow's own defaults.
+
+        Raises:
+            TrackingError: there is no such store, or it lacks the run.
+        """
+        uri = absolute_uri(uri)
+        database = database_path(uri)
+        if database is not None and not database.is_file():  # MLflow would create it
+            raise TrackingError(
+                f"Run {run_id} cannot be looked up: there is no database {database}. Go to the "
+                "folder that holds it, or set MLFLOW_TRACKING_URI"
+            )
+        with store_errors(f"Run {run_id} is not in {uri}", f"\n{suggest_fix(uri)}"):
+            client = connect(uri)
+            return cls(client, uri, str(client.get_run(run_id).info.experiment_id))
+
+
 class StoredRuns:
     """The runs of a store's experiment.
 
     Every method raises :class:`TrackingError` if the store does not answer, or lacks the run.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: OpenStore) -> None:
         self._store = store
 
     def get(self, run_id: str) -> StoredRun:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 
@@ -121,3 +123,18 @@ def test_a_look_at_an_old_sweep_makes_nothing(status, make_store, all_runs, tmp_
     assert "its process is gone; the same command with resume=true continues it" in output
     assert ("no longer there" in output) == (place == "gone")
     assert not (tmp_path / "gone").exists()
+
+
+def test_a_status_that_nobody_reads_is_no_error(checkout, tmp_path):
+    folder = str(tmp_path / "f\u00f6lder")
+    Outline("5" * 32, f"sqlite:///{tmp_path}/gone.db", "e", [folder], folder, []).save()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssl_rot.sweep", "status", folder],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(checkout), "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    process.stdout.close()
+    shown = process.stderr.read()
+    assert process.wait() == 0, shown
+    assert "Traceback" not in shown
+    assert "Exception ignored" not in shown

@@ -6,7 +6,8 @@ import io
 import os
 import sys
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def decode(image: str | bytes, size: int) -> NDArray[np.uint8]:
         raise FileNotFoundError(errno.ENOENT, "not a file, or a broken link")
     with Image.open(path) as opened:
         return square_pixels(opened, size)
+
+
+@contextmanager
+def refusing_bombs() -> Iterator[None]:
+    """Inside the block, in all threads, decompression bombs raise and Pillow warns of nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 @dataclass(frozen=True)
@@ -82,9 +92,7 @@ class ChunkDecoder:
         encoded = self.encoded[first : first + self.chunk_length]
         images = np.zeros((len(encoded), 3, self.size, self.size), np.uint8)
         bad = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with refusing_bombs():
             for i, each in enumerate(encoded):
                 try:
                     images[i] = decode(each, self.size)
@@ -92,7 +100,7 @@ class ChunkDecoder:
                     unreadable = isinstance(error, MemoryError) or (
                         isinstance(error, OSError) and error.errno is not None
                     )
-                    bad.append(BadFile(first + i, _describe(error, each), unreadable))
+                    bad.append(BadFile(first + i, describe_failure(error, each), unreadable))
         write_error = None
         try:
             self._write(images, self.offset + first * images[0].nbytes)
@@ -112,7 +120,8 @@ class ChunkDecoder:
                     os.posix_fadvise(file.fileno(), offset, images.nbytes, os.POSIX_FADV_DONTNEED)
 
 
-def _describe(error: Exception, image: str | bytes) -> str:
+def describe_failure(error: Exception, image: str | bytes) -> str:
+    """Why :func:`decode` failed, in a few words."""
     if not image or (os.path.isfile(image) and os.path.getsize(image) == 0):
         return "empty file"
     if isinstance(error, UnidentifiedImageError):

@@ -76,6 +76,18 @@ def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None)
     )
 
 
+def files_below(folder: str) -> list[str]:
+    """All files below a folder, sorted, but for hidden ones; without opening any.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    real = Path(folder).resolve()
+    paths: list[str] = []
+    list_files(folder, frozenset(map(str, [real, *real.parents])), paths, array("q"))
+    return paths
+
+
 def folder_error(root: Path, problem: str) -> DataError:
     """An error that names the config key and its value."""
     return DataError(f"dataset.root={root}: {problem}")

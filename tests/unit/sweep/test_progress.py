@@ -8,12 +8,14 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ssl_rot.sweep.outline import Outline, OutlinedJob
 from ssl_rot.sweep.progress import ProgressReader
 from ssl_rot.sweep.view import SweepView, describe
+from ssl_rot.tracking import StoredRun
 
 SWEEP = "5" * 32
 KEY = "feed"
@@ -130,6 +132,16 @@ def test_a_trial_with_several_seeds_is_done_after_the_last_one(reader, write, tm
         write(0, "downstream", [1000], status).rename(folder)
         assert reader.read().done == (3 if folder == first else 1)  # job 2 repeats job 0
     assert [phase.job for phase in reader.read().running] == [0]
+
+
+def test_the_reason_for_a_lost_process_is_the_one_that_the_sweep_recorded(write, reader, tmp_path):
+    write(0, "downstream", [500]).joinpath("running.lock").unlink()
+    assert reader.read().problems == {0: "its process is gone"}
+    killed = {"ssl_rot.job_error.0": "its process was killed (too little memory?)"}
+    parent = StoredRun(SWEEP, "RUNNING", 0, {}, killed, {})
+    store = SimpleNamespace(runs=SimpleNamespace(get=lambda run: parent, running=list))
+    now = ProgressReader(Outline.load(tmp_path), store).read()  # type: ignore[arg-type]
+    assert now.problems == {0: "its process was killed (too little memory?)"}
 
 
 def test_damaged_metrics_are_none(reader, write):
