@@ -9,7 +9,7 @@ from ssl_rot.errors import describe_error
 from ssl_rot.experiment.context import RunContext
 from ssl_rot.experiment.recording import record_phase
 from ssl_rot.tracking import StoredRun, Tag
-from ssl_rot.training.floors import measure_floors
+from ssl_rot.training.pixel_baselines import measure_floors
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from ssl_rot.report.comparison.estimates import (
     interval,
     p_value,
 )
-from ssl_rot.report.comparison.inference import adjust_holm
+from ssl_rot.report.comparison.holm import adjust_holm
 from ssl_rot.report.comparison.planning import find_power, seeds_needed
 from ssl_rot.report.comparison.two_way import estimate_two_way, mcnemar_p
 

@@ -17,10 +17,10 @@ from ssl_rot.report.comparison.estimates import (
     p_value,
 )
 from ssl_rot.report.comparison.failures import confirm_verdicts, differences_at_chance
-from ssl_rot.report.comparison.inference import sign_flip_p
 from ssl_rot.report.comparison.planning import find_power, seeds_needed
 from ssl_rot.report.comparison.selection_error import add_selection_error, selection_variance
 from ssl_rot.report.comparison.sequential import anytime_p, t_e_process
+from ssl_rot.report.comparison.sign_flips import sign_flip_p
 from ssl_rot.report.comparison.two_way import estimate_two_way
 from ssl_rot.report.comparison.verdicts import judge
 

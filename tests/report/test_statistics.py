@@ -12,7 +12,8 @@ from ssl_rot.report.comparison.cell_names import format_settings
 from ssl_rot.report.comparison.estimates import estimate_over_seeds, interval, p_value
 from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
 from ssl_rot.report.comparison.floors import add_floors
-from ssl_rot.report.comparison.inference import adjust_holm, sign_flip_p
+from ssl_rot.report.comparison.holm import adjust_holm
+from ssl_rot.report.comparison.sign_flips import sign_flip_p
 from ssl_rot.report.page.cell_tables import number_table
 
 

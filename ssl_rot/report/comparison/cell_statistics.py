@@ -27,10 +27,11 @@ from ssl_rot.report.comparison.estimates import ALPHA, Estimate
 from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
 from ssl_rot.report.comparison.failures import confirm_verdicts
 from ssl_rot.report.comparison.hits import Hits
-from ssl_rot.report.comparison.inference import adjust_holm, sign_flip_p
+from ssl_rot.report.comparison.holm import adjust_holm
 from ssl_rot.report.comparison.metrics import is_higher_better
 from ssl_rot.report.comparison.planning import seeds_needed
 from ssl_rot.report.comparison.sequential import anytime_p
+from ssl_rot.report.comparison.sign_flips import sign_flip_p
 from ssl_rot.report.comparison.two_way import mcnemar_p
 from ssl_rot.report.comparison.verdicts import judge
 

@@ -18,7 +18,7 @@ from ssl_rot.report.comparison.estimates import (
     interval,
     p_value,
 )
-from ssl_rot.report.comparison.inference import adjust_holm
+from ssl_rot.report.comparison.holm import adjust_holm
 
 BETTER = "better"
 EQUIVALENT = "equivalent"

@@ -68,8 +68,9 @@ def _describe_failures(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]
 def _describe_spread(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
     """A rare collapse: most seeds agree, and the mean says the opposite or nothing."""
     for row in rows:
-        share = row["wins"] / max(1, row["n"])
-        if row["verdict"] in (UNDECIDED, EQUIVALENT) and row["n"] >= _MANY and share >= _MOST:
+        is_most = row["n"] >= _MANY and _MOST <= row["wins"] / row["n"] < 1
+        says_nothing = row["difference"] <= (row["margin"] or 0.0)
+        if row["verdict"] in (UNDECIDED, EQUIVALENT) and is_most and says_nothing:
             yield (
                 f"Seeds differ widely: {name_arm(row['arm'])} is better in {row['wins']} of "
                 f"{plural(row['n'], row['unit'])}{_where(row, rows, name)}, and the mean depends "

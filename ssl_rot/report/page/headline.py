@@ -126,10 +126,16 @@ def _state(
     if len(part) > _MOST_NAMED or any(row["overruled"] for row in part):
         return f"The difference{where} is {numbers}{of_metric}."
     of = _margin(part[0]) if np.isfinite(part[0]["margin"]) else "that size"
-    settle = (
-        f"to find a difference of {of} takes {join_words([_seeds_needed(row) for row in part])}"
-    )
-    if not np.isfinite([row["seeds_needed"] for row in part]).any():
+    needed = [
+        f"{_seeds_needed(row)} {name([row]) if len(part) > 1 else ''}".rstrip()
+        for row in part
+        if np.isfinite(row["seeds_needed"])
+    ]
+    stuck = [row for row in part if not np.isfinite(row["seeds_needed"])]
+    if needed:
+        settle = f"to find a difference of {of} takes {join_words(needed)}"
+        settle += f"; {name(stuck)}, more test images rather than seeds" if stuck else ""
+    else:
         settle = f"with these test images, no number of seeds would find a difference of {of}"
     return f"The difference{where} is {numbers}{of_metric}; {settle}."
 
@@ -157,8 +163,6 @@ def _margin(row: Cell) -> str:
 
 def _seeds_needed(row: Cell) -> str:
     """``28 seeds [14, 244]``."""
-    if not np.isfinite(row["seeds_needed"]):
-        return "more test images, since no number of seeds would do"
     high = row["seeds_needed_high"]
     top = f"{high:.0f}" if np.isfinite(high) else "more than can be run"
     return f"{row['seeds_needed']:.0f} {row['unit']}s [{row['seeds_needed_low']:.0f}, {top}]"

@@ -41,14 +41,14 @@ def draw_margin(span: Callable[..., Any], cells: pd.DataFrame, factor: float) ->
 
 def difference_limits(means: Array, intervals: Array, seeds: Array) -> tuple[float, float]:
     """The limits of an axis that shows zero, and all differences as far as they fit."""
-    limit = axis_limit(means, intervals)
+    limit = axis_limit(means, intervals, seeds)
     values = [0, *means, *intervals[np.isfinite(intervals)], *seeds]
     shown = np.clip(values, -limit, limit)
     margin = 0.08 * (shown.max() - shown.min()) or limit
     return float(shown.min() - margin), float(shown.max() + margin)
 
 
-def axis_limit(means: Array, intervals: Array) -> float:
+def axis_limit(means: Array, intervals: Array, seeds: Array) -> float:
     """How far an axis of differences extends on both sides of zero.
 
     The interval from two seeds can be twenty times as wide as all others. It is cut off, so that
@@ -56,4 +56,4 @@ def axis_limit(means: Array, intervals: Array) -> float:
     """
     ends = np.abs(intervals).ravel()
     limit = 1.1 * max(3 * np.abs(means).max(), 1.5 * np.nanmedian([*ends, 0]), 1e-3)
-    return float(min(limit, max(1.1 * np.nanmax([*ends, *np.abs(means)]), 1e-3)))
+    return float(min(limit, max(1.1 * np.nanmax([*ends, *np.abs(means), *np.abs(seeds)]), 1e-3)))

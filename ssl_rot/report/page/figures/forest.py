@@ -30,7 +30,7 @@ def draw_forest(cells: pd.DataFrame, compared: pd.DataFrame) -> ReportFigure:
     axes = figure.subplots()
     means, intervals = to_differences(shown, unit.factor)
     of_seeds = seed_values(cells, compared, "difference", unit.factor)
-    limit = axis_limit(means, intervals)
+    limit = axis_limit(means, intervals, np.concatenate(of_seeds))
     draw_margin(axes.axvspan, shown, unit.factor)
     axes.axvline(0, color="black", linewidth=1)
     for row, (verdict, mean, (low, high)) in enumerate(

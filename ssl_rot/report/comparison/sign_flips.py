@@ -1,4 +1,4 @@
-"""The exact sign-flip test, and Holm's adjustment for several comparisons."""
+"""The exact sign-flip test of paired differences."""
 
 from __future__ import annotations
 
@@ -40,18 +40,3 @@ def sign_flip_p(differences: Array) -> float:
     second.sort()
     as_extreme = (len(second) - np.searchsorted(second, observed - first)).sum()
     return min(1.0, 2.0 * float(as_extreme) / 2.0**n)
-
-
-def adjust_holm(p: Array) -> Array:
-    """Adjusts p values ``[..., m]`` for multiple comparisons after Holm (1979).
-
-    The family is the last axis. NaN is not part of the family and stays NaN.
-    """
-    order = np.argsort(p, axis=-1)  # NaN is sorted last
-    ordered = np.take_along_axis(p, order, axis=-1)
-    size = np.isfinite(p).sum(axis=-1, keepdims=True)
-    rank = np.arange(p.shape[-1])
-    stepped = np.minimum(1.0, np.fmax.accumulate(ordered * np.maximum(size - rank, 1), axis=-1))
-    adjusted = np.empty_like(stepped)
-    np.put_along_axis(adjusted, order, np.where(np.isnan(ordered), np.nan, stepped), axis=-1)
-    return adjusted

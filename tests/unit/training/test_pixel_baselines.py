@@ -9,8 +9,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch.nn.functional import avg_pool2d
 
 from ssl_rot.data import Augment, Images, Split, digits, prepare
-from ssl_rot.training import floors
-from ssl_rot.training.floors import measure_floors
+from ssl_rot.training import pixel_baselines
+from ssl_rot.training.pixel_baselines import measure_floors
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ def of_scikit_learn(train: Split, test: Split) -> tuple[float, float]:
 @pytest.mark.parametrize("budget", [1, 5])
 @pytest.mark.parametrize("chunk", [7, 4096])
 def test_both_methods_agree_with_scikit_learn(monkeypatch, budget, chunk):
-    monkeypatch.setattr(floors, "_CHUNK", chunk)
+    monkeypatch.setattr(pixel_baselines, "_CHUNK", chunk)
     data = prepare(
         name="digits", source=digits(8), seed=0, labels_per_class=budget, val_fraction=0.0,
         train_size=None, mean=None, std=None, augment=Augment(0, flip=False),
@@ -68,7 +68,7 @@ def test_large_images_are_averaged_down(blobs):
 
 
 def test_of_many_images_some_are_drawn(blobs, monkeypatch):
-    monkeypatch.setattr(floors, "MAX_IMAGES", 21)
+    monkeypatch.setattr(pixel_baselines, "MAX_IMAGES", 21)
     found = measure_floors(*blobs, 3, CPU)
     assert found["images"] == 21
     assert found["knn_acc"] == 1
