@@ -30,7 +30,7 @@ def call(monkeypatch, capfd):
 
     def called(model, *arguments, uri=None):
         if uri is not None:
-            monkeypatch.setattr("mlflow.get_tracking_uri", lambda: uri)
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         monkeypatch.setattr(sys, "argv", ["predict", str(model), *map(str, arguments)])
         capfd.readouterr()
         status = 0
