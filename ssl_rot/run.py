@@ -94,7 +94,7 @@ def run_valid(
     if trained is not None and (whose == "all" or (whose == "best" and sweep is None)):
         from ssl_rot.deploy.logged_model import try_to_log
 
-        try_to_log(tracker, trained)
+        try_to_log(tracker.store, trained)
     return last.get("val_acc", last["test_acc"])
 
 

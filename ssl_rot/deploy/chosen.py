@@ -75,7 +75,7 @@ def choose_by_verdict(found: Report, planned_seeds: int | None, *, anyway: bool)
         listed = "".join(f"\n  - {name}" for name in names[:10])
         raise UserError(
             f"a model is chosen from one cell, and this report has {len(names)}; narrow it with "
-            f"where=\"params.<key> = '<value>'\":{listed}"
+            f"'where=params.`<key>` = \"<value>\"':{listed}"
         )
     least = int(cells["n"].min())
     if not anyway and planned_seeds is not None and least < planned_seeds:
@@ -110,7 +110,7 @@ def _choose_run(found: Report, rows: pd.DataFrame, side: str) -> Chosen:
         raise UserError(
             f"{' and '.join(map(name_arm, arms))} {'both' if len(arms) == 2 else 'all'} qualify, "
             "and without a validation split nothing chooses between them; "
-            "narrow the report with where=\"tags.`ssl_rot.arm` IN ('supervised', '<arm>')\""
+            'narrow the report with \'where=tags.`ssl_rot.arm` IN ("supervised", "<arm>")\''
         )
     if has_validation:
         arm = runs.groupby(ARM)[VALIDATION].mean().idxmax()

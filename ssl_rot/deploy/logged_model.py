@@ -10,8 +10,8 @@ from ssl_rot.data.folder import pixels
 from ssl_rot.deploy import served
 from ssl_rot.deploy.trained import TrainedRun, load_trained
 from ssl_rot.errors import describe_error
-from ssl_rot.tracking import Tracker
 from ssl_rot.tracking.logged_models import ModelToLog, find_model, log_model
+from ssl_rot.tracking.runs import OpenStore, StoredRuns
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +20,10 @@ _LOADER, _PIXELS = "ssl_rot_served", "ssl_rot_pixels"
 _NEEDED = ("mlflow", "torch", "numpy", "pandas", "pillow")
 
 
-def try_to_log(tracker: Tracker, run_id: str) -> str | None:
+def try_to_log(store: OpenStore, run_id: str) -> str | None:
     """:func:`log_classifier`, whose failure is only a warning: the run has finished without it."""
     try:
-        uri = log_classifier(tracker, run_id)
+        uri = log_classifier(store, run_id)
     except Exception as error:
         log.warning(
             "Run %s is finished, but no model was logged: %s", run_id, describe_error(error)
@@ -33,16 +33,16 @@ def try_to_log(tracker: Tracker, run_id: str) -> str | None:
     return uri
 
 
-def log_classifier(tracker: Tracker, run_id: str) -> str:
+def log_classifier(store: OpenStore, run_id: str) -> str:
     """Logs the classifier of a finished downstream run, unless it is; returns the model's URI.
 
     Raises:
         UserError: it cannot be rebuilt, or MLflow does not accept it.
     """
-    found = find_model(tracker.store, run_id)
+    found = find_model(store, run_id)
     if found is not None:
         return found
-    return log_model(tracker.store, run_id, _describe(load_trained(tracker.runs, run_id)))
+    return log_model(store, run_id, _describe(load_trained(StoredRuns(store), run_id)))
 
 
 def _describe(trained: TrainedRun) -> ModelToLog:

@@ -6,8 +6,8 @@ from ssl_rot.deploy.chosen import choose_by_verdict
 from ssl_rot.deploy.logged_model import log_classifier
 from ssl_rot.errors import UserError, without_password
 from ssl_rot.report.page.rendering import Report
-from ssl_rot.tracking import Tracker
 from ssl_rot.tracking.logged_models import register_model
+from ssl_rot.tracking.runs import ExistingStore
 
 ALIAS = "best"
 
@@ -25,8 +25,8 @@ def register(found: Report, name: str, planned_seeds: int | None, *, anyway: boo
         chosen = choose_by_verdict(found, planned_seeds, anyway=anyway)
     except UserError as error:
         raise UserError(f"register={name}: nothing was registered, since {error}") from None
-    tracker = Tracker.of_run(chosen.run_id, found.runs.attrs["uri"])
-    uri = log_classifier(tracker, chosen.run_id)
+    store = ExistingStore.of_run(chosen.run_id, found.runs.attrs["uri"])
+    uri = log_classifier(store, chosen.run_id)
     tags = {**chosen.tags, "ssl_rot.report": without_password(found.own_command)}
-    version = register_model(tracker.store, uri, chosen.run_id, name, ALIAS, tags)
+    version = register_model(store, uri, chosen.run_id, name, ALIAS, tags)
     return f"Registered {version} as models:/{name}@{ALIAS}: {chosen.reason}"

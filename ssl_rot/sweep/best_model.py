@@ -29,7 +29,9 @@ def log_best_model(tracker: Tracker, run_id: str) -> None:
                 "validation split (dataset.val_per_class), or log the model of each (log_model=all)"
             )
             return
-        print(f"\nModel: {log_classifier(tracker, chosen.run_id)}, {chosen.reason}", flush=True)
+        print(
+            f"\nModel: {log_classifier(tracker.store, chosen.run_id)}, {chosen.reason}", flush=True
+        )
     except Exception as error:
         log.warning(
             "The sweep has finished, but its best model was not logged: %s", describe_error(error)

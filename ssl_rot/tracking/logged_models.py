@@ -23,7 +23,7 @@ from torch import nn
 
 from ssl_rot.errors import store_errors
 from ssl_rot.tracking.database import absolute_uri, connect, require_database
-from ssl_rot.tracking.store import Store
+from ssl_rot.tracking.runs import OpenStore
 
 NAME = "classifier"
 METRICS = ("test_acc", "test_loss", "val_acc", "val_loss")  # of its last epoch
@@ -53,7 +53,7 @@ class ModelToLog:
     requirements: list[str]
 
 
-def log_model(store: Store, run_id: str, build: ModelToLog) -> str:
+def log_model(store: OpenStore, run_id: str, build: ModelToLog) -> str:
     """Logs the model of a finished run with its last accuracies, and returns its URI.
 
     It needs no active run, and leaves the settings of ``mlflow`` alone.
@@ -97,7 +97,7 @@ def _of_model(point: Metric, model_id: str) -> Metric:
     )
 
 
-def find_model(store: Store, run_id: str) -> str | None:
+def find_model(store: OpenStore, run_id: str) -> str | None:
     """The URI of the latest model that was logged for a run."""
     client = store.client
     with store_errors(f"The models of run {run_id} cannot be listed"):
@@ -160,7 +160,7 @@ def save_model(build: ModelToLog, folder: Path, model: Model) -> None:
 
 
 def register_model(
-    store: Store, uri: str, run_id: str, name: str, alias: str, tags: Mapping[str, str]
+    store: OpenStore, uri: str, run_id: str, name: str, alias: str, tags: Mapping[str, str]
 ) -> str:
     """Makes a logged model the newest version of a registered one, and points an alias at it.
 

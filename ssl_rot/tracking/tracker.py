@@ -14,7 +14,7 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from ssl_rot import files
 from ssl_rot.errors import TrackingError, UserError, store_errors, without_password
-from ssl_rot.tracking.database import absolute_uri, connect, database_path
+from ssl_rot.tracking.database import database_path
 from ssl_rot.tracking.dataset_use import DatasetUse
 from ssl_rot.tracking.heartbeat import heartbeat
 from ssl_rot.tracking.history import History, now, read_history
@@ -42,18 +42,6 @@ class Tracker:
         self.store = Store(experiment_name, uri, directory)
         self.runs = StoredRuns(self.store)
         self._logs: list[RunLog] = []
-
-    @classmethod
-    def of_run(cls, run_id: str, uri: str | None = None) -> Tracker:
-        """The tracker of the experiment that a run is in."""
-        uri = absolute_uri(uri)
-        database = database_path(uri)
-        with store_errors(f"Run {run_id} is not in {uri}"):
-            if database is not None and not database.is_file():  # it would be created
-                raise TrackingError(f"There is no database {database}")
-            client = connect(uri)
-            experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
-        return cls(experiment.name, uri)
 
     @contextmanager
     def start(

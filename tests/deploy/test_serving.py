@@ -31,7 +31,7 @@ def address(rotation_run, start_python, free_port):
     """Of a server of the run's logged model."""
     store = f"sqlite:///{rotation_run.folder}/mlflow.db"
     tracker = Tracker("ssl_rot", store)
-    uri = log_classifier(tracker, rotation_run.runs["downstream"].info.run_id)
+    uri = log_classifier(tracker.store, rotation_run.runs["downstream"].info.run_id)
     port = free_port()
     server = start_python(
         *("-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"),

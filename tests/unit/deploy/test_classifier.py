@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ssl_rot.data.folder.pixels import decode
+from ssl_rot.data.folder.decoding import decode
 from ssl_rot.deploy.classifier import ImageClassifier
 
 

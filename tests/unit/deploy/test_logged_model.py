@@ -38,7 +38,7 @@ def run_id(rotation_run):
 @pytest.fixture(scope="module")
 def logged(rotation_run, tracker, run_id, points):
     before = points(tracker.store.uri, run_id)
-    uri = log_classifier(tracker, run_id)
+    uri = log_classifier(tracker.store, run_id)
     assert points(tracker.store.uri, run_id) == before  # no point of the run is doubled
     return tracker.store.client.get_logged_model(uri.removeprefix("models:/"))
 
@@ -161,7 +161,7 @@ def test_the_model_says_what_it_is(logged, loaded, tracker, run_id, folder):
 
 
 def test_a_second_call_finds_the_first_model(logged, tracker, run_id):
-    assert log_classifier(tracker, run_id) == f"models:/{logged.model_id}"
+    assert log_classifier(tracker.store, run_id) == f"models:/{logged.model_id}"
 
 
 def test_there_is_no_pickle_in_it_but_torchs_copy_of_the_example(folder):

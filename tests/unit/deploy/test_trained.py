@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ssl_rot.data import digits
-from ssl_rot.data.folder.pixels import decode
+from ssl_rot.data.folder.decoding import decode
 from ssl_rot.deploy.trained import load_trained
 from ssl_rot.errors import TrackingError, WeightsError
 from ssl_rot.tracking import Tracker
