@@ -242,7 +242,7 @@ def registered(photograph_run):
         # MLflow looks the model up in its default store.
         patch.setenv("MLFLOW_TRACKING_URI", uri_of(photograph_run))
         tracker = Tracker("ssl_rot", uri_of(photograph_run))
-        uri = log_classifier(tracker, id_of(photograph_run))
+        uri = log_classifier(tracker.store, id_of(photograph_run))
         register_model(tracker.store, uri, id_of(photograph_run), "pictures", "best", {})
     return uri
 
