@@ -83,8 +83,8 @@ def main() -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="the id of a finished downstream run in MLFLOW_TRACKING_URI or mlflow.db here, or a "
-        "folder of python -m ssl_rot.export",
+        help="the id of a finished downstream run, or models:/NAME@ALIAS, in "
+        "MLFLOW_TRACKING_URI or mlflow.db here; or a folder of python -m ssl_rot.export",
     )
     parser.add_argument(
         "images", metavar="IMAGES", nargs="+", help="image files, folders of them, or patterns"

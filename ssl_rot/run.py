@@ -26,9 +26,9 @@ from ssl_rot.streams import outliving_readers
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
 from ssl_rot.sweep.job_process import announce_pretrained, current_order
-from ssl_rot.sweep.output import JOB_OUTPUT, redirected_to
 from ssl_rot.sweep.plugin_checks import is_basic
-from ssl_rot.sweep.workers import register_worker
+from ssl_rot.sweep.redirection import JOB_OUTPUT, redirected_to
+from ssl_rot.sweep.worker_locks import register_worker
 from ssl_rot.training.signals import Interrupts
 
 log = logging.getLogger(__name__)

@@ -84,7 +84,7 @@ def show_status(name: str | None, *, watch: bool) -> None:
     """
     from ssl_rot.sweep.outline import Outline
     from ssl_rot.sweep.progress import ProgressReader
-    from ssl_rot.sweep.view import SweepView, describe
+    from ssl_rot.sweep.screen import SweepView, describe
 
     folder = find_folder(name)
     outline = Outline.load(folder)

@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from ssl_rot.errors import EXIT_STATUS, TrackingError, UserError
-from ssl_rot.sweep import workers
+from ssl_rot.sweep import worker_locks
 from ssl_rot.sweep.composition import Composer, split_overrides
 from ssl_rot.sweep.fork_server import start_fork_server
 from ssl_rot.sweep.plugin_checks import (
@@ -110,7 +110,7 @@ def open_sweep() -> ParentRun:
 def stop_open_sweep() -> None:
     """Asks the workers of the sweep, if one is open, to stop after the epoch that they are in."""
     if _open_run is not None:
-        workers.stop_workers(_open_run.folder)
+        worker_locks.stop_workers(_open_run.folder)
 
 
 def close_open_sweep(error: BaseException | None = None) -> bool:

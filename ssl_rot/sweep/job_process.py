@@ -22,7 +22,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from ssl_rot.errors import describe_error
-from ssl_rot.sweep.output import JOB_OUTPUT
+from ssl_rot.sweep.redirection import JOB_OUTPUT
 from ssl_rot.sweep.slots import Slot
 
 

@@ -28,14 +28,14 @@ from ssl_rot.sweep.hand_over import check_not_queued, close_handed_over
 from ssl_rot.sweep.job_table import record_job_table
 from ssl_rot.sweep.markdown import describe_plan
 from ssl_rot.sweep.outline import Outline
-from ssl_rot.sweep.output import hydras_log_in
 from ssl_rot.sweep.plan import Plan, Planner, make_plan
 from ssl_rot.sweep.plugin_checks import is_parallel
 from ssl_rot.sweep.progress import ProgressReader
+from ssl_rot.sweep.redirection import hydras_log_in
+from ssl_rot.sweep.screen import SweepView
 from ssl_rot.sweep.slots import Slot, open_slots
 from ssl_rot.sweep.verdict import record_verdict
-from ssl_rot.sweep.view import SweepView
-from ssl_rot.sweep.workers import claim_folder, stop_workers, wait_for_workers
+from ssl_rot.sweep.worker_locks import claim_folder, stop_workers, wait_for_workers
 from ssl_rot.tracking import RunLog, StoredRun, Tag, Tracker
 from ssl_rot.tracking.history import now
 from ssl_rot.tracking.slurm import is_requeued

@@ -9,6 +9,8 @@ import mlflow
 from mlflow import MlflowClient
 from sqlalchemy import create_engine, make_url
 
+from ssl_rot.errors import TrackingError
+
 _SCHEME = "sqlite:///"
 _DATABASE_SERVERS = ("postgresql", "mysql", "mssql")
 
@@ -72,6 +74,21 @@ def database_uri(path: Path) -> str:
     Only what would be misread is encoded: MLflow makes a folder of the path as the URI has it.
     """
     return _SCHEME + str(path).replace("%", "%25").replace("?", "%3F")
+
+
+def require_database(uri: str, what: str) -> None:
+    """Refuses a missing SQLite database, which MLflow would create when it only reads.
+
+    Args:
+        what: the operation that it is needed for, as the start of the message.
+
+    Raises:
+        TrackingError: it is missing.
+    """
+    path = database_path(uri)
+    if path is not None and not path.is_file():
+        where = "Go to the folder that holds it, or set MLFLOW_TRACKING_URI"
+        raise TrackingError(f"{what}: there is no database {path}. {where}")
 
 
 def create_database(uri: str) -> None:

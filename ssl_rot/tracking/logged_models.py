@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import mlflow.artifacts
 import mlflow.pytorch
 import numpy as np
 from mlflow import MlflowClient
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ssl_rot.errors import store_errors
+from ssl_rot.tracking.database import absolute_uri, connect, require_database
 from ssl_rot.tracking.runs import OpenStore
 
 NAME = "classifier"
@@ -103,6 +105,25 @@ def find_model(store: OpenStore, run_id: str) -> str | None:
         found = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     ready = [model for model in found if model.status == LoggedModelStatus.READY]
     return f"models:/{ready[0].model_id}" if ready else None
+
+
+def download_model(model: str, folder: Path) -> Path:
+    """Downloads the graph of a logged or registered model, and the facts beside it.
+
+    Args:
+        model: ``models:/<name>@<alias>``, ``models:/<name>/<version>`` or ``models:/<id>``.
+
+    Raises:
+        TrackingError: the store, which follows MLflow's own defaults, has no such model.
+    """
+    uri = absolute_uri(None)
+    require_database(uri, f"{model} cannot be looked up")
+    with store_errors(f"{model} is not in {uri}"):
+        connect(uri)  # sets how long MLflow tries
+        found = mlflow.artifacts.download_artifacts(
+            artifact_uri=model, dst_path=str(folder), tracking_uri=uri, registry_uri=uri
+        )
+    return Path(found) / "data"
 
 
 def save_model(build: ModelToLog, folder: Path, model: Model) -> None:

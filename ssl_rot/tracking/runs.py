@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from ssl_rot.errors import TrackingError, store_errors, without_password
-from ssl_rot.tracking.database import absolute_uri, connect, database_path, suggest_fix
+from ssl_rot.errors import store_errors, without_password
+from ssl_rot.tracking.database import absolute_uri, connect, require_database, suggest_fix
 from ssl_rot.tracking.names import Tag
 
 
@@ -55,12 +55,7 @@ class ExistingStore:
             TrackingError: there is no such store, or it lacks the run.
         """
         uri = absolute_uri(uri)
-        database = database_path(uri)
-        if database is not None and not database.is_file():  # MLflow would create it
-            raise TrackingError(
-                f"Run {run_id} cannot be looked up: there is no database {database}. Go to the "
-                "folder that holds it, or set MLFLOW_TRACKING_URI"
-            )
+        require_database(uri, f"Run {run_id} cannot be looked up")
         with store_errors(f"Run {run_id} is not in {uri}", f"\n{suggest_fix(uri)}"):
             client = connect(uri)
             return cls(client, uri, str(client.get_run(run_id).info.experiment_id))

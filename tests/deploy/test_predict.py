@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -17,6 +18,10 @@ from PIL import Image
 
 from ssl_rot import predict
 from ssl_rot.data import digits
+from ssl_rot.deploy import loading
+from ssl_rot.deploy.logged_model import log_classifier
+from ssl_rot.tracking import Tracker
+from ssl_rot.tracking.logged_models import register_model
 
 
 @pytest.fixture
@@ -25,7 +30,7 @@ def call(monkeypatch, capfd):
 
     def called(model, *arguments, uri=None):
         if uri is not None:
-            monkeypatch.setattr("mlflow.get_tracking_uri", lambda: uri)
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         monkeypatch.setattr(sys, "argv", ["predict", str(model), *map(str, arguments)])
         capfd.readouterr()
         status = 0
@@ -228,3 +233,58 @@ def test_a_name_that_is_no_model_is_one_message_and_makes_nothing(
     assert (status, output) == (2, "")
     assert errors.startswith(f"Run {'0' * 32} is not in {uri_of(photograph_run)}: ")
     assert "Traceback" not in errors
+
+
+@pytest.fixture(scope="module")
+def registered(photograph_run):
+    """The run's logged model, as the only version of a registered one."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(photograph_run.folder):
+        # MLflow looks the model up in its default store.
+        patch.setenv("MLFLOW_TRACKING_URI", uri_of(photograph_run))
+        tracker = Tracker("ssl_rot", uri_of(photograph_run))
+        uri = log_classifier(tracker.store, id_of(photograph_run))
+        register_model(tracker.store, uri, id_of(photograph_run), "pictures", "best", {})
+    return uri
+
+
+def test_a_registered_model_predicts_as_its_run_did(
+    call, registered, photograph_run, photographs, tmp_path
+):
+    """Also where one file gives no prediction."""
+    (tmp_path / "text.png").write_text("no image")
+    for name in ("models:/pictures@best", "models:/pictures/1", registered):
+        names = (photographs / "test", tmp_path / "text.png")
+        status, output, errors = call(name, *names, uri=uri_of(photograph_run))
+        assert (status, errors) == (1, f"skipped '{tmp_path}/text.png': not an image\n")
+        given = [row[1:] for row in rows(output)]
+        assert given == own_predictions(photograph_run, ["blue", "red"])
+
+
+@pytest.mark.parametrize("damage", ["model.pt2", "classifier.json"])
+def test_a_damaged_logged_model_is_one_message(
+    call, registered, photograph_run, photographs, monkeypatch, damage
+):
+    download = loading.download_model
+
+    def damaged(name, folder):
+        data = download(name, folder)
+        content = (data / damage).read_bytes()
+        (data / damage).write_bytes(content[: len(content) // 2])
+        return data
+
+    monkeypatch.setattr(loading, "download_model", damaged)
+    status, output, errors = call(registered, photographs, uri=uri_of(photograph_run))
+    assert (status, output) == (2, "")
+    assert errors.startswith(f"{registered} cannot be read: ")
+    assert errors.count("\n") == 1
+
+
+def test_a_model_that_the_registry_lacks_is_one_message(call, photograph_run, tmp_path):
+    status, _, errors = call("models:/other@best", tmp_path, uri=uri_of(photograph_run))
+    assert status == 2
+    assert errors.startswith(f"models:/other@best is not in {uri_of(photograph_run)}: ")
+    missing = f"sqlite:///{tmp_path}/none.db"
+    status, _, errors = call("models:/other@best", tmp_path, uri=missing)
+    assert status == 2
+    assert errors.startswith("models:/other@best cannot be looked up: there is no database ")
+    assert not list(tmp_path.iterdir())

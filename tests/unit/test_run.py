@@ -28,7 +28,7 @@ REFUSED_BY_SSL_ROT = [
     (["+schedule.optimizer.momntum=0.9"], ["schedule.optimizer.momntum", "momentum"]),
     (["freeze=through", "freeze.stage=stage7"], ["freeze.stage=stage7", "stem, stage1"]),
     (["model.cut=stage7"], ["model.cut=stage7", "stem, stage1"]),
-    (["dataset.labels_per_class=200"], ["dataset.labels_per_class=200", "class '"]),
+    (["dataset.labels_per_class=0"], ["dataset.labels_per_class=0", "at least 1"]),
     (["pretext=rotation", "pretext.angles=[0,30]"], ["pretext.angles=[0, 30]", "multiples of 45"]),
     (["schedule.lr=0"], ["schedule.lr=0", "greater than 0"]),
     (["pretext.schedule.lr=nan"], ["pretext.schedule.lr=nan", "greater than 0"]),

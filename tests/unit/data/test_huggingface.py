@@ -172,6 +172,20 @@ def test_decoded_once_in_parallel_and_again_after_a_change(tmp_path, caplog):
     assert load(path, test_fraction=0.1).fingerprint != before.fingerprint
 
 
+def test_a_set_that_is_saved_again_in_its_place_is_decoded_again(tmp_path):
+    for first in (0, 50):
+        data = datasets.Dataset.from_pandas(table(["a", "b"] * 5, first=first))
+        data.save_to_disk(tmp_path / "one")
+        source = load(tmp_path / "one", test_fraction=0.2)
+        assert torch.equal(source.train.images.base, stored(*range(first, first + 10)))
+
+
+def test_a_chunk_may_reach_from_one_split_into_the_next(tmp_path):
+    table(["a", "b"] * 150).to_parquet(tmp_path / "train-0.parquet")
+    table(["a", "b"] * 150, first=300).to_parquet(tmp_path / "test-0.parquet")
+    assert torch.equal(load(tmp_path).test.images.base, stored(*range(600)))
+
+
 def test_the_fingerprint_depends_on_the_content_and_not_on_the_location(tmp_path, folder):
     first = load(folder).fingerprint
     moved = folder.rename(tmp_path / "moved")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_rot.sweep import workers
+from ssl_rot.sweep import worker_locks
 
 TINY = (
     *("--multirun", "hydra/launcher=basic", "+experiment=supervised"),
@@ -22,7 +22,7 @@ def sweep(call_main, make_store, tmp_path):
 
 def test_a_sweep_in_the_folder_of_a_running_one_is_refused(sweep, all_runs, tmp_path):
     """As happens to two that start in the same second."""
-    with workers.claim_folder(tmp_path / "same"):
+    with worker_locks.claim_folder(tmp_path / "same"):
         status, output = sweep("hydra.sweep.dir=same")
     assert status == 2
     assert f"another sweep is running in hydra.sweep.dir={tmp_path}/same" in output

@@ -14,7 +14,7 @@ import pytest
 
 from ssl_rot.sweep.outline import Outline, OutlinedJob
 from ssl_rot.sweep.progress import ProgressReader
-from ssl_rot.sweep.view import SweepView, describe
+from ssl_rot.sweep.screen import SweepView, describe
 from ssl_rot.tracking import StoredRun
 
 SWEEP = "5" * 32
@@ -188,7 +188,7 @@ def test_a_job_without_a_heartbeat_is_lost(reader, write):
 def test_without_a_terminal_a_line_tells_that_a_job_has_ended(reader, write, monkeypatch):
     stream = io.StringIO()
     view = SweepView(reader, stream)
-    monkeypatch.setattr("ssl_rot.sweep.view._SECONDS", 0.01)
+    monkeypatch.setattr("ssl_rot.sweep.screen._SECONDS", 0.01)
     view.start()
     write(0, "pretext", [1000, 2000, 3000, 4000], "FINISHED")
     write(0, "downstream", [1000])
@@ -208,8 +208,8 @@ def test_without_a_terminal_a_line_tells_that_a_job_has_ended(reader, write, mon
 
 def test_a_silent_minute_is_broken(reader, write, monkeypatch):
     stream = io.StringIO()
-    monkeypatch.setattr("ssl_rot.sweep.view._SECONDS", 0.01)
-    monkeypatch.setattr("ssl_rot.sweep.view._SILENT_SECONDS", 0.05)
+    monkeypatch.setattr("ssl_rot.sweep.screen._SECONDS", 0.01)
+    monkeypatch.setattr("ssl_rot.sweep.screen._SILENT_SECONDS", 0.05)
     view = SweepView(reader, stream)
     view.start()
     time.sleep(0.3)
@@ -227,7 +227,7 @@ def test_looking_at_a_large_sweep_takes_little_of_a_core(reader, monkeypatch):
         return read(**options)
 
     monkeypatch.setattr(reader, "read", read_slowly)
-    monkeypatch.setattr("ssl_rot.sweep.view._SECONDS", 0.01)
+    monkeypatch.setattr("ssl_rot.sweep.screen._SECONDS", 0.01)
     view = SweepView(reader, io.StringIO())
     view.start()
     time.sleep(0.4)

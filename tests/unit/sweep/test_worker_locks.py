@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from filelock import FileLock
 
-from ssl_rot.sweep import workers
+from ssl_rot.sweep import worker_locks
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_stopping_kills_no_process_with_the_id_of_a_worker_on_another_machine(by
     folder = tmp_path / ".workers"
     folder.mkdir()
     with FileLock(folder / f"far-away-{bystander.pid}.pid"):
-        workers.stop_workers(tmp_path)
+        worker_locks.stop_workers(tmp_path)
     with pytest.raises(subprocess.TimeoutExpired):
         bystander.wait(timeout=1)
 
@@ -44,13 +44,13 @@ def test_a_worker_that_ends_before_it_is_signaled_is_no_error(monkeypatch, tmp_p
         raise error
 
     monkeypatch.setattr(os, "kill", gone)
-    workers.stop_workers(tmp_path)
+    worker_locks.stop_workers(tmp_path)
     assert not lock.is_locked
 
 
 def test_a_stopped_sweep_starts_no_job_until_it_is_resumed(tmp_path):
-    workers.stop_workers(tmp_path)
-    with pytest.raises(KeyboardInterrupt), workers.register_worker(tmp_path):
+    worker_locks.stop_workers(tmp_path)
+    with pytest.raises(KeyboardInterrupt), worker_locks.register_worker(tmp_path):
         pytest.fail("a job started")
-    with workers.claim_folder(tmp_path), workers.register_worker(tmp_path):
+    with worker_locks.claim_folder(tmp_path), worker_locks.register_worker(tmp_path):
         pass
