@@ -105,6 +105,8 @@ class PlanDescription:
                 job.pretext_images,
                 job.finished is not None,
                 self.same_as.get(job.number),
+                job.evaluated,
+                job.pretext_evaluated,
             )
             for job in self.plan.jobs
         ]

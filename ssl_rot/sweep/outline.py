@@ -26,6 +26,8 @@ class OutlinedJob:
         pretext_images: that this pre-training processes.
         is_finished: whether an earlier run has its result.
         same_as: the number of an earlier job that gives the same result.
+        evaluated: images that its downstream phase only evaluates, in all epochs together.
+        pretext_evaluated: those of the pre-training.
     """
 
     number: int
@@ -35,6 +37,8 @@ class OutlinedJob:
     pretext_images: int
     is_finished: bool
     same_as: int | None
+    evaluated: int = 0
+    pretext_evaluated: int = 0
 
 
 @dataclass(frozen=True)

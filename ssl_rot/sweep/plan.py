@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from omegaconf import OmegaConf, open_dict, read_write
 
 from ssl_rot.config.run_keys import RunKeys
 from ssl_rot.config.validation import validate
+from ssl_rot.data import Split
 from ssl_rot.errors import ConfigError, UserError
 from ssl_rot.experiment.context import RunContext, open_run_context
 from ssl_rot.experiment.pipeline import find_finished_runs
@@ -36,6 +37,8 @@ class PlannedJob:
         reuses_pretext: whether it takes pretext weights that exist already.
         pretext_images: that its pre-training processes, 0 without one.
         images: that its downstream phase processes.
+        pretext_evaluated: images that its pre-training evaluates, in all epochs together.
+        evaluated: that its downstream phase evaluates.
         labels: how many labels it uses, in words.
         finished: the run of an earlier sweep, or a single one, that ``resume=true`` found.
     """
@@ -51,6 +54,8 @@ class PlannedJob:
     reuses_pretext: bool
     pretext_images: int
     images: int
+    pretext_evaluated: int
+    evaluated: int
     labels: str
     finished: StoredRun | None = None
 
@@ -110,6 +115,8 @@ class Planner:
             context.pretext.reuse,
             pretext_images=_count_pretext_images(context),
             images=len(context.data.train) * context.config["schedule"]["epochs"],
+            pretext_evaluated=_count_pretext_evaluated(context),
+            evaluated=_count(context.data.held_out) * context.config["schedule"]["epochs"],
             labels=context.data.count_labels(),
         )
 
@@ -130,6 +137,17 @@ def _count_pretext_images(context: RunContext) -> int:
     if not isinstance(task, Pretext):
         return 0
     return len(images) * task.views * task.schedule.epochs
+
+
+def _count_pretext_evaluated(context: RunContext) -> int:
+    task = context.pretext
+    if not isinstance(task, Pretext):
+        return 0
+    return _count(context.data.held_out_from_pretext) * task.views * task.schedule.epochs
+
+
+def _count(splits: Mapping[str, Split]) -> int:
+    return sum(len(split) for split in splits.values())
 
 
 def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:

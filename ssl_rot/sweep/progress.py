@@ -17,6 +17,8 @@ from ssl_rot.tracking.heartbeat import LOST_SECONDS, silence
 
 _WINDOW = 600.0
 """The speed is that of the last so many seconds."""
+_EVALUATION = 1 / 3
+"""What an image takes to evaluate, as a part of what it takes to train on: no backward pass."""
 _MLFLOW_SECONDS = 5.0
 """Between two queries, at least; ten times as long as one takes, if that is more."""
 
@@ -63,6 +65,11 @@ class ProgressReader:
         self._phases: dict[Path, PhaseReader] = {}
         self._failed: dict[int, str] = {}
         self._next_query = 0.0
+        self._effort: dict[str, float] = {}
+        for job in outline.jobs or ():
+            self._effort[f"job {job.number}"] = _weigh(job.images, job.evaluated)
+            if job.pretext is not None:
+                self._effort[job.pretext] = _weigh(job.pretext_images, job.pretext_evaluated)
 
     def read(self, *, ask_mlflow: bool = False) -> Progress:
         """The state now; of MLflow, as it was some seconds ago unless ``ask_mlflow``."""
@@ -75,17 +82,18 @@ class ProgressReader:
         found = [reader.read(sweep, since) for reader in self._phases.values()]
         phases = [phase for phase in found if phase is not None]
         done, problems = self._judge(phases)
-        left = self._count_left(phases, done | problems.keys())
-        speed = _measure_speed(phases)
         jobs = self._outline.jobs
+        left = self._count_left(phases, done | problems.keys())
+        effort = sum(images * self._effort[key] for key, images in left.items())
+        speed = self._measure_speed(phases)
         return Progress(
             total=None if jobs is None else len(jobs),
             done=len(done),
             problems=problems,
             running=sorted((phase for phase in phases if phase.is_running), key=lambda at: at.job),
             images=sum(phase.images for phase in phases),
-            images_left=left,
-            seconds_left=left / speed if left is not None and speed else None,
+            images_left=None if jobs is None else sum(left.values()),
+            seconds_left=effort / speed if jobs is not None and speed else None,
             is_closed=self._is_closed(),
         )
 
@@ -110,23 +118,33 @@ class ProgressReader:
             if number not in done | running  # it was tried again
         }
 
-    def _count_left(self, phases: Iterable[PhaseProgress], ended: Collection[int]) -> float | None:
-        """The images that the jobs which have not ended still have to process."""
-        if self._outline.jobs is None:
-            return None
-        processed = {at.key: at.images for at in phases if at.problem is None}
+    def _count_left(
+        self, phases: Iterable[PhaseProgress], ended: Collection[int]
+    ) -> dict[str, float]:
+        """The images that each phase which has not ended still has to process."""
+        total: dict[str, float] = {}
         finished = {at.key for at in phases if at.is_finished}
-        left = 0.0
-        pretexts = {}
-        for job in self._outline.jobs:
+        for job in self._outline.jobs or ():
             if job.number in ended or job.same_as is not None:
                 continue
-            left += max(0.0, job.images - processed.get(f"job {job.number}", 0.0))
+            total[f"job {job.number}"] = job.images
             if job.pretext is not None and job.pretext not in finished:
-                pretexts[job.pretext] = job.pretext_images
-        return left + sum(
-            max(0.0, images - processed.get(key, 0.0)) for key, images in pretexts.items()
-        )
+                total[job.pretext] = job.pretext_images
+        processed = {at.key: at.images for at in phases if at.problem is None}
+        return {key: max(0.0, images - processed.get(key, 0.0)) for key, images in total.items()}
+
+    def _measure_speed(self, phases: Iterable[PhaseProgress]) -> float:
+        """Images per second of all jobs together, lately, with those that are only evaluated."""
+        now = time.time()
+        since, effort = now, 0.0
+        for phase in phases:
+            before = 0.0
+            for ended, processed, seconds in phase.epochs:
+                if ended > now - _WINDOW:
+                    effort += (processed - before) * self._effort.get(phase.key, 1.0)
+                    since = min(since, ended - seconds)
+                before = processed
+        return effort / max(now - since, 1e-3)
 
     def _query_mlflow(self) -> None:
         """Failures of jobs without a run, and folders of resumed runs: they may be anywhere."""
@@ -147,15 +165,6 @@ class ProgressReader:
         self._next_query = ended + max(_MLFLOW_SECONDS, 10 * (ended - started))
 
 
-def _measure_speed(phases: Iterable[PhaseProgress]) -> float:
-    """Images per second of all jobs together, lately."""
-    now = time.time()
-    since, images = now, 0.0
-    for phase in phases:
-        before = 0.0
-        for ended, processed, seconds in phase.epochs:
-            if ended > now - _WINDOW:
-                images += processed - before
-                since = min(since, ended - seconds)
-            before = processed
-    return images / max(now - since, 1e-3)
+def _weigh(images: int, evaluated: int) -> float:
+    """The effort for each image trained on, if the phase evaluates others beside them."""
+    return 1.0 + _EVALUATION * evaluated / max(1, images)

@@ -101,6 +101,18 @@ def test_jobs_images_and_time_left_are_counted(reader, write):
     assert reader.read().is_over
 
 
+def test_images_that_are_only_evaluated_take_time_too(tmp_path, write):
+    jobs = [
+        OutlinedJob(0, "labels=100", 1000, None, 0, False, None),
+        OutlinedJob(1, "labels=1", 100, None, 0, False, None, evaluated=2700),
+    ]
+    outline = Outline(SWEEP, "sqlite:///x", "e", [str(tmp_path)], str(tmp_path), jobs)
+    write(0, "downstream", [100 * i for i in range(1, 11)], "FINISHED")  # a second each
+    now = ProgressReader(outline, tracker=None).read()
+    assert now.images_left == 100
+    assert now.seconds_left == pytest.approx((100 + 2700 / 3) / 100, rel=0.1)
+
+
 def test_a_failure_is_told_with_its_reason_until_the_job_is_tried_again(reader, write):
     write(0, "pretext", [1000], "FAILED")
     now = reader.read()
