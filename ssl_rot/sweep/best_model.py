@@ -24,11 +24,7 @@ def log_best_model(tracker: Tracker, run_id: str) -> None:
         where = f"tags.`{Tag.PARENT_RUN_ID}` = '{run_id}'"
         chosen = choose_by_validation(load_runs(None, where=where, uri=tracker.store.uri))
         if chosen is None:
-            log.info(
-                "log_model=best logged no model: a test accuracy chooses nothing. Give the runs a "
-                "validation split (dataset.val_per_class), or log the model of each (log_model=all)"
-            )
-            return
+            return  # no job has finished
         print(
             f"\nModel: {log_classifier(tracker.store, chosen.run_id)}, {chosen.reason}", flush=True
         )

@@ -166,7 +166,12 @@ class ParentRun:
 
     @property
     def _wants_best_model(self) -> bool:
-        return bool(self.planner.composer.config.log_model == "best")
+        """Not without validation images: a test accuracy chooses nothing."""
+        data = [] if self.plan is None else [job.config["dataset"] for job in self.plan.jobs]
+        can_choose = all(
+            each.get("val_per_class") is not None or each.get("val_fraction") for each in data
+        )
+        return can_choose and bool(self.planner.composer.config.log_model == "best")
 
     def hand_over(self, submit: Callable[[Callable[[], None]], str]) -> None:
         """Leaves the run open, to be closed by a SLURM job.

@@ -30,6 +30,7 @@ RULES = [
     ("figures", NONE),
     ("floors", NONE),
     ("system_metrics", NONE),
+    ("log_model", NONE),
     ("monitor", NONE),
     ("monitoring.*", NONE),
     ("compile", NONE),  # a part of the arithmetic, which is given apart

@@ -204,5 +204,5 @@ def test_the_image_folder_option_passes_its_keys_to_the_source(two_trees):
 
 
 def test_every_option_is_tested():
-    tested = {*WRITERS, "digits", "image_folder"}
+    tested = {*WRITERS, "digits", "image_folder", "huggingface"}
     assert {path.stem for path in (CONF / "dataset").glob("*.yaml")} == tested

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 
 import pytest
 
@@ -32,9 +33,11 @@ def test_outside_of_training_a_signal_takes_effect_immediately():
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
-def test_during_training_each_signal_waits_for_the_end_of_the_epoch(name):
+def test_during_training_each_signal_waits_for_the_end_of_the_epoch(name, request):
     signum = getattr(signal, name)
     interrupts = Interrupts()
+    request.addfinalizer(partial(signal.signal, signum, signal.getsignal(signum)))
+    signal.signal(signum, signal.SIG_DFL)  # under nohup, SIGHUP is ignored
     with interrupts.installed(), pytest.raises(Interrupted, match=name), interrupts.training():
         os.kill(os.getpid(), signum)
     assert interrupts.pending == signum
