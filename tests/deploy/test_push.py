@@ -9,7 +9,6 @@ import threading
 
 import pytest
 
-
 STORED = ("config.json", "model.onnx", "notes.md")  # of an earlier export, and of its owner
 
 
