@@ -96,6 +96,8 @@ def compute_run_keys(
         common["matched_samples"] = matched_samples
     common["model"]["weights"] = weights
     common["dataset"].pop("name", None)
+    if common["dataset"].get("label_fraction") is None:  # as in runs of before there was the key
+        common["dataset"].pop("label_fraction", None)
     for node in (common["dataset"], common["dataset"]["source"]):
         for key in LOCATIONS:
             node.pop(key, None)

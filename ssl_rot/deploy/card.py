@@ -112,10 +112,12 @@ def _facts(trained: TrainedRun) -> list[tuple[str, str]]:
     run, config = trained.run, trained.config
     params, tags, metrics = run.params, run.tags, run.metrics
     data = config["dataset"]
-    budget, root = data.get("labels_per_class"), data.get("root")
+    budget, part, root = (data.get(k) for k in ("labels_per_class", "label_fraction", "root"))
+    per_class = "all" if budget is None else str(budget)
     facts = [
         ("data", _code(_data_name(trained)) + (f" {_code(Path(root).name)}" if root else "")),
-        ("labels per class", "all" if budget is None else str(budget)),
+        ("labels per class", per_class if part is None else f"{100 * part:g} % of each class"),
+        *(("labels used", tags[tag]) for tag in (Tag.LABELS,) if tag in tags),
         ("arm", _code(tags[Tag.ARM])),
         ("seed", str(config["seed"])),
         ("test accuracy", f"{metrics['test_acc']:.4f}, of the last epoch, on the whole test split"),

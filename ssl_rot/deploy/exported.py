@@ -6,7 +6,6 @@ nothing is allocated but what the weights file holds.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -122,17 +121,32 @@ def _build(
                 "with the run that it was exported from, or use its model.pt2 or model.onnx"
             )
     blocks = backbone.arguments.get("blocks", [])
-    if isinstance(blocks, list) and len(tensors) < sum(n for n in blocks if isinstance(n, int)):
+    if not isinstance(blocks, list) or not all(type(n) is int for n in blocks):
+        raise WeightsError(f"its blocks are {blocks!r}, which are not whole numbers")
+    if len(tensors) < sum(blocks):
         raise WeightsError(f"it has more blocks than {WEIGHTS_FILE} has tensors")
     is_timm = backbone.builder == "ssl_rot.models.timm_model"
     arguments = backbone.arguments | ({"pretrained": False} if is_timm else {})
     # On the meta device, a network has shapes alone, whatever size it pretends to. timm's have
-    # buffers of their own that no weights file holds; their sizes are those of a known name.
-    with seeded(0, "export"), nullcontext() if is_timm else torch.device("meta"):
+    # buffers of their own that no weights file holds, so that they are built again once they fit.
+
+    def build() -> Classifier:
         body = _call(BACKBONES[backbone.builder], in_channels, **arguments)
         body = body if network.cut is None else body.cut(network.cut)
         top = _call(HEADS[head.builder], body.out_channels, num_classes, **head.arguments)
-    return Classifier(body, top)
+        return Classifier(body, top)
+
+    with seeded(0, "export"):
+        if not is_timm:
+            with torch.device("meta"):
+                return build()
+        try:
+            with torch.device("meta"):
+                shapes = build().state_dict()
+        except Exception:  # some of timm's read the values of a tensor
+            return build()
+        check_fit(shapes, tensors, Path(WEIGHTS_FILE))
+        return build()
 
 
 def _call(build: Any, *given: int, **arguments: Any) -> Any:

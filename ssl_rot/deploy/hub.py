@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from ssl_rot.deploy.layout import FILES
 from ssl_rot.errors import ExportError, describe_error
 
 
@@ -39,7 +40,13 @@ def push(folder: Path, repository: str, message: str) -> str:
     api = HfApi()
     try:
         repository = api.create_repo(repository, private=True, exist_ok=True).repo_id
-        commit = api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
+        commit = api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            commit_message=message,
+            # Graphs of an earlier export would stand beside other weights.
+            delete_patterns=[name for name in FILES if not (folder / name).exists()],
+        )
     except Exception as error:  # each version of its HTTP client has errors of its own
         raise ExportError(
             f"{folder} is complete, but was not uploaded to {repository}: {describe_error(error)}\n"

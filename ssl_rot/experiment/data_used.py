@@ -27,10 +27,10 @@ def list_data_used(context: TrainingContext, phase: str) -> list[DatasetUse]:
         sizes, held_out = {"train": len(data.train)}, data.held_out
     sizes |= {name: len(split) for name, split in held_out.items()}
     node = context.config["dataset"]
-    root = node.get("root")
-    source = describe_source(
-        None if root is None else str(Path(root).absolute()), node["source"]["_target_"]
-    )
+    root = node.get("root") or node.get("path")
+    if root is not None and Path(root).exists():  # else the name of a data set on a hub
+        root = str(Path(root).absolute())
+    source = describe_source(root, node["source"]["_target_"])
     shape = [int(size) for size in data.test.images.shape[1:]]
     used = []
     for name, count in sizes.items():

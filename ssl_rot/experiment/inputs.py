@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 
 from ssl_rot.data import Dataset
@@ -26,7 +27,9 @@ class Inputs:
     @classmethod
     def of(cls, data: Dataset) -> Inputs:
         """What the images of a data set are like."""
-        return cls(data.classes, int(data.test.images.shape[-1]), data.mean, data.std)
+        # A folder's name may be no UTF-8, which JSON has to be.
+        names = (os.fsencode(name).decode(errors="backslashreplace") for name in data.classes)
+        return cls(tuple(names), int(data.test.images.shape[-1]), data.mean, data.std)
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()

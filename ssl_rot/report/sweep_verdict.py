@@ -57,16 +57,10 @@ def conclude_sweep(
     Raises:
         UserError: the runs cannot be read or compared.
     """
-    where = f"tags.`{Tag.PARENT_RUN_ID}` = '{run_id}'"
-    chunks = [earlier[first : first + _IDS] for first in range(0, len(earlier), _IDS)]
-    parts = []
-    for condition in (where, *map(_list_ids, chunks)):
-        with suppress(TrackingError):  # no job came as far as a downstream run
-            parts.append(load_runs(None, where=condition, uri=uri))
-    if not parts:
+    runs = load_sweep_runs(uri, run_id, earlier)
+    if runs is None:
         return None
-    runs = pd.concat(parts).drop_duplicates("run_id", ignore_index=True)
-    runs.attrs = parts[0].attrs
+    where = _of_sweep(run_id)
     downstream = runs[runs[PHASE] == "downstream"]
     arms = set(downstream[ARM].dropna())
     if SUPERVISED not in arms or len(arms) < 2:
@@ -82,6 +76,24 @@ def conclude_sweep(
         _name_metrics(found.cells),
         found.cells.reindex(columns=columns),
     )
+
+
+def load_sweep_runs(uri: str, run_id: str, earlier: Sequence[str]) -> pd.DataFrame | None:
+    """The runs of a sweep's jobs as :func:`load_runs` has them; ``None`` if there are none."""
+    chunks = [earlier[first : first + _IDS] for first in range(0, len(earlier), _IDS)]
+    parts = []
+    for condition in (_of_sweep(run_id), *map(_list_ids, chunks)):
+        with suppress(TrackingError):  # no job came as far as a downstream run
+            parts.append(load_runs(None, where=condition, uri=uri))
+    if not parts:
+        return None
+    runs = pd.concat(parts).drop_duplicates("run_id", ignore_index=True)
+    runs.attrs = parts[0].attrs
+    return runs
+
+
+def _of_sweep(run_id: str) -> str:
+    return f"tags.`{Tag.PARENT_RUN_ID}` = '{run_id}'"
 
 
 def _list_ids(run_ids: Iterable[str]) -> str:

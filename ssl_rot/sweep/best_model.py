@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 
 from ssl_rot.errors import describe_error
-from ssl_rot.tracking import Tag, Tracker
+from ssl_rot.sweep.plan import Plan, earlier_runs
+from ssl_rot.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
 
-def log_best_model(tracker: Tracker, run_id: str) -> None:
+def log_best_model(tracker: Tracker, run_id: str, plan: Plan | None) -> None:
     """Logs the model of the best setting of a sweep, the run ``run_id``, and says which it is.
 
     A sweep is not failed by it: whatever goes wrong becomes a warning.
@@ -19,10 +20,10 @@ def log_best_model(tracker: Tracker, run_id: str) -> None:
         # The report's libraries take seconds to import, and a sweep needs them only here.
         from ssl_rot.deploy.chosen import choose_by_validation
         from ssl_rot.deploy.logged_model import log_classifier
-        from ssl_rot.report.load.runs import load_runs
+        from ssl_rot.report.sweep_verdict import load_sweep_runs
 
-        where = f"tags.`{Tag.PARENT_RUN_ID}` = '{run_id}'"
-        chosen = choose_by_validation(load_runs(None, where=where, uri=tracker.store.uri))
+        runs = load_sweep_runs(tracker.store.uri, run_id, earlier_runs(plan))
+        chosen = None if runs is None else choose_by_validation(runs)
         if chosen is None:
             return  # no job has finished
         print(

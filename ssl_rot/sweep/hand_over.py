@@ -25,7 +25,7 @@ def close_handed_over(
         failure = record_job_table(tracker, log, plan)
         record_verdict(log, uri, plan)
         if with_best_model:
-            log_best_model(tracker, str(log.run_id))
+            log_best_model(tracker, str(log.run_id), plan)
         if failure is None:
             return
         raise failure

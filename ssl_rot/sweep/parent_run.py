@@ -161,7 +161,7 @@ class ParentRun:
         if not interrupted:
             record_verdict(self.log, self.tracker.store.uri, self.plan)
             if self._wants_best_model:
-                log_best_model(self.tracker, str(self.log.run_id))
+                log_best_model(self.tracker, str(self.log.run_id), self.plan)
         return failure
 
     @property

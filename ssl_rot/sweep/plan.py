@@ -177,6 +177,12 @@ def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:
     return Plan(tuple(planned), planner.find_stored_pretexts(planned))
 
 
+def earlier_runs(plan: Plan | None) -> list[str]:
+    """The ids of runs that a sweep need not repeat, perhaps of other sweeps."""
+    jobs = () if plan is None else plan.jobs
+    return [job.finished.run_id for job in jobs if job.finished is not None]
+
+
 def _list_jobs(numbers: Sequence[int], total: int) -> str:
     if len(numbers) == total:
         return "all jobs"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from ssl_rot.errors import describe_error
 from ssl_rot.sweep.markdown import describe_verdict
+from ssl_rot.sweep.plan import Plan, earlier_runs
 from ssl_rot.tracking import RunLog
-
-if TYPE_CHECKING:
-    from ssl_rot.sweep.plan import Plan
 
 _log = logging.getLogger(__name__)
 
@@ -27,14 +24,12 @@ def record_verdict(log: RunLog, uri: str, plan: Plan | None) -> None:
         uri: of the store that the runs of its jobs are in.
         plan: knows the jobs whose results are earlier runs', perhaps of other sweeps.
     """
-    jobs = () if plan is None else plan.jobs
-    earlier = [job.finished.run_id for job in jobs if job.finished is not None]
     try:
         # The report's libraries take seconds to import, and a sweep needs them only here.
         from ssl_rot.report.sweep_verdict import conclude_sweep
 
         folder = log.record.folder
-        verdict = conclude_sweep(uri, str(log.run_id), folder / FOLDER, earlier)
+        verdict = conclude_sweep(uri, str(log.run_id), folder / FOLDER, earlier_runs(plan))
         if verdict is None:
             return
         print(f"\n{verdict.text}\n\n{folder / FOLDER / 'report.html'}")
@@ -43,7 +38,7 @@ def record_verdict(log: RunLog, uri: str, plan: Plan | None) -> None:
         log.table(verdict.table, "verdict")
         log.describe(describe_verdict(verdict.text, verdict.files, FOLDER))
         if verdict.metrics:
-            log.epoch(1, verdict.metrics)
+            log.epoch(1 + max(log.history.rows, default=0), verdict.metrics)  # of this attempt
     except Exception as error:
         _log.warning(
             "The sweep has finished, but its report could not be made (%s). "

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 class History:
     """``history.csv``: columns ``epoch`` and ``timestamp``, then one for each metric.
 
-    The first row has every metric. One that a later row lacks is ``nan`` there.
+    A metric that a row lacks is ``nan`` there. One that is new in a row gets a column.
 
     A row is never changed: an epoch that is trained again after a resume gives the same metrics
     except for its duration, and MLflow may already have the first ones.
@@ -53,12 +53,14 @@ class History:
         if epoch in self.rows:
             return
         row, ended = dict(metrics), now()
-        if not self.rows:
-            self._columns = [*row]
-        line = _csv(epoch, ended, *(row.get(name, math.nan) for name in self._columns))
-        if not self.rows:
-            files.write(self.path, _csv(self._step, "timestamp", *row) + line)
+        new = [name for name in row if name not in self._columns]
+        self._columns += new
+        if new:
+            header = _csv(self._step, "timestamp", *self._columns)
+            earlier = (self._line(each, self.times[each], self.rows[each]) for each in self.rows)
+            files.write(self.path, b"".join([header, *earlier, self._line(epoch, ended, row)]))
         else:
+            line = self._line(epoch, ended, row)
             try:
                 with self.path.open("ab") as file:
                     file.write(line)
@@ -68,6 +70,9 @@ class History:
                 raise StorageError(self.path, error) from error
         self.times[epoch] = ended  # first: another thread may be sending the rows
         self.rows[epoch] = row
+
+    def _line(self, epoch: int, ended: int, row: Mapping[str, float]) -> bytes:
+        return _csv(epoch, ended, *(row.get(name, math.nan) for name in self._columns))
 
     def _read(self, content: bytes) -> None:
         complete = content[: content.rfind(b"\n") + 1]

@@ -336,6 +336,7 @@ BACKBONE = ("ssl_rot", "backbone")
         (edit({"_target_": "os.system"}, *BACKBONE, "arguments", "widths"), "widths"),
         (edit([10**5, 10**5], *BACKBONE, "arguments", "widths"), "does not fit this model"),
         (edit([HUGE, HUGE], *BACKBONE, "arguments", "blocks"), "more blocks than"),
+        (edit([str(HUGE)], *BACKBONE, "arguments", "blocks"), "not whole numbers"),
         (edit("stage9", "ssl_rot", "cut"), "stage9"),
         (edit([3, HUGE, HUGE], "pretrained_cfg", "input_size"), "pretrained_cfg.input_size"),
         (edit([0, 0, 0], "pretrained_cfg", "std"), "pretrained_cfg.std"),

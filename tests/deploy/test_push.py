@@ -9,6 +9,8 @@ import threading
 
 import pytest
 
+STORED = ("config.json", "model.onnx", "notes.md")  # of an earlier export, and of its owner
+
 
 class StandIn(http.server.BaseHTTPRequestHandler):
     """The part of the Hub's API that an upload uses; takes every file within the commit."""
@@ -31,11 +33,18 @@ class StandIn(http.server.BaseHTTPRequestHandler):
         elif self.path == "/api/models/me/flowers/commit/main" and server.accepts:
             lines = [json.loads(line) for line in body.splitlines()]
             files = [line["value"] for line in lines if line["key"] == "file"]
+            server.deleted |= {
+                line["value"]["path"] for line in lines if line["key"] == "deletedFile"
+            }
             server.files |= {file["path"]: base64.b64decode(file["content"]) for file in files}
             url = f"{server.uri}/me/flowers/commit/abc"
             self.answer({"commitUrl": url, "commitOid": "a" * 40, "pullRequestUrl": None})
         else:
             self.answer({"error": "You may not write here."}, 403)
+
+    def do_GET(self) -> None:
+        assert self.path.startswith("/api/models/me/flowers/tree/main")
+        self.answer([{"type": "file", "path": name, "size": 1, "oid": "0"} for name in STORED])
 
     def answer(self, content, status=200):
         body = json.dumps(content).encode()
@@ -54,6 +63,7 @@ def hub():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
     server.uri = f"http://127.0.0.1:{server.server_port}"
     server.files, server.created, server.tokens, server.accepts = {}, [], set(), True
+    server.deleted = set()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -84,6 +94,7 @@ def test_the_hub_gets_the_files_of_the_folder_in_a_private_repository(hub, push,
     assert f"{hub.uri}/me/flowers/commit/abc" in done.stdout.splitlines()
     assert hub.files == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert set(hub.files) == {"config.json", "model.safetensors", "README.md"}
+    assert hub.deleted == {"model.onnx"}  # of other weights
     (created,) = hub.created
     assert created["name"] == "flowers"
     assert created.get("visibility") == "private" or created.get("private") is True

@@ -30,6 +30,12 @@ def list_csv(
     where = f"dataset.labels={labels}"
     rows = _read_rows(where, root / labels)
     _check_split(where, rows, test_fraction)
+    absolute = [repr(row["path"]) for row in rows if os.path.isabs(row["path"])]
+    if absolute:
+        raise DataError(
+            f"{where}: {len(absolute)} paths are absolute; they must start from dataset.root, so "
+            f"that the data may be moved:{list_some(absolute)}"
+        )
     names = [normpath(row["path"]) for row in rows]
     doubled = [repr(name) for name, count in Counter(names).items() if count > 1]
     if doubled:
@@ -88,7 +94,9 @@ def _read_rows(where: str, path: Path) -> list[dict[str, str]]:
 
 
 def _check_split(where: str, rows: list[dict[str, str]], test_fraction: float | None) -> None:
-    has_split = bool(rows) and SPLIT in rows[0]
+    if not rows:
+        raise DataError(f"{where}: names no image.")
+    has_split = SPLIT in rows[0]
     if has_split and test_fraction is not None:
         raise DataError(
             f"{where}: has a column split; dataset.test_fraction={test_fraction} must be null."
@@ -124,7 +132,8 @@ def _list_more(root: Path, unlabelled: str, known: set[str], versions: array[int
         raise folder_error(root, f"dataset.unlabelled={unlabelled} must be a folder in it, or '.'.")
     paths: list[str] = []
     found = array("q")
-    list_files(str(folder), frozenset([os.path.realpath(folder)]), paths, found)
+    real = folder.resolve()
+    list_files(str(folder), frozenset(map(str, [real, *real.parents])), paths, found)
     names = [normpath(os.path.relpath(path, root)) for path in paths]
     is_more = [name not in known for name in names]
     for i, chosen in enumerate(is_more):

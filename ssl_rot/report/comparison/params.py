@@ -20,6 +20,9 @@ IDENTIFIED_BY_CONTENT = (
     *(f"dataset.source.{key}" for key in ("root", "labels", "path")),
 )
 
+# What runs of before a key did: they agree with runs that have it so.
+_BEFORE_THE_KEY = {"params.dataset.label_fraction": "null"}
+
 
 def effective_params(columns: Iterable[str]) -> list[str]:
     """The columns of params that can change a result, including the seed and the pretext's.
@@ -46,7 +49,8 @@ def downstream_params(columns: Iterable[str]) -> list[str]:
 
 def params_as_text(runs: pd.DataFrame, params: list[str]) -> pd.DataFrame:
     """The given params of each run; runs of another version may lack some of them."""
-    return runs.reindex(columns=params).astype(object).fillna("(absent)").astype(str)
+    found = runs.reindex(columns=params).astype(object)
+    return found.fillna(_BEFORE_THE_KEY).fillna("(absent)").astype(str)
 
 
 def hash_params(runs: pd.DataFrame, params: list[str]) -> pd.Series[int]:

@@ -202,3 +202,10 @@ def test_a_table_is_known_by_its_content_wherever_it_lies(compose):
     assert keys("dataset.path=here.parquet") == keys("dataset.path=there")
     other = keys("dataset.path=there", "dataset.train_split=all")
     assert changed(keys("dataset.path=there"), other) == ALL | FLOOR
+
+
+def test_runs_of_before_there_was_a_label_fraction_keep_their_keys(config):
+    base = config("+experiment=rotation")
+    other = config("+experiment=rotation")
+    del other["dataset"]["label_fraction"]
+    assert changed(keys_of(base), keys_of(other)) == set()

@@ -15,7 +15,7 @@ def test_values_stay_in_their_columns_whatever_order_another_version_has(tmp_pat
     assert rows[1] == {"train_loss": 0.5, "lr": 0.1, "test_acc": 0.9}
     assert (rows[2]["train_loss"], rows[2]["test_acc"]) == (0.4, 0.8)
     assert math.isnan(rows[2].get("lr", math.nan))
-    assert "new" not in rows[2]
+    assert rows[2]["new"] == 7.0
 
 
 def test_an_incomplete_last_row_is_dropped_and_written_anew(tmp_path):
@@ -41,3 +41,11 @@ def test_a_row_that_exists_is_kept(tmp_path):
     again.add(1, {"train_loss": 0.7})
     assert again.rows == {1: {"train_loss": 0.5}}
     assert path.read_bytes() == before
+
+
+def test_a_metric_that_is_new_gets_a_column(tmp_path):
+    """As in the verdict of a sweep that was resumed with more cells."""
+    history = History(tmp_path / "history.csv")
+    history.add(1, {"a": 1.0})
+    History(tmp_path / "history.csv").add(2, {"a": 2.0, "b": 3.0})
+    assert History(tmp_path / "history.csv").rows == {1: {"a": 1.0}, 2: {"a": 2.0, "b": 3.0}}

@@ -101,6 +101,8 @@ FRACTION = {"test_fraction": 0.3}
     ("rows", "header", "options", "message"),
     [
         ([*ROWS, "8.png,cat"], "path,label", FRACTION, r"1 of 7 files do not exist(.|\n)*'8.png'"),
+        ([*ROWS, "/tmp/6.png,cat"], "path,label", FRACTION, r"1 paths are absolute(.|\n)*/tmp/6"),
+        ([], "path,label,split", {}, "names no image"),
         ([*ROWS, ".,cat"], "path,label", FRACTION, "1 of 7 files do not exist"),
         ([*ROWS, "./0.png,dog"], "path,label", FRACTION, r"1 paths are there twice:\n  '0.png'"),
         (
@@ -130,7 +132,7 @@ FRACTION = {"test_fraction": 0.3}
             "class 'c' is",
         ),
         (["0.png,a", "1.png,a"], "path,label", FRACTION, "the only class of its training images"),
-        ([], "path,label", FRACTION, "no labels; need at least two classes"),
+        (["0.png,"], "path,label", FRACTION, "no labels; need at least two classes"),
         (ROWS, "path,label", FRACTION | {"unlabelled": "gone"}, "unlabelled=gone must be a folder"),
     ],
 )
