@@ -87,8 +87,8 @@ def encode_labels(
     for value in values:
         if value not in index:
             raise DataError(
-                f"{where}: class {value!r} has test images and no training images; the classes of "
-                f"those are:{list_some(names)}"
+                f"{where}: class {value!r} has test images and no training images; known: "
+                f"{', '.join(map(repr, names))}."
             )
     if unused := [str(value) for value in order if value not in trained]:
         listed = list_some([repr(name) for name in unused])
