@@ -8,10 +8,9 @@ import pandas as pd
 
 from ssl_rot.errors import UserError
 from ssl_rot.report.comparison.cell_names import find_cell_rows, setting_columns
-from ssl_rot.report.comparison.columns import ARM, PHASE, SEED
+from ssl_rot.report.comparison.columns import ARM, PHASE, SEED, VALIDATION
 from ssl_rot.report.comparison.contrasts import name_arm, name_verdict
 from ssl_rot.report.comparison.params import SEEDS, effective_params, params_as_text
-from ssl_rot.report.comparison.selection import VALIDATION
 from ssl_rot.report.comparison.verdicts import BETTER, EQUIVALENT, WORSE
 from ssl_rot.report.page.rendering import Report
 

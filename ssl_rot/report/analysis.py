@@ -16,7 +16,8 @@ from ssl_rot.report.comparison.hits import BALANCED, Hits, add_balanced_accuracy
 from ssl_rot.report.comparison.label_budgets import count_labels
 from ssl_rot.report.comparison.pairing import check_metric, pair_runs
 from ssl_rot.report.comparison.recalls import compare_recalls
-from ssl_rot.report.comparison.selection import Selection, select_settings, tuned_keys
+from ssl_rot.report.comparison.selection import Selection, select_settings
+from ssl_rot.report.comparison.tuned_settings import tuned_keys
 from ssl_rot.report.load.histories import COSTS, CURVES, load_histories
 from ssl_rot.report.load.predictions import load_predictions
 from ssl_rot.report.page.headline import write_headline

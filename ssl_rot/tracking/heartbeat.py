@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ssl_rot.errors import StorageError
+from ssl_rot.tracking.background import in_background
 
 _LOCK = "running.lock"
 HEARTBEAT = 5.0  # seconds between two beats
@@ -31,9 +32,8 @@ def heartbeat(folder: Path) -> Iterator[None]:
         StorageError: the folder cannot be created or written to.
     """
     path = folder / _LOCK
-    ended = threading.Event()
 
-    def beat() -> None:
+    def beat(ended: threading.Event) -> None:
         while not ended.wait(HEARTBEAT):
             with suppress(OSError):  # it may pass; if the folder is gone, the run itself will fail
                 os.utime(path)
@@ -43,13 +43,10 @@ def heartbeat(folder: Path) -> Iterator[None]:
         descriptor = _lock(path)
     except OSError as error:
         raise StorageError(path, error) from error
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
     try:
-        yield
+        with in_background(beat):
+            yield
     finally:
-        ended.set()
-        thread.join()
         with suppress(OSError):  # what happened in the block is what counts
             path.unlink(missing_ok=True)
         os.close(descriptor)

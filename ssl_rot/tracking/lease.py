@@ -12,9 +12,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from ssl_rot.tracking.background import in_background
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +47,10 @@ def lease(
             of the machine that waits, since clocks differ.
     """
     run_id = _acquire(client, experiment_id, name, tags or {}, patience)
-    ended = threading.Event()
-    thread = threading.Thread(target=_beat, args=(client, run_id, beat, ended), daemon=True)
-    thread.start()
     try:
-        yield
+        with in_background(partial(_beat, client, run_id, beat)):
+            yield
     finally:
-        ended.set()
-        thread.join()
         withdraw(client, run_id)
 
 

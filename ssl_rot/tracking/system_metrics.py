@@ -13,6 +13,7 @@ from typing import Any
 from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
 
 from ssl_rot.errors import describe_error
+from ssl_rot.tracking.background import in_background
 from ssl_rot.tracking.history import History
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,8 @@ def sampled(history: History) -> Iterator[None]:
     warning, and leaves the run alone.
     """
     interval = float(MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL.get() or _INTERVAL)  # type: ignore[no-untyped-call]
-    ended = threading.Event()
 
-    def sample() -> None:
+    def sample(ended: threading.Event) -> None:
         try:
             monitors = _make_monitors()
             is_last = False
@@ -48,13 +48,8 @@ def sampled(history: History) -> Iterator[None]:
         except Exception as error:
             log.warning("The system metrics are not recorded: %s", describe_error(error))
 
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
+    with in_background(sample):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _make_monitors() -> list[Any]:

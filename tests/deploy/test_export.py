@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -38,18 +37,15 @@ def classifier_of(ran):
     return load_trained(runs, id_of(ran)).classifier
 
 
-def call(monkeypatch, capfd, ran, *arguments):
-    """The command in this process: its exit status, standard output and standard error."""
-    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: uri_of(ran))
-    monkeypatch.setattr(sys, "argv", ["export", id_of(ran), *map(str, arguments)])
-    capfd.readouterr()
-    status = 0
-    try:
-        export.main()
-    except SystemExit as end:
-        status = end.code
-    shown = capfd.readouterr()
-    return status, shown.out, shown.err
+@pytest.fixture
+def call(monkeypatch, call_entry):
+    """The command for a run: its exit status, standard output and standard error."""
+
+    def called(ran, *arguments):
+        monkeypatch.setattr("mlflow.get_tracking_uri", lambda: uri_of(ran))
+        return call_entry(export.main, id_of(ran), *arguments)
+
+    return called
 
 
 def export_run(ran, folder, **options):
@@ -245,28 +241,26 @@ def test_a_compared_run_brings_its_cell(run_job, tmp_path):
     assert "pre-trained by the task `rotation`" in card
 
 
-def test_an_earlier_export_is_replaced_and_nothing_else(
-    photograph_run, tmp_path, monkeypatch, capfd
-):
+def test_an_earlier_export_is_replaced_and_nothing_else(photograph_run, tmp_path, call):
     folder = tmp_path / "out"
     folder.mkdir()
-    status, output, _ = call(monkeypatch, capfd, photograph_run, "--to", folder)
+    status, output, _ = call(photograph_run, "--to", folder)
     assert status == 0
     files = ["config.json", "model.safetensors", "README.md"]
     assert output.splitlines() == [str(folder / name) for name in files]
     (folder / "model.onnx").touch()  # of another export
-    assert call(monkeypatch, capfd, photograph_run, "--to", folder)[0] == 0
+    assert call(photograph_run, "--to", folder)[0] == 0
     assert {path.name for path in folder.iterdir()} == set(files)
     (folder / "own.txt").write_text("mine")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    status, _, errors = call(monkeypatch, capfd, photograph_run, "--to", folder)
+    status, _, errors = call(photograph_run, "--to", folder)
     assert status == 2
     assert "is not empty: it has 'own.txt'" in errors
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text("{}")
-    status, _, errors = call(monkeypatch, capfd, photograph_run, "--to", other)
+    status, _, errors = call(photograph_run, "--to", other)
     assert status == 2
     assert "is not empty" in errors
     assert "Traceback" not in errors
@@ -369,11 +363,11 @@ def test_a_flipped_byte_is_noticed(exported, tmp_path):
 
 
 def test_a_missing_extra_is_named_before_anything_is_written(
-    photograph_run, tmp_path, monkeypatch, capfd
+    photograph_run, tmp_path, monkeypatch, call
 ):
     monkeypatch.setattr("ssl_rot.deploy.graphs.ONNX_PACKAGES", ("onnx", "no_such_package"))
     arguments = ("--to", tmp_path / "out", "--onnx")
-    status, _, errors = call(monkeypatch, capfd, photograph_run, *arguments)
+    status, _, errors = call(photograph_run, *arguments)
     assert status == 2
     assert errors == "--onnx needs no_such_package: pip install 'ssl_rot[onnx]'\n"
     assert not (tmp_path / "out").exists()

@@ -25,21 +25,13 @@ from ssl_rot.tracking.logged_models import register_model
 
 
 @pytest.fixture
-def call(monkeypatch, capfd):
+def call(monkeypatch, call_entry):
     """The command in this process: its exit status, standard output and standard error."""
 
     def called(model, *arguments, uri=None):
         if uri is not None:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        monkeypatch.setattr(sys, "argv", ["predict", str(model), *map(str, arguments)])
-        capfd.readouterr()
-        status = 0
-        try:
-            predict.main()
-        except SystemExit as end:
-            status = end.code
-        shown = capfd.readouterr()
-        return status, shown.out, shown.err
+        return call_entry(predict.main, model, *arguments)
 
     return called
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import mlflow
 import numpy as np
@@ -31,18 +30,11 @@ def compared(run_job, tmp_path_factory):
 
 
 @pytest.fixture
-def report(compared, monkeypatch, capsys):
+def report(compared, monkeypatch, call_entry):
     def call(*overrides):
         monkeypatch.chdir(compared[0])
-        monkeypatch.setattr(sys, "argv", ["ssl_rot.report", *overrides])
-        capsys.readouterr()
-        status = 0
-        try:
-            report_main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        shown = capsys.readouterr()
-        return status, shown.out + shown.err
+        status, output, errors = call_entry(report_main, *overrides)
+        return status, output + errors
 
     return call
 

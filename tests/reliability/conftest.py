@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,21 +50,15 @@ def at_epoch(monkeypatch):
 
 
 @pytest.fixture
-def call_sync(monkeypatch, capfd, tmp_path):
+def call_sync(monkeypatch, call_entry, tmp_path):
     """The command of a message, in this process: exit status and output."""
 
     def call(command):
         words = shlex.split(command)
         assert words[:3] == ["python", "-m", "ssl_rot.sync"]
-        monkeypatch.setattr(sys, "argv", words[2:])
         monkeypatch.chdir(tmp_path)
-        status = 0
-        try:
-            sync.main()
-        except SystemExit as stop:
-            status = stop.code
-        shown = capfd.readouterr()
-        return status, shown.out + shown.err
+        status, output, errors = call_entry(sync.main, *words[3:])
+        return status, output + errors
 
     return call
 

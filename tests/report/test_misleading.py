@@ -12,7 +12,7 @@ from ssl_rot.report.comparison.exclusions import exclude_incomplete_seeds
 from ssl_rot.report.comparison.floors import add_floors
 from ssl_rot.report.comparison.hits import RunHits
 from ssl_rot.report.comparison.recalls import compare_recalls
-from ssl_rot.report.comparison.selection import tuned_keys
+from ssl_rot.report.comparison.tuned_settings import tuned_keys
 from ssl_rot.report.page.figures import draw_figures
 from ssl_rot.report.page.headline import write_headline
 from ssl_rot.report.page.tuning import describe_tuning

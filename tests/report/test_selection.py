@@ -6,7 +6,7 @@ import pytest
 
 from ssl_rot.errors import ConfigError
 from ssl_rot.report import compare, pair_runs, select_settings
-from ssl_rot.report.comparison.selection import tuned_keys
+from ssl_rot.report.comparison.tuned_settings import tuned_keys
 
 
 def tried(runs, arm: str, seed: int, lr: str, val: float, test: float, **over):

@@ -20,19 +20,12 @@ BOTH = ("+experiment=rotation,supervised", "dataset.labels_per_class=2,3")
 
 
 @pytest.fixture
-def status(monkeypatch, capfd):
+def status(call_entry):
     """``status("--watch")``: what the command prints, and its exit status."""
 
     def show(*args: str) -> tuple[str, int]:
-        monkeypatch.setattr(sys, "argv", ["ssl_rot.sweep", "status", *args])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        shown = capfd.readouterr()
-        return shown.out + shown.err, code
+        code, output, errors = call_entry(main, "status", *args)
+        return output + errors, code
 
     return show
 

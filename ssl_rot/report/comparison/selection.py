@@ -19,17 +19,21 @@ from ssl_rot.report.comparison.cell_names import (
     format_settings,
     reject_unknown_keys,
 )
-from ssl_rot.report.comparison.columns import ARM, CHOSEN, PAIR_KEY, PHASE, SEED, TRIALS, VARIANCE
+from ssl_rot.report.comparison.columns import (
+    ARM,
+    CHOSEN,
+    PAIR_KEY,
+    PHASE,
+    SEED,
+    TRIALS,
+    VALIDATION,
+    VARIANCE,
+)
 from ssl_rot.report.comparison.contrasts import SUPERVISED
 from ssl_rot.report.comparison.exclusions import explain_unusable_runs, find_lost_runs
 from ssl_rot.report.comparison.params import SEEDS, content_keys, effective_params, params_as_text
 from ssl_rot.report.comparison.selection_error import selection_variance
-
-VALIDATION = "metrics.val_acc"
-
-_TUNED_GROUPS = ("schedule", "loss", "freeze", "head")
-# Longer runs of one arm are there for the comparison at equal images.
-_NOT_TUNED = ("schedule.epochs",)
+from ssl_rot.report.comparison.tuned_settings import determined_params
 
 
 @dataclass(frozen=True)
@@ -48,45 +52,6 @@ class Selection:
     keys: list[str]
     runs: pd.DataFrame
     trials: pd.DataFrame
-
-
-def tuned_keys(runs: pd.DataFrame) -> list[str]:
-    """The settings that vary within every arm, if the runs have validation accuracies."""
-    downstream = runs[(runs[PHASE] == "downstream") & (runs["status"] == "FINISHED")]
-    if VALIDATION not in downstream or downstream[VALIDATION].isna().all():
-        return []
-    return varying_settings(downstream)
-
-
-def varying_settings(downstream: pd.DataFrame) -> list[str]:
-    """The keys of the downstream training, other than its length, that vary within every arm.
-
-    Of a setting that only repeats another one, as ``schedule.optimizer.lr`` does, the shorter key
-    is taken.
-    """
-    found: list[str] = []
-    options = [f"params.{group}" for group in _TUNED_GROUPS if f"params.{group}" in downstream]
-    deeper = [
-        column
-        for column in sorted(effective_params(downstream.columns), key=lambda c: c.count("."))
-        if column.split(".")[1] in _TUNED_GROUPS
-    ]
-    by_arm = [part for _, part in downstream.groupby(ARM)]
-    for column in [*options, *deeper]:
-        key = column.removeprefix("params.")
-        varies = all(part[column].nunique() > 1 for part in by_arm)
-        if varies and key not in _NOT_TUNED and column not in _determined(downstream, found):
-            found.append(key)
-    return [key for key in found if not _repeats_length(downstream, key)]
-
-
-def _repeats_length(downstream: pd.DataFrame, key: str) -> bool:
-    """Whether a key follows from the number of epochs, as a scheduler's own does."""
-    length = f"params.{_NOT_TUNED[0]}"
-    if length not in downstream:
-        return False
-    values = downstream[[length, f"params.{key}"]].drop_duplicates()
-    return bool(downstream[length].nunique() > 1 and not values[length].duplicated().any())
 
 
 def select_settings(
@@ -118,7 +83,7 @@ def select_settings(
     reasons = explain_unusable_runs(downstream, "val_acc", {})
     is_lost = find_lost_runs(downstream)
     tried = downstream[(reasons == "") | is_lost]
-    setting_params = _determined(downstream, keys)
+    setting_params = determined_params(downstream, keys)
     shared = [p for p in effective_params(params) if p not in setting_params]
     content = _content_classes(downstream)
     winners, trials = [], []
@@ -196,30 +161,6 @@ def _choice_variance(cell: pd.DataFrame, settings: list[str], metric: str) -> fl
     if len(grids) < 2 or any(grid.isna().any(axis=None) or grid.empty for grid in grids):
         return 0.0
     return float(selection_variance(*(grid.to_numpy(float) for grid in grids)))
-
-
-def _determined(downstream: pd.DataFrame, keys: Sequence[str]) -> list[str]:
-    """The params that the given keys stand for: themselves, and others of their group.
-
-    Of an option such as ``freeze``, everything that follows from it; of a value such as
-    ``schedule.lr``, what only repeats it, such as ``schedule.optimizer.lr``.
-    """
-    found = []
-    for key in keys:
-        column = f"params.{key}"
-        found.append(column)
-        group = key if "." not in key else key.rpartition(".")[0]
-        for other in downstream:
-            if not str(other).startswith(f"params.{group}.") or other in found:
-                continue
-            values = downstream[[column, other]].dropna().drop_duplicates()
-            if "." in key:
-                repeats = (values[column] == values[other]).all() and len(values) > 0
-            else:
-                repeats = not values[column].duplicated().any()
-            if repeats:
-                found.append(str(other))
-    return list(dict.fromkeys(found))
 
 
 def _content_classes(downstream: pd.DataFrame) -> pd.Series[str]:

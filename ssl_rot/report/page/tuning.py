@@ -7,7 +7,8 @@ import pandas as pd
 from ssl_rot.report.comparison.basis import join_words
 from ssl_rot.report.comparison.columns import ARM, PHASE
 from ssl_rot.report.comparison.contrasts import name_arm
-from ssl_rot.report.comparison.selection import Selection, varying_settings
+from ssl_rot.report.comparison.selection import Selection
+from ssl_rot.report.comparison.tuned_settings import varying_settings
 
 _USUAL = "schedule.lr"
 
