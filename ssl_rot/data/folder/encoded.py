@@ -86,7 +86,10 @@ def encode_labels(
     index: dict[Any, int] = {value: i for i, value in enumerate(classes)} | {None: -1}
     for value in values:
         if value not in index:
-            raise DataError(f"{where}: class {value!r} is in test but not in train; {names=}.")
+            raise DataError(
+                f"{where}: class {value!r} has test images and no training images; known: "
+                f"{', '.join(map(repr, names))}."
+            )
     if unused := [str(value) for value in order if value not in trained]:
         listed = list_some([repr(name) for name in unused])
         log.warning("%s: classes without training images are left out:%s", where, listed)

@@ -42,7 +42,9 @@ def list_folder(root: Path, test_fraction: float | None, unlabelled: str | None)
     for tree in trees:
         for name in _class_names(root / tree, root, unlabelled):
             if name not in classes:
-                raise folder_error(root, f"class {name!r} is in test but not in train; {classes=}.")
+                known = ", ".join(map(repr, classes))
+                fault = f"class {name!r} has test images and no training images; known: {known}."
+                raise folder_error(root, fault)
             folders.append((tree, name, classes.index(name)))
     if unlabelled is not None:
         is_subfolder = unlabelled in os.listdir(root) and (root / unlabelled).is_dir()

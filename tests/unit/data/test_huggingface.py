@@ -268,7 +268,7 @@ def test_a_test_split_without_labels_is_refused(folder):
 
 def test_a_class_that_is_only_tested_is_refused(folder):
     table(["cat", "cow"], first=10).to_parquet(folder / "test-0.parquet")
-    with pytest.raises(DataError, match="class 'cow' is in test but not in train"):
+    with pytest.raises(DataError, match="class 'cow' has test images and no training images"):
         load(folder)
 
 
