@@ -301,3 +301,27 @@ def test_seeds_that_share_a_pre_training_are_averaged_first(runs) -> None:
     assert (cell["n"], cell["seeds"], cell["unit"]) == (3, 6, "pre-training")
     assert cell["difference"] == pytest.approx(0.07)
     assert cell["arm_sd"] == pytest.approx(0.04)
+
+
+def test_pre_trainings_that_share_their_seeds_do_not_hide_the_spread_of_the_seeds(runs) -> None:
+    """Six pre-trainings that meet the same three label subsets: three observations, not six."""
+    for pretext in range(6):
+        for seed, gain in enumerate([0.20, 0.02, -0.06]):
+            gained = 0.5 + gain + 0.001 * pretext
+            runs.downstream("rotation", seed, gained, pretext__seed=str(pretext))
+    for seed in range(3):
+        runs.downstream("supervised", seed, 0.5)
+    (cell,) = compare(pair_runs(runs.frame())).to_dict("records")
+    assert (cell["n"], cell["unit"], cell["pairs"]) == (3, "seed", 18)
+    assert cell["verdict"] == "undecided"
+    assert cell["low"] < -0.2
+    assert cell["high"] > 0.3
+    assert cell["p_sign_flip"] > 0.2
+
+
+def test_one_seed_of_many_pre_trainings_is_one_observation_of_labels(runs) -> None:
+    for pretext in range(6):
+        runs.downstream("rotation", 0, 0.6 + 0.001 * pretext, pretext__seed=str(pretext))
+    runs.downstream("supervised", 0, 0.5)
+    (cell,) = compare(pair_runs(runs.frame())).to_dict("records")
+    assert (cell["n"], cell["verdict"]) == (1, "not enough runs")

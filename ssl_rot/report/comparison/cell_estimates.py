@@ -14,6 +14,7 @@ from ssl_rot.report.comparison.estimates import Array, Estimate, estimate_over_s
 from ssl_rot.report.comparison.failures import chance_level
 from ssl_rot.report.comparison.hits import BALANCED, CellHits, Hits, cell_hits
 from ssl_rot.report.comparison.selection_error import add_selection_error
+from ssl_rot.report.comparison.shared_seeds import add_seed_error, independent_differences
 from ssl_rot.report.comparison.two_way import estimate_two_way
 
 INTERVALS = ("two_way", "seeds")
@@ -27,7 +28,7 @@ class CellEstimate(NamedTuple):
 
     estimate: Estimate
     worst: Estimate  # with each lost run at chance
-    differences: Array  # by unit
+    differences: Array  # by unit, or by seed
     images: int | None  # in the error, which is that of seeds alone for None
     resolution: float  # the smallest difference that the metric can show, or 0 if unknown
     chance: float  # what lost runs are taken to reach
@@ -50,16 +51,17 @@ def estimate_cell(
     chance = unknown if classes is None else chance_level(metric, classes)
     of_images = cell_hits(finished, hits) if metric in _BY_IMAGE and len(finished) > 0 else None
     resolution = _find_resolution(with_lost, metric, of_images)
-    differences = _by_unit(finished["difference"], finished["unit"])
-    worst_differences = _by_unit(
-        with_lost["arm_value"].fillna(chance) - with_lost["reference_value"].fillna(chance),
-        with_lost["unit"],
+    differences = finished["difference"]
+    worst_differences = with_lost["arm_value"].fillna(chance) - with_lost["reference_value"].fillna(
+        chance
     )
-    worst = estimate_over_seeds(worst_differences, resolution)
+    worst = estimate_over_seeds(_by_unit(worst_differences, with_lost["unit"]), resolution)
     is_two_way = of_images is not None and interval == "two_way"
     if of_images is None or not is_two_way:
         estimate = (
-            estimate_over_seeds(differences, resolution) if len(finished) else Estimate.undefined()
+            estimate_over_seeds(_by_unit(differences, finished["unit"]), resolution)
+            if len(finished)
+            else Estimate.undefined()
         )
     else:
         weighted = of_images.targets if metric == BALANCED else None
@@ -68,9 +70,9 @@ def estimate_cell(
         if lost is not None:
             worst = estimate_two_way(lost.arm - lost.reference, weighted)
     return CellEstimate(
-        _add_choice(estimate, finished),
-        _add_choice(worst, with_lost),
-        differences,
+        _add_choice(add_seed_error(estimate, finished, differences), finished),
+        _add_choice(add_seed_error(worst, with_lost, worst_differences), with_lost),
+        independent_differences(finished, differences),
         len(of_images.targets) if of_images is not None and is_two_way else None,
         resolution,
         chance,

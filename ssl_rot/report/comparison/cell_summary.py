@@ -11,6 +11,7 @@ from ssl_rot.report.comparison.columns import CHOSEN, TRIALS
 from ssl_rot.report.comparison.contrasts import name_arm
 from ssl_rot.report.comparison.estimates import ROUNDING, Estimate, estimate_over_seeds, interval
 from ssl_rot.report.comparison.metrics import is_higher_better
+from ssl_rot.report.comparison.shared_seeds import share_seeds
 
 
 def summarize_cell(finished: pd.DataFrame, with_lost: pd.DataFrame) -> dict[str, Any]:
@@ -24,9 +25,8 @@ def summarize_cell(finished: pd.DataFrame, with_lost: pd.DataFrame) -> dict[str,
     is_known = finished["reference_epochs"].notna().all()  # then NaN: a pair never matched
     row = {
         "metric": metric,
-        "n": len(units),
+        **_count_units(finished, with_lost),
         "seeds": finished["seed"].nunique(),
-        "unit": "seed" if (with_lost["unit"] == with_lost["seed"]).all() else "pre-training",
         "pairs": len(finished),
         "reference_mean": units["reference_value"].mean(),
         "reference_sd": units["reference_value"].std(),
@@ -52,6 +52,14 @@ def summarize_cell(finished: pd.DataFrame, with_lost: pd.DataFrame) -> dict[str,
         for cost_of in (f"arm_{cost}", f"reference_{cost}", f"reference_pretext_{cost}"):
             row[cost_of] = finished[cost_of].mean()
     return row | {"pretext_acc": finished["pretext_acc"].mean()}
+
+
+def _count_units(finished: pd.DataFrame, with_lost: pd.DataFrame) -> dict[str, Any]:
+    """The independent observations, and what they are."""
+    units, seeds = finished["unit"].nunique(), finished["seed"].nunique()
+    if (with_lost["unit"] == with_lost["seed"]).all() or (share_seeds(finished) and seeds < units):
+        return {"n": seeds, "unit": "seed"}
+    return {"n": units, "unit": "pre-training"}
 
 
 def _count_lost(pairs: pd.DataFrame) -> dict[str, Any]:
