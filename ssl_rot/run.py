@@ -22,6 +22,7 @@ from ssl_rot.building import TRUST
 from ssl_rot.config.command_line import quote_name, starts_a_sweep
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
+from ssl_rot.imports import importing_much
 from ssl_rot.streams import outliving_readers
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
@@ -48,7 +49,9 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
         UserError: something that the user can fix.
     """
     # Torch and MLflow take seconds to import, and --help needs neither.
-    from ssl_rot.config.validation import validate
+    with importing_much():
+        from ssl_rot.config.validation import validate
+        from ssl_rot.experiment import pipeline  # noqa: F401
 
     return run_valid(validate(cfg), choices, folder)
 
