@@ -65,7 +65,7 @@ def launch_batch(
 
     def idle() -> None:
         if sweep.plan is not None and sweep.plan.compares_arms:
-            with suppress(Exception):  # it is said at the end, where it is needed
+            with suppress(Exception):  # the verdict reports it
                 import_report()  # on the core that is free now
 
     WorkerPool(

@@ -81,7 +81,8 @@ class Plan:
     @property
     def compares_arms(self) -> bool:
         """Whether the sweep can end with a verdict."""
-        return len({job.arm for job in self.jobs}) > 1
+        arms = {job.arm for job in self.jobs}
+        return "supervised" in arms and len(arms) > 1
 
 
 class Planner:

@@ -16,7 +16,7 @@ FOLDER = "report"
 
 
 def import_report() -> None:
-    """Imports what a verdict takes, and a sweep needs only at its end: it takes seconds."""
+    """Imports what a verdict needs, and a sweep only at its end: it takes seconds."""
     with importing_much():
         import ssl_rot.report.sweep_verdict  # noqa: F401
 
