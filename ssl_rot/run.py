@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_rot.building import TRUST
+from ssl_rot.building import TRUST, VERSION_BASE
 from ssl_rot.config.command_line import quote_name, starts_a_sweep
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
@@ -101,7 +101,7 @@ def run_valid(
     return last.get("val_acc", last["test_acc"])
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config", **TRUST)
+@hydra.main(config_path=conf_dir(), config_name="config", **VERSION_BASE, **TRUST)
 def _task(cfg: DictConfig) -> float | None:
     log.disabled = False  # hydra/job_logging=disabled: a refusal still reaches stderr
     hydra_cfg = HydraConfig.get()

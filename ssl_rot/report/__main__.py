@@ -14,6 +14,7 @@ import hydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssl_rot.building import VERSION_BASE
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, ConfigError, UserError, as_text, without_password
 from ssl_rot.imports import importing_much
@@ -159,7 +160,7 @@ def _quote_filter(argument: str) -> str:
     return f'{key}{equals}"{escaped}"'
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="report")
+@hydra.main(config_path=conf_dir(), config_name="report", **VERSION_BASE)
 def _task(cfg: DictConfig) -> None:
     try:
         report(cfg, shlex.join(["python", "-m", "ssl_rot.report", *sys.argv[1:]]))

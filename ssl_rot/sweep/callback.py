@@ -92,6 +92,8 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Prints and records the table of jobs. Ends the program with 1 if a job failed."""
+        if sys.exception() is not None:  # Hydra 1.4; :mod:`ssl_rot.run` closes the sweep with it
+            return
         if not close_open_sweep():
             sys.exit(1)
 
