@@ -85,12 +85,19 @@ class RunSender:
     def _send_datasets(self, run_id: str) -> None:
         if self._sent_datasets or not self._record.datasets:
             return
-        try:
-            self._client.log_inputs(run_id, [*map(to_dataset_input, self._record.datasets)])
-        except MlflowException as error:
-            if error.error_code not in _REFUSALS:
-                raise
-            log.warning("MLflow does not list the run's data: %s", describe_error(error))
+        inputs = [*map(to_dataset_input, self._record.datasets)]
+        # MLflow looks whether it knows a data set before it inserts it, so it fails if another run
+        # inserts the same one in between. Each such failure leaves fewer to insert.
+        for attempts_left in reversed(range(len(inputs) + 1)):
+            try:
+                self._client.log_inputs(run_id, inputs)
+                break
+            except MlflowException as error:
+                if error.error_code in _REFUSALS:
+                    log.warning("MLflow does not list the run's data: %s", describe_error(error))
+                    break
+                if not attempts_left:
+                    raise
         self._sent_datasets = True
 
     def _send_tags(self, run_id: str) -> None:

@@ -56,25 +56,24 @@ def test_a_run_that_cannot_be_looked_at_is_left_alone(name, monkeypatch, tmp_pat
 
 
 def test_a_run_that_waited_for_another_to_end_is_seen_alive(tmp_path):
-    ended = threading.Event()
     with ThreadPoolExecutor(2) as pool:
         started, second = threading.Event(), threading.Event()
+        end_first, end_second = threading.Event(), threading.Event()
 
-        def hold(begun: threading.Event) -> None:
+        def hold(begun: threading.Event, ended: threading.Event) -> None:
             with heartbeat(tmp_path):
                 begun.set()
                 assert ended.wait(10)
 
-        one = pool.submit(hold, started)
+        one = pool.submit(hold, started, end_first)
         assert started.wait(10)
-        other = pool.submit(hold, second)
+        other = pool.submit(hold, second, end_second)
         assert not second.wait(0.3)
-        ended.set()
+        end_first.set()
         one.result(10)
-        ended.clear()
         assert second.wait(10)
         assert is_alive(tmp_path, same_host=True)
-        ended.set()
+        end_second.set()
         other.result(10)
     assert not list(tmp_path.iterdir())
 

@@ -15,14 +15,18 @@ import mlflow
 import pytest
 import torch
 from hydra.utils import instantiate
+from mlflow.store.tracking.dbmodels.models import SqlDataset
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from ssl_rot.config.params import flatten
 from ssl_rot.config.validation import validate
 from ssl_rot.errors import StorageError, TrackingError, WeightsError
 from ssl_rot.models import Classifier, StagedBackbone, linear_head, resnet
 from ssl_rot.tracking import Tag, Tracker
+from ssl_rot.tracking.dataset_use import DatasetUse, to_dataset_input
 
 URI = "sqlite:///{}/mlflow.db"
 METRICS = {"loss", "acc"}
@@ -277,6 +281,33 @@ def test_a_run_is_not_created_twice_if_the_first_response_was_lost(make_store, t
         assert run.run_id == created
     experiment = tracker.store.experiment_id
     assert len(tracker.store.client.search_runs([experiment])) == 1
+
+
+def test_runs_that_record_a_data_set_at_the_same_moment_both_have_it(make_store, tmp_path):
+    """MLflow looks for a data set first and then inserts it; the other run comes in between."""
+    tracker = Tracker("same data", make_store(tmp_path))
+    client, names = tracker.store.client, ("digits train", "digits test")
+    uses = [DatasetUse(name, "train", "0", "local", "{}", "{}", "{}") for name in names]
+    others, races = [*uses], []
+
+    def another_run_is_first(session, context, instances):
+        if others and any(isinstance(row, SqlDataset) for row in session.new):
+            use = others.pop()
+            if use not in races:  # the other run's insert comes by here, too
+                races.append(use)
+                others.append(use)
+                other = client.create_run(tracker.store.experiment_id)
+                client.log_inputs(other.info.run_id, [to_dataset_input(use)])
+
+    event.listen(Session, "before_flush", another_run_is_first)
+    try:
+        with tracker.start("run", tmp_path / "run", {}, {}, datasets=uses) as run:
+            pass
+    finally:
+        event.remove(Session, "before_flush", another_run_is_first)
+    assert len(races) == 2
+    inputs = client.get_run(run.run_id).inputs.dataset_inputs
+    assert {item.dataset.name for item in inputs} == {*names}
 
 
 def test_epochs_shorter_than_a_call_are_sent_together(make_store, monkeypatch, tmp_path):

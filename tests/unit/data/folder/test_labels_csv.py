@@ -129,7 +129,7 @@ FRACTION = {"test_fraction": 0.3}
             ["0.png,a,train", "1.png,b,train", "2.png,c,test"],
             "path,label,split",
             {},
-            "class 'c' is",
+            "class 'c' has test images and no",
         ),
         (["0.png,a", "1.png,a"], "path,label", FRACTION, "the only class of its training images"),
         (["0.png,"], "path,label", FRACTION, "no labels; need at least two classes"),
