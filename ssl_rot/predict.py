@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ssl_rot.errors import EXIT_STATUS, UserError
+from ssl_rot.imports import importing_much
 from ssl_rot.streams import drop
 
 SKIPPED_STATUS = 1
@@ -30,12 +31,13 @@ def predict(model_name: str, names: Sequence[str], out: Path | None = None) -> i
     Raises:
         UserError: there is no such model, or ``out`` cannot be written.
     """
-    from tqdm import tqdm
+    with importing_much():
+        from tqdm import tqdm
 
-    from ssl_rot.deploy.image_files import Unusable, find_files
-    from ssl_rot.deploy.loading import load_model
-    from ssl_rot.deploy.prediction import Prediction, predict_files
-    from ssl_rot.deploy.table import write_csv, write_file
+        from ssl_rot.deploy.image_files import Unusable, find_files
+        from ssl_rot.deploy.loading import load_model
+        from ssl_rot.deploy.prediction import Prediction, predict_files
+        from ssl_rot.deploy.table import write_csv, write_file
 
     model = load_model(model_name)
     paths, unusable = find_files(names)

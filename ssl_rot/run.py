@@ -18,10 +18,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_rot.building import TRUST
+from ssl_rot.building import TRUST, VERSION_BASE
 from ssl_rot.config.command_line import quote_name, starts_a_sweep
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, StorageError, SweepFailed, UserError
+from ssl_rot.imports import importing_much
 from ssl_rot.streams import outliving_readers
 from ssl_rot.sweep.callback import close_open_sweep, stop_open_sweep
 from ssl_rot.sweep.failures import record_failure
@@ -48,7 +49,9 @@ def run(cfg: DictConfig, choices: dict[str, str], folder: Path) -> float:
         UserError: something that the user can fix.
     """
     # Torch and MLflow take seconds to import, and --help needs neither.
-    from ssl_rot.config.validation import validate
+    with importing_much():
+        from ssl_rot.config.validation import validate
+        from ssl_rot.experiment import pipeline  # noqa: F401
 
     return run_valid(validate(cfg), choices, folder)
 
@@ -98,7 +101,7 @@ def run_valid(
     return last.get("val_acc", last["test_acc"])
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config", **TRUST)
+@hydra.main(config_path=conf_dir(), config_name="config", **VERSION_BASE, **TRUST)
 def _task(cfg: DictConfig) -> float | None:
     log.disabled = False  # hydra/job_logging=disabled: a refusal still reaches stderr
     hydra_cfg = HydraConfig.get()

@@ -10,7 +10,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import itertools
 import json
+import logging
+import multiprocessing.util
 import os
 import pkgutil
 import runpy
@@ -21,9 +24,12 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from hydra.core.singleton import Singleton
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # What a run imports on its way, and slowly; but for `ssl_rot.run`, which is its `__main__`.
@@ -217,6 +223,37 @@ def _watch(status: int, descriptors: list[int]) -> None:
     os._exit(0)
 
 
+def fork_servers_too() -> None:
+    """Makes the fork server of a sweep a fork as well, of the command that starts it.
+
+    Without what Hydra and logging keep of that command: the server starts with nothing of it.
+    """
+    spawn = multiprocessing.util.spawnv_passfds
+
+    def start(path: bytes, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
+        program = arguments[-1]
+        if "multiprocessing.forkserver" not in program:
+            return spawn(path, arguments, descriptors)
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            kept = sorted({0, 1, 2, *descriptors})
+            for one, other in itertools.pairwise([*kept, os.sysconf("SC_OPEN_MAX")]):
+                os.closerange(one + 1, other)
+            logging.root.handlers.clear()
+            Singleton._instances.clear()
+            sys.argv = ["-c"]
+            exec(program, {})
+        except SystemExit:  # nobody needs it any more
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)
+
+    multiprocessing.util.spawnv_passfds = start
+
+
 def become(request: dict[str, Any], own_path: list[str]) -> None:
     """Runs the command of a request, as Python does after it has started."""
     os.chdir(request["cwd"])
@@ -250,6 +287,7 @@ def main() -> None:
         for _, name, _ in pkgutil.walk_packages(hydra_plugins.__path__, "hydra_plugins."):
             with contextlib.suppress(Exception):  # one that Hydra leaves out, too
                 importlib.import_module(name)
+    fork_servers_too()
     gc.freeze()
     become(serve(socket.socket(fileno=int(sys.argv[1]))), own_path)
 

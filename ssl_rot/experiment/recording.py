@@ -24,7 +24,7 @@ from ssl_rot.experiment.context import RunContext
 from ssl_rot.experiment.data_used import list_data_used
 from ssl_rot.experiment.follower import Assignment
 from ssl_rot.experiment.inputs import Inputs
-from ssl_rot.experiment.run_description import choose_color, describe_run, name_run
+from ssl_rot.experiment.run_description import FLOOR_COLOR, choose_color, describe_run, name_run
 from ssl_rot.models.weights import save_weights
 from ssl_rot.tracking import INPUTS, PREDICTIONS, WEIGHTS, DatasetUse, RunLog, Tag, version_tags
 from ssl_rot.training.checkpoint import Checkpoints
@@ -200,8 +200,8 @@ def _describe(context: RunContext, phase: str) -> tuple[dict[str, str], list[Dat
     data = context.data
     try:
         tags = {Tag.NOTE: describe_run(context, phase)}
-        if phase != "floor":
-            tags[Tag.COLOR] = choose_color(context.arm, len(data.train) / len(data.classes))
+        per_class = len(data.train) / len(data.classes)
+        tags[Tag.COLOR] = FLOOR_COLOR if phase == "floor" else choose_color(context.arm, per_class)
         return tags, list_data_used(context, phase)
     except Exception as error:
         log.warning("The run is not described in MLflow: %s", describe_error(error))

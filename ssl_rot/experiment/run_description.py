@@ -26,6 +26,9 @@ def name_run(context: RunContext, phase: str) -> str:
     return f"{context.arm}-{data}-{_budget(context)}labels-seed{context.seed}"
 
 
+FLOOR_COLOR = "#8c8c8c"  # gray
+
+
 def choose_color(arm: str, labels_per_class: float) -> str:
     """A hue for each arm, the lighter, the fewer labels; as ``#rrggbb``."""
     hue = _HUES.get(arm, int(sha256(arm.encode()).hexdigest()[:4], 16) / 0x10000)

@@ -14,8 +14,10 @@ import hydra
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssl_rot.building import VERSION_BASE
 from ssl_rot.config.paths import conf_dir
 from ssl_rot.errors import EXIT_STATUS, ConfigError, UserError, as_text, without_password
+from ssl_rot.imports import importing_much
 from ssl_rot.streams import drop
 
 
@@ -58,11 +60,12 @@ def report(cfg: DictConfig, own_command: str = "python -m ssl_rot.report") -> Pa
     """
     options = _check_options(cfg)
     # MLflow, pandas and scipy take seconds to import, and --help needs none of them.
-    from ssl_rot.report.analysis import Question, answer
-    from ssl_rot.report.load.runs import find_sweep, load_runs
-    from ssl_rot.report.load.store import publish
-    from ssl_rot.report.page.rendering import write_report
-    from ssl_rot.report.page.short_version import write_short_version
+    with importing_much():
+        from ssl_rot.report.analysis import Question, answer
+        from ssl_rot.report.load.runs import find_sweep, load_runs
+        from ssl_rot.report.load.store import publish
+        from ssl_rot.report.page.rendering import write_report
+        from ssl_rot.report.page.short_version import write_short_version
 
     name, where, since = options.experiment_name, options.where, options.since
     runs = load_runs(name, where=where, since=since, uri=options.tracking.uri)
@@ -157,7 +160,7 @@ def _quote_filter(argument: str) -> str:
     return f'{key}{equals}"{escaped}"'
 
 
-@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="report")
+@hydra.main(config_path=conf_dir(), config_name="report", **VERSION_BASE)
 def _task(cfg: DictConfig) -> None:
     try:
         report(cfg, shlex.join(["python", "-m", "ssl_rot.report", *sys.argv[1:]]))

@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from ssl_rot.errors import EXIT_STATUS, TrackingError, UserError
+from ssl_rot.imports import importing_much
 from ssl_rot.sweep import worker_locks
 from ssl_rot.sweep.composition import Composer, split_overrides
 from ssl_rot.sweep.fork_server import start_fork_server
@@ -75,7 +76,8 @@ class Sweep(Callback):
             if is_parallel(config.hydra.launcher):
                 start_fork_server(composer.sources(jobs))
 
-            from ssl_rot.sweep.parent_run import ParentRun
+            with importing_much():
+                from ssl_rot.sweep.parent_run import ParentRun
 
             _open_run = ParentRun.open(config, jobs, composer)
             _open_run.adopt_jobs(config)
@@ -90,6 +92,8 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Prints and records the table of jobs. Ends the program with 1 if a job failed."""
+        if sys.exception() is not None:  # Hydra 1.4; :mod:`ssl_rot.run` closes the sweep with it
+            return
         if not close_open_sweep():
             sys.exit(1)
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
@@ -22,6 +23,7 @@ from ssl_rot.sweep.plan import PlannedJob
 from ssl_rot.sweep.plugin_checks import is_basic
 from ssl_rot.sweep.scheduler import Scheduler, Work
 from ssl_rot.sweep.slots import Slot
+from ssl_rot.sweep.verdict import import_report
 from ssl_rot.sweep.worker_pool import WorkerPool
 from ssl_rot.training.signals import SIGNALS
 
@@ -61,6 +63,11 @@ def launch_batch(
         if report.problem is not None:
             _record_failure(sweep, number, todo[number].overrides, report.problem)
 
+    def idle() -> None:
+        if sweep.plan is not None and sweep.plan.compares_arms:
+            with suppress(Exception):  # the verdict reports it
+                import_report()  # on the core that is free now
+
     WorkerPool(
         sweep.slots,
         Scheduler(_describe_work(job, stored) for job in todo.values()),
@@ -68,6 +75,7 @@ def launch_batch(
             todo[number], slot, sweep, context, task, is_new=todo[number].keys.config not in known
         ),
         ended,
+        idle,
     ).run()
     chooses_by_results = not is_basic(config.hydra.sweeper)
     return [

@@ -40,6 +40,7 @@ class PlannedJob:
         pretext_evaluated: images that its pre-training evaluates, in all epochs together.
         evaluated: that its downstream phase evaluates.
         labels: how many labels it uses, in words.
+        arm: ``supervised``, or the name of its pretext.
         finished: the run of an earlier sweep, or a single one, that ``resume=true`` found.
     """
 
@@ -57,6 +58,7 @@ class PlannedJob:
     pretext_evaluated: int
     evaluated: int
     labels: str
+    arm: str
     finished: StoredRun | None = None
 
     @property
@@ -75,6 +77,12 @@ class Plan:
 
     jobs: tuple[PlannedJob, ...]
     stored_pretexts: frozenset[str]
+
+    @property
+    def compares_arms(self) -> bool:
+        """Whether the sweep can end with a verdict."""
+        arms = {job.arm for job in self.jobs}
+        return "supervised" in arms and len(arms) > 1
 
 
 class Planner:
@@ -118,6 +126,7 @@ class Planner:
             pretext_evaluated=_count_pretext_evaluated(context),
             evaluated=_count(context.data.held_out) * context.config["schedule"]["epochs"],
             labels=context.data.count_labels(),
+            arm=context.arm,
         )
 
     def find_stored_pretexts(self, jobs: Iterable[PlannedJob]) -> frozenset[str]:

@@ -5,7 +5,6 @@ Nothing here may initialize CUDA or use several threads: neither survives a fork
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ import threading
 from contextlib import suppress
 from importlib import import_module
 
+from ssl_rot.imports import importing_much
 from ssl_rot.sweep.fork_server import SOURCES_VARIABLE
 from ssl_rot.training.signals import SIGNALS
 
@@ -56,8 +56,7 @@ def _preload() -> None:
         except Exception as error:  # the plan reports it, or the job that needs it
             logging.getLogger(__name__).debug("%s", error)
     remember_schema()
-    gc.collect()
-    gc.freeze()  # the collector would write to pages that jobs share
 
 
-_preload()
+with importing_much():  # and in jobs the collector does not write to the pages that they share
+    _preload()

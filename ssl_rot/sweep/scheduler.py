@@ -51,6 +51,11 @@ class Scheduler:
         """Whether no job is running or waiting."""
         return not self._waiting and not self._running
 
+    @property
+    def has_started_all(self) -> bool:
+        """Whether no job is waiting."""
+        return not self._waiting
+
     def next(self) -> Work | None:
         """The job to start now; ``None`` if each one left must wait for one that is running."""
         running = {job.key for job in self._running.values()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ssl_rot.errors import describe_error
+from ssl_rot.imports import importing_much
 from ssl_rot.sweep.markdown import describe_verdict
 from ssl_rot.sweep.plan import Plan, earlier_runs
 from ssl_rot.tracking import RunLog
@@ -12,6 +13,12 @@ from ssl_rot.tracking import RunLog
 _log = logging.getLogger(__name__)
 
 FOLDER = "report"
+
+
+def import_report() -> None:
+    """Imports what a verdict needs, and a sweep only at its end: it takes seconds."""
+    with importing_much():
+        import ssl_rot.report.sweep_verdict  # noqa: F401
 
 
 def record_verdict(log: RunLog, uri: str, plan: Plan | None) -> None:
@@ -24,8 +31,10 @@ def record_verdict(log: RunLog, uri: str, plan: Plan | None) -> None:
         uri: of the store that the runs of its jobs are in.
         plan: knows the jobs whose results are earlier runs', perhaps of other sweeps.
     """
+    if plan is not None and not plan.compares_arms:
+        return
     try:
-        # The report's libraries take seconds to import, and a sweep needs them only here.
+        import_report()
         from ssl_rot.report.sweep_verdict import conclude_sweep
 
         folder = log.record.folder

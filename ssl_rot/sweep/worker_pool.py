@@ -36,6 +36,7 @@ class WorkerPool:
     Args:
         orders: makes the order of a job, by its number and slot.
         ended: called with the number of a job that has ended and its report.
+        idle: called once a slot stays free because no job is left to start.
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class WorkerPool:
         scheduler: Scheduler,
         orders: Callable[[int, Slot], JobOrder],
         ended: Callable[[int, JobOutcome], None],
+        idle: Callable[[], None],
     ) -> None:
         self._free = list(reversed(slots))
         self._scheduler, self._orders, self._ended = scheduler, orders, ended
+        self._idle: Callable[[], None] | None = idle
         self._workers: dict[int, _Worker] = {}
 
     def run(self) -> None:
@@ -54,6 +57,9 @@ class WorkerPool:
         try:
             while not self._scheduler.is_done:
                 self._start_jobs()
+                if self._idle is not None and self._free and self._scheduler.has_started_all:
+                    self._idle()
+                    self._idle = None
                 for ready in wait([w.connection for w in self._workers.values()], timeout=_TICK):
                     self._receive(next(w for w in self._workers.values() if w.connection is ready))
         except BaseException:

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from sqlalchemy import create_engine, make_url
 
 from ssl_rot.errors import TrackingError
+from ssl_rot.imports import importing_much
 
 _SCHEME = "sqlite:///"
 _DATABASE_SERVERS = ("postgresql", "mysql", "mssql")
@@ -33,7 +34,8 @@ def connect(uri: str) -> MlflowClient:
         engine = create_engine(uri)
         engine.connect().close()
         engine.dispose()
-    return MlflowClient(tracking_uri=uri)
+    with importing_much():  # the client of a store imports what that kind needs
+        return MlflowClient(tracking_uri=uri)
 
 
 def suggest_fix(uri: str) -> str:

@@ -23,6 +23,7 @@ PROCESS_GONE = "its process is gone"
 """The error of a run whose process died without ending it."""
 
 _NOTE_LENGTH = 5000  # characters of a tag that every store accepts
+_SHORTEST_PAUSE = 2.0  # seconds; nobody looks more often
 _PAUSE_FACTOR = 10  # the pause after a call to MLflow, as a multiple of the call's duration
 
 
@@ -120,14 +121,12 @@ class RunLog:
         started = time.monotonic()
         if started < self._next_send:
             return
-        pause = 0.0
         try:
             self.send()
         except TrackingError as error:
             log.warning("%s. Training continues; the metrics are in %s", error, self.history.path)
-            pause = 1.0
         now = time.monotonic()
-        self._next_send = now + max(pause, _PAUSE_FACTOR * (now - started))
+        self._next_send = now + max(_SHORTEST_PAUSE, _PAUSE_FACTOR * (now - started))
 
     def send(self) -> None:
         """Sends everything that MLflow does not have: the run, params, epochs, artifacts, status.

@@ -25,6 +25,7 @@ _REFUSALS = {
     *("ENDPOINT_NOT_FOUND", "NOT_FOUND", "NOT_IMPLEMENTED"),
     *("INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"),
 }
+_RACE = "BAD_REQUEST"  # what MLflow makes of a constraint of the database
 _T = TypeVar("_T")
 
 
@@ -96,7 +97,7 @@ class RunSender:
                 if error.error_code in _REFUSALS:
                     log.warning("MLflow does not list the run's data: %s", describe_error(error))
                     break
-                if not attempts_left:
+                if error.error_code != _RACE or not attempts_left:
                     raise
         self._sent_datasets = True
 

@@ -14,11 +14,13 @@ import signal
 import sqlite3
 import time
 from collections import Counter
+from itertools import count, cycle
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("SSL_ROT_KILLS", "20"))
 SEED = int(os.environ.get("SSL_ROT_KILL_SEED", "0"))
 RUN = (
@@ -37,6 +39,8 @@ RUN = (
 TIMES = ("timestamp", "epoch_seconds", "images_per_second")
 UPLOADING = ".artifact.uploading."  # what MLflow itself was copying when it was killed
 TRACED_RUN = Path(__file__).with_name("traced_run.py")
+PRETEXTS = sorted(path.stem for path in (ROOT / "conf" / "pretext").glob("*.yaml"))
+PRETEXTS = [option for option in PRETEXTS if option not in ("none", "weights")]
 PLACES = ("set-up", "pretext", "transfer", "downstream", "results", "checkpoint", "MLflow")
 
 
@@ -127,9 +131,12 @@ def what_came_out(folder):
 
 
 def moments(draws, whole):
-    """When to kill: any place as often as any other, and there at any time."""
-    while True:
-        place = draws.choice(PLACES)
+    """When to kill: first in the pre-training, then in any place as often as in any other.
+
+    There, at any time.
+    """
+    for number in count():
+        place = draws.choice(PLACES) if number else "pretext"
         spent = whole["seconds_in"][place]
         if place == "set-up":  # what is before the first epoch, and what is after the last
             yield {"after": draws.uniform(0, spent)}
@@ -145,48 +152,51 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_results(
 ):
     base = tmp_path_factory.mktemp("kill")
     make_store(base)
-    whole = base / "whole"
-    whole.mkdir()
-    make_store(whole)
-    ended = execute(whole)
-    assert ended["status"] == 0, (whole / "output.txt").read_text()
-    expected = what_came_out(whole)
-    assert [run[0][:2] for run in expected] == [
-        ("downstream", "FINISHED"),
-        ("pretext", "FINISHED"),
-    ]
     draws = random.Random(SEED)
-    when = moments(draws, ended)
+    expected, when = {}, {}
+    for option in PRETEXTS:
+        whole = base / option
+        whole.mkdir()
+        make_store(whole)
+        ended = execute(whole, f"pretext={option}")
+        assert ended["status"] == 0, (whole / "output.txt").read_text()
+        expected[option] = what_came_out(whole)
+        phases = [run[0][:2] for run in expected[option]]
+        assert phases == [("downstream", "FINISHED"), ("pretext", "FINISHED")]
+        when[option] = moments(draws, ended)
     hit, twice, missed, different = Counter(), 0, 0, []
+    options = cycle(PRETEXTS)
+    option = next(options)
     while hit.total() - twice < KILLS:
-        number = hit.total() + missed
-        folder = base / str(number)
+        folder = base / str(hit.total() + missed)
         folder.mkdir()
         if draws.random() < 0.95:  # else the run makes its database itself
             make_store(folder)
-        kill = next(when)
-        first = execute(folder, kill=kill)
+        kill = next(when[option])
+        first = execute(folder, f"pretext={option}", kill=kill)
         if first["status"] == 0:  # over before its moment came
             missed += 1
             continue
         assert first["status"] == -9, (folder / "output.txt").read_text()
         hit[first["place"]] += 1
-        story = [kill, first["place"]]
+        story = [option, kill, first["place"]]
         if draws.random() < 0.25:
-            kill = next(when)
-            second = execute(folder, "resume=true", kill=kill)
+            kill = next(when[option])
+            second = execute(folder, f"pretext={option}", "resume=true", kill=kill)
             assert second["status"] in (0, -9), (folder / "output.txt").read_text()
             if second["status"] == -9:
                 hit[second["place"]] += 1
                 twice += 1
                 story += [kill, second["place"]]
-        last = execute(folder, "resume=true")
-        if last["status"] != 0 or what_came_out(folder) != expected:
+        last = execute(folder, f"pretext={option}", "resume=true")
+        if last["status"] != 0 or what_came_out(folder) != expected[option]:
             different.append((story, str(folder)))
+        option = next(options)
     with capsys.disabled():
         print(
-            f"\n{KILLS} runs killed, {twice} of them twice (seed {SEED}); it fell in "
-            + ", ".join(f"{place} {count}" for place, count in hit.most_common())
+            f"\n{KILLS} runs of {len(PRETEXTS)} pretexts killed, {twice} of them twice "
+            f"(seed {SEED}); it fell in "
+            + ", ".join(f"{place} {times}" for place, times in hit.most_common())
             + f"; {len(different)} differ from the run that was not killed"
         )
     assert different == []

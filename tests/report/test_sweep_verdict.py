@@ -69,7 +69,7 @@ def test_jobs_that_finished_under_another_parent_count(
     for own in jobs[found:]:
         client.set_tag(own, Tag.PARENT_RUN_ID, parent.run_id)
     finished = [SimpleNamespace(finished=SimpleNamespace(run_id=job)) for job in jobs[:found]]
-    plan = SimpleNamespace(jobs=[*finished, SimpleNamespace(finished=None)])
+    plan = SimpleNamespace(jobs=[*finished, SimpleNamespace(finished=None)], compares_arms=True)
     record_verdict(parent, store_uri, plan)  # type: ignore[arg-type]
     table = pd.read_csv(parent.record.folder / "verdict.csv")
     assert table["n"].tolist() == [3]

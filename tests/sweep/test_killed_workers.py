@@ -30,10 +30,10 @@ SWEEP = (
 )
 
 
-def is_worker(pid: int) -> bool:
+def is_worker(pid: int, folder: Path) -> bool:
     """Whether the process still is a worker: another one may have its number by now."""
     try:
-        return b"multiprocessing.forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/cwd").readlink() == folder
     except OSError:
         return False
 
@@ -44,7 +44,7 @@ def kill_some(process: Process, folder: Path, draws: random.Random, most: int) -
     while process.poll() is None and len(killed) < most:
         time.sleep(draws.uniform(0, 1.0))
         running = {int(path.stem.rpartition("-")[2]) for path in folder.rglob(".workers/*.pid")}
-        running = {pid for pid in running - killed if is_worker(pid)}
+        running = {pid for pid in running - killed if is_worker(pid, folder)}
         if running:
             pid = draws.choice(sorted(running))
             with suppress(ProcessLookupError):

@@ -80,7 +80,8 @@ def against_published(runs: pd.DataFrame) -> pd.DataFrame:
         for key in ("pretext.angles", *SETTING):
             if result[key] != "":
                 matches &= candidates[f"params.{key}"].eq(result[key])
-        rows += _summarize_groups(result, candidates[matches], is_pretrained)
+        if matches.any():
+            rows += _summarize_groups(result, candidates[matches], is_pretrained)
     columns = ["setting", "published", "source", "mean", "sd", "n", "otherwise"]
     return pd.DataFrame(rows, columns=columns)
 

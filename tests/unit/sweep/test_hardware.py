@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from ssl_rot.training import compute
 
@@ -56,7 +57,12 @@ def test_a_job_is_found_whatever_precision_auto_came_to_where_it_ran(
 
 
 def test_a_job_without_the_gpus_of_its_sweep_reports_it(sweep, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0 if HydraConfig.initialized() else 2)
+    def count() -> int:
+        cfg = HydraConfig.instance().cfg  # Hydra 1.4 sets it while the sweep is planned, too
+        is_job = cfg is not None and not OmegaConf.is_missing(cfg.hydra.job, "num")
+        return 0 if is_job else 2
+
+    monkeypatch.setattr(torch.cuda, "device_count", count)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     (warning,) = [line for line in sweep()[1].splitlines() if "trains on the CPU" in line]
     assert "2 GPUs (CUDA_VISIBLE_DEVICES=0,1)" in warning

@@ -312,6 +312,7 @@ def test_runs_that_record_a_data_set_at_the_same_moment_both_have_it(make_store,
 
 def test_epochs_shorter_than_a_call_are_sent_together(make_store, monkeypatch, tmp_path):
     """MLflow takes at most a tenth of the time, and still gets every epoch."""
+    monkeypatch.setattr("ssl_rot.tracking.run_log._SHORTEST_PAUSE", 0.0)
     tracker = Tracker("short epochs", make_store(tmp_path))
     log_batch, calls = tracker.store.client.log_batch, []
 
@@ -331,6 +332,20 @@ def test_epochs_shorter_than_a_call_are_sent_together(make_store, monkeypatch, t
     ]
     assert len(calls) < 30
     assert max(calls) <= 1000  # MLflow's limit
+
+
+def test_a_fast_store_is_called_at_most_every_two_seconds(make_store, monkeypatch, tmp_path):
+    tracker, calls = Tracker("fast store", make_store(tmp_path)), []
+    log_batch = tracker.store.client.log_batch
+    monkeypatch.setattr(
+        tracker.store.client, "log_batch", lambda *a, **k: (calls.append(k), log_batch(*a, **k))
+    )
+    with tracker.start("run", tmp_path / "run", {}, {}) as run:
+        for epoch in range(1, 21):
+            run.epoch(epoch, {"train_loss": 1 / epoch})
+    assert len(calls) <= 3  # the first epoch, perhaps one after two seconds, and the rest
+    points = tracker.store.client.get_metric_history(run.run_id, "train_loss")
+    assert len(points) == 20
 
 
 @pytest.fixture
