@@ -10,13 +10,14 @@ from ssl_rot.errors import UserError
 
 # Configs are trusted, see docs/security.md. Hydra 1.4 wants that said; 1.3 does not know it.
 _DISABLED = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
-_TRUST: dict[str, Any] = {} if _DISABLED is None else {"_execution_whitelist_": _DISABLED}
 
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if _DISABLED is None else {}
 """For ``hydra.main``: which defaults Hydra 1.3 has to use. Hydra 1.4 warns of the argument."""
 
-TRUST: dict[str, Any] = {name.strip("_"): value for name, value in _TRUST.items()}
+TRUST: dict[str, Any] = {} if _DISABLED is None else {"execution_whitelist": _DISABLED}
 """For ``hydra.main``: that configs may name any class."""
+
+_TRUST = {f"_{name}_": value for name, value in TRUST.items()}
 
 
 def build(node: Mapping[str, Any], **arguments: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
+from types import ModuleType
 
 from ssl_rot.errors import describe_error
 from ssl_rot.imports import importing_much
@@ -15,10 +17,10 @@ _log = logging.getLogger(__name__)
 FOLDER = "report"
 
 
-def import_report() -> None:
+def import_report() -> ModuleType:
     """Imports what a verdict needs, and a sweep only at its end: it takes seconds."""
     with importing_much():
-        import ssl_rot.report.sweep_verdict  # noqa: F401
+        return import_module("ssl_rot.report.sweep_verdict")
 
 
 def record_verdict(log: RunLog, uri: str, plan: Plan | None) -> None:
@@ -34,11 +36,10 @@ def record_verdict(log: RunLog, uri: str, plan: Plan | None) -> None:
     if plan is not None and not plan.compares_arms:
         return
     try:
-        import_report()
-        from ssl_rot.report.sweep_verdict import conclude_sweep
-
         folder = log.record.folder
-        verdict = conclude_sweep(uri, str(log.run_id), folder / FOLDER, earlier_runs(plan))
+        verdict = import_report().conclude_sweep(
+            uri, str(log.run_id), folder / FOLDER, earlier_runs(plan)
+        )
         if verdict is None:
             return
         print(f"\n{verdict.text}\n\n{folder / FOLDER / 'report.html'}")

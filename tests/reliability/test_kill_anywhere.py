@@ -21,7 +21,7 @@ import pytest
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = int(os.environ.get("SSL_ROT_KILLS", "20"))
+KILLS = int(os.environ.get("SSL_ROT_KILLS", "12"))
 SEED = int(os.environ.get("SSL_ROT_KILL_SEED", "0"))
 RUN = (
     *("+experiment=rotation", "dataset.image_size=8", "dataset.train_size=96"),
