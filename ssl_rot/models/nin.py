@@ -22,15 +22,26 @@ def nin_block(in_channels: int, widths: Sequence[int], kernel_size: int) -> nn.S
     return block
 
 
-def nin(in_channels: int, *, num_blocks: Annotated[int, Field(ge=3, le=5)]) -> StagedBackbone:
+def nin(
+    in_channels: int,
+    *,
+    num_blocks: Annotated[int, Field(ge=3, le=5)],
+    width: Annotated[float, Field(gt=0, le=4)] = 1.0,
+) -> StagedBackbone:
     """RotNet's network for 32x32 images, with the stages ``block1``, ``block2``, ...
 
     The first two blocks end in a pool, and each halves height and width.
+
+    Args:
+        width: channels of every layer, relative to RotNet's.
     """
+    first, second, last, full = (max(1, round(width * n)) for n in (192, 160, 96, 192))
     stages = {
-        "block1": nin_block(in_channels, (192, 160, 96), 5).append(nn.MaxPool2d(3, 2, padding=1)),
-        "block2": nin_block(96, (192, 192, 192), 5).append(nn.AvgPool2d(3, 2, padding=1)),
+        "block1": nin_block(in_channels, (first, second, last), 5).append(
+            nn.MaxPool2d(3, 2, padding=1)
+        ),
+        "block2": nin_block(last, (full, full, full), 5).append(nn.AvgPool2d(3, 2, padding=1)),
     }
     for number in range(3, num_blocks + 1):
-        stages[f"block{number}"] = nin_block(192, (192, 192, 192), 3)
-    return StagedBackbone(stages, [96] + [192] * (num_blocks - 1))
+        stages[f"block{number}"] = nin_block(full, (full, full, full), 3)
+    return StagedBackbone(stages, [last] + [full] * (num_blocks - 1))

@@ -86,6 +86,7 @@ def test_deviations_from_the_published_setting_are_listed(runs) -> None:
         ({"schedule__lr": "0.01", "schedule__optimizer__lr": "0.01"}, "lr=0.01"),
         ({"schedule__batch_size": "64"}, "batch_size=64"),
         ({"loss": "focal", "loss___target_": "ssl_rot.losses.Focal"}, "loss=focal"),
+        ({"model__width": "0.25"}, "width=0.25"),
         ({"dataset__val_fraction": "0.1"}, "val_fraction=0.1"),
         ({"dataset__augment__flip": "false"}, "flip=false"),
         ({"pretext__schedule__epochs": "20"}, "pretext.schedule.epochs=20 of 200"),

@@ -29,6 +29,7 @@ SETTING = ("head", "freeze", "model.num_blocks", "model.cut", "dataset.labels_pe
 EPOCHS = ("pretext.schedule.epochs", "schedule.epochs")
 DATA = "dataset.name"
 SIZE = "dataset.train_size"
+WIDTH = "model.width"
 # What all the published trainings have in common, with the values of the `rotnet_*` experiments.
 SCHEDULE = {
     "schedule": "step",
@@ -91,7 +92,7 @@ def _summarize_groups(
 ) -> list[dict[str, Any]]:
     recipe = RECIPE | (PRETEXT_RECIPE if is_pretrained else {})
     recipe |= {key: result[key] for key in EPOCHS if result[key] != ""}
-    recipe |= {SIZE: "null", DATA: "cifar10"}
+    recipe |= {SIZE: "null", DATA: "cifar10", WIDTH: "1.0"}
     if not is_pretrained:  # its settings under `pretext` have no effect
         runs = runs.loc[:, ~runs.columns.str.startswith("params.pretext")]
     params = (effective_params if is_pretrained else downstream_params)(runs.columns)

@@ -152,6 +152,14 @@ def test_nin_is_rotnets(option, blocks):
     assert first.std().item() == pytest.approx((2 / (25 * 192)) ** 0.5, rel=0.05)
 
 
+def test_nin_of_a_quarter_of_the_width(option):
+    backbone = build_backbone(option("model", "nin", width=0.25), in_channels=3, seed=0)
+    layers = [m for m in backbone.modules() if isinstance(m, nn.Conv2d)]
+    assert [m.out_channels for m in layers] == [48, 40, 24] + [48] * 9
+    images = torch.randn(2, 3, 32, 32)
+    assert backbone(images).shape == (2, 48, 8, 8)
+
+
 @pytest.mark.parametrize("model", STAGES)
 def test_runs_compiled_in_bf16_and_channels_last_as_plainly(option, model):
     backbone = build_backbone(option("model", model), in_channels=3, seed=0).eval()
