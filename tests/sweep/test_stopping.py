@@ -132,3 +132,26 @@ def test_slurms_warning_leaves_a_checkpoint_to_resume_from(
     assert again.info.run_id == run.info.run_id
     assert again.info.status == "FINISHED"
     assert epochs(tmp_path) == {folder: 4}
+
+
+@pytest.mark.slow
+def test_jobs_that_outlive_their_sweep_are_waited_for_and_not_trained_twice(
+    start, make_store, runs_of_phase, tmp_path
+):
+    uri = make_store(tmp_path)
+    args = ("hydra/launcher=parallel", "hydra.launcher.slots=2", "seed=0,1,2")
+    args += ("dataset.labels_per_class=50", "schedule.epochs=30")
+    process = start(tmp_path, *args)
+    before = in_training(tmp_path, 2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=60)
+    orphans = {run.info.run_id for run in runs_of_phase(uri, "downstream")}
+    assert all(done < 30 for done in before.values())
+    process = start(tmp_path, *args, "resume=true")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "Jobs of an earlier sweep are still running" in output
+    jobs = runs_of_phase(uri, "downstream")
+    assert [run.info.status for run in jobs] == ["FINISHED"] * 3
+    assert len(orphans) == 2
+    assert orphans < {run.info.run_id for run in jobs}
