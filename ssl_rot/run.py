@@ -92,12 +92,12 @@ def run_valid(
             pipeline.summarize_finished(context, found)
             find_or_measure_floors(context)
             last, run_id = found.metrics, found.run_id
-    tracker.flush()
-    whose = config["log_model"]
-    if run_id is not None and (whose == "all" or (whose == "best" and sweep is None)):
-        from ssl_rot.deploy.logged_model import try_to_log
+        tracker.flush()
+        whose = config["log_model"]
+        if run_id is not None and (whose == "all" or (whose == "best" and sweep is None)):
+            from ssl_rot.deploy.logged_model import try_to_log
 
-        try_to_log(tracker.store, run_id)
+            try_to_log(tracker.store, run_id)
     return last.get("val_acc", last["test_acc"])
 
 

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Collection
+from collections.abc import Sequence
 
+from ssl_rot.sweep.plan import PlannedJob
+from ssl_rot.sweep.worker_locks import has_workers, wait_for_workers
 from ssl_rot.tracking import Tag, Tracker
+from ssl_rot.tracking.whereabouts import folder_of, is_here, is_running, locate
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 1.0
 
+def wait_for_orphans(tracker: Tracker, jobs: Sequence[PlannedJob]) -> bool:
+    """Waits for those jobs that a killed sweep has left running, so that none is trained twice.
 
-def wait_for_orphans(tracker: Tracker, keys: Collection[str | None]) -> None:
-    """Waits until no run with one of these config keys is being trained: none is trained twice."""
-    if not (running := _find_running(tracker, keys)):
-        return
-    log.warning(
-        "Jobs of an earlier sweep are still running. Waiting for them: %s", ", ".join(running)
-    )
-    looks_without_any = 0
-    while looks_without_any < 2:  # between its pre-training and the rest, a job has no run
-        time.sleep(_POLL_SECONDS)
-        looks_without_any = 0 if _find_running(tracker, keys) else looks_without_any + 1
-
-
-def _find_running(tracker: Tracker, keys: Collection[str | None]) -> list[str]:
-    return [run.run_id for run in tracker.running() if run.tags.get(Tag.CONFIG_KEY) in keys]
+    Returns whether there were any. Their locks cover the whole job, which has no run in MLflow
+    between its pre-training and the rest.
+    """
+    keys = {job.keys.config for job in jobs} | {job.keys.pretext for job in jobs} - {None}
+    has_waited = False
+    for stored in tracker.runs.unfinished("sweep"):
+        sweep = locate(stored, tracker.store.uri)
+        if not is_here(sweep) or is_running(sweep) or not has_workers(folder_of(sweep)):
+            continue
+        children = tracker.runs.children(sweep.run_id)
+        if any(child.tags.get(Tag.CONFIG_KEY) in keys for child in children):
+            log.warning(
+                "Waiting for jobs of a killed sweep, which are still running: %s", folder_of(sweep)
+            )
+            wait_for_workers(folder_of(sweep))
+            has_waited = True
+    return has_waited

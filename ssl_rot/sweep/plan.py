@@ -21,7 +21,6 @@ from ssl_rot.experiment.pipeline import find_finished_runs
 from ssl_rot.experiment.resume import check_resumable
 from ssl_rot.pretext import Pretext
 from ssl_rot.sweep.composition import Composer
-from ssl_rot.sweep.orphans import wait_for_orphans
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 
 
@@ -179,15 +178,18 @@ def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:
         raise ConfigError([f"{text}  [{_list_jobs(at, len(jobs))}]" for text, at in faults.items()])
     if planner.composer.config.resume:
         check_resumable(planned, planner.folder, planner.tracker)
-        if not planner.composer.config.dry_run:
-            keys = {key for job in planned for key in (job.keys.config, job.keys.pretext)}
-            wait_for_orphans(planner.tracker, keys)
+    return look_up_results(planner, planned)
+
+
+def look_up_results(planner: Planner, jobs: Sequence[PlannedJob]) -> Plan:
+    """The plan of these jobs, with what MLflow has of their results."""
+    if planner.composer.config.resume:
         finished = find_finished_runs(planner.tracker)
-        planned = [
+        jobs = [
             replace(job, finished=finished.get(job.keys.config) or finished.get(job.request_key))
-            for job in planned
+            for job in jobs
         ]
-    return Plan(tuple(planned), planner.find_stored_pretexts(planned))
+    return Plan(tuple(jobs), planner.find_stored_pretexts(jobs))
 
 
 def earlier_runs(plan: Plan | None) -> list[str]:

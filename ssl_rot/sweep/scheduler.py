@@ -39,8 +39,8 @@ class Scheduler:
 
     Seeds come one after the other, in the order of the command line: a sweep that is interrupted
     after hours leaves seeds that can be compared. As many seeds as there are slots are pre-trained
-    ahead, side by side. Towards the end, or in a sweep of few jobs, the longest comes first
-    whatever its seed: a slot that ends up with it alone would keep the others waiting.
+    ahead, side by side. Toward the end, which in a sweep of few jobs is its start, the longest
+    comes first whatever its seed: a slot that is left alone with it would keep the others waiting.
 
     The first job that needs a pre-training trains it. The others that need it are held back until
     it is done; if the job that trains it ends before that, the next one takes over.
@@ -83,7 +83,7 @@ class Scheduler:
         # Of equally long ones, those that end together had better have different floors.
         other = min(
             (job for job in ready if not self._must_pretrain(job)),
-            key=lambda j: (turns[j.seed], -j.images, j.floor in floors),
+            key=lambda j: (turns[j.seed], -self._length(j), j.floor in floors),
             default=first,
         )
         return None if other is None else self._start(other)
@@ -108,14 +108,17 @@ class Scheduler:
 
     def _is_near_the_end(self) -> bool:
         """Whether less is left for each slot than twice the longest job that is waiting."""
-        pretrainings = {
-            j.pretext: j.pretext_images for j in self._waiting if self._must_pretrain(j)
-        }
-        left = sum(pretrainings.values()) + sum(job.images for job in self._waiting)
+        if self._slots == 1:
+            return False  # any order takes as long
+        shared = {j.pretext: j.pretext_images for j in self._waiting if self._must_pretrain(j)}
+        own = sum(self._length(job) for job in self._waiting if not self._must_pretrain(job))
+        own += sum(job.images for job in self._waiting if self._must_pretrain(job))
+        left = own + sum(shared.values())
         return left < 2 * self._slots * max(map(self._length, self._waiting), default=0)
 
     def _length(self, job: Work) -> int:
-        return job.images + (job.pretext_images if self._must_pretrain(job) else 0)
+        is_pretrained = job.pretext in self._pretrained
+        return job.images + (0 if is_pretrained else job.pretext_images)
 
     def _must_pretrain(self, job: Work) -> bool:
         return job.pretext is not None and job.pretext not in self._pretrained

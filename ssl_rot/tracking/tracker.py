@@ -172,10 +172,6 @@ class Tracker:
         runs = self._located(self.runs.unfinished(phase, Tag.CONFIG_KEY, key))
         return next((run for run in runs if is_here(run) and not is_running(run)), None)
 
-    def running(self) -> list[StoredRun]:
-        """The runs whose process is alive, as far as this machine can see."""
-        return [run for run in self._located(self.runs.running()) if is_running(run)]
-
     def close_dead(self) -> None:
         """Ends the runs that a crash of this machine or a SIGKILL left RUNNING.
 

@@ -57,8 +57,8 @@ def test_many_arms_share_a_sentence_and_the_decided_ones_have_numbers(arms) -> N
     pairs = pair_runs(arms.frame())
     first, *others = write_headline(add_floors(compare(pairs), pairs, arms.frame()))
     assert first == (
-        "Use rotation or simclr with 5 labels per class; do not use simclr with 1 label per class; "
-        "these runs do not settle whether random_targets helps."
+        "Use rotation; with 5 labels per class, use simclr; with 1 label per class, do not use "
+        "simclr; these runs do not settle whether random_targets helps."
     )
     assert others[0].startswith("Rotation gains 10.0 points")
     assert others[1].startswith("Simclr gains 15.0 points")

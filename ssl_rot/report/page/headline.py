@@ -107,18 +107,18 @@ def _advise_on_many(
     }
     advice, numbers = [], []
     for verdict, saying in sayings.items():
-        named = []
+        by_cells: dict[str, list[str]] = {}
         for arm, rows in arms.items():
             part = [row for row in rows if row["verdict"] == verdict]
             if part:
-                where = "" if len(part) == len(rows) else f" {name(part)}"
-                named.append(f"{name_arm(arm)}{where}")
+                where = "" if len(part) == len(rows) else f"{name(part)}, "
+                by_cells.setdefault(where, []).append(name_arm(arm))
             if part and verdict in (BETTER, WORSE):
                 numbers.append(_state(verdict, part, name_arm(arm), name, len(rows)))
-        if named:
+        for where, named in by_cells.items():
             named_as = join_words(named, "or" if verdict in (BETTER, WORSE) else "and")
             ending = "s" if len(named) == 1 else ""
-            advice.append(saying.format(arms=named_as, rather=rather, s=ending))
+            advice.append(where + saying.format(arms=named_as, rather=rather, s=ending))
     text = "; ".join(advice)
     return [f"{text[0].upper()}{text[1:]}.", *numbers]
 
@@ -220,13 +220,14 @@ def _cell_namer(asked: pd.DataFrame) -> Callable[[Sequence[Cell]], str]:
     """How cells are called in a sentence: ``with 1 or 5 labels per class``, ``in lr=0.1``."""
     varying = [key for key in setting_columns(asked) if asked[key].nunique(dropna=False) > 1]
     budget = find_budget_key(varying)
+    settings = asked["cell"].str.rpartition(": ")[2].nunique()
 
     def name(rows: Sequence[Cell]) -> str:
         if budget is not None:
             return f"with {name_budgets(budget, [str(row[budget]) for row in rows])}"
         names = [row["cell"].rpartition(": ")[2] for row in rows]
         if len(names) > _MOST_NAMED:
-            return f"in {len(names)} of {len(asked)} cells"
+            return f"in {len(names)} of {settings} cells"
         return f"at {join_words(names)}"
 
     return name

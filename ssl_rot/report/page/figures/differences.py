@@ -117,7 +117,9 @@ def _draw_against(
     )
     means = ["arm_mean", "reference_mean", *(f"floor_{floor}" for floor in FLOORS)]
     levels = unit.factor * all_shown.reindex(columns=means).to_numpy(float)
-    lowest, highest = np.nanmin(levels), np.nanmax(levels)
+    dots = [values for side in ("arm", "reference") for values in seeds[side]]
+    shown_levels = np.concatenate([levels.ravel(), *dots])
+    lowest, highest = np.nanmin(shown_levels), np.nanmax(shown_levels)
     above, below = grid[::2].flatten(), grid[1::2].flatten()
     for upper, lower, (panel, part) in zip(above, below, shown, strict=False):
         part = part.sort_values(key, key=lambda column: column.map(sort_key))
