@@ -75,29 +75,29 @@ def run_valid(
     if sweep is not None and sweep.status != "RUNNING":
         raise SweepFailed("The sweep that this job belongs to has been stopped")
     context = open_run_context(config, choices, folder, tracker, sweep)
-    trained = None
     may_be_finished = not is_planned and (sweep is not None or context.resume)
     if context.resume and sweep is None:
         check_resumable([context], folder, tracker)
     lock = tracker.store.lock(f"config-{context.keys.config}")
     with lock if may_be_finished else nullcontext():
-        last = pipeline.find_finished(context) if may_be_finished else None
-        if last is None:
+        found = pipeline.find_finished_run(context) if may_be_finished else None
+        if found is None:
             pretrained = pipeline.run_pretext(context)
             announce_pretrained()
             downstream = pipeline.run_downstream(context, pretrained)
             floors = find_or_measure_floors(context)
             pipeline.print_summary(context, pretrained, downstream, floors)
-            last = downstream.history[-1]
-            trained = downstream.run_id
+            last, run_id = downstream.history[-1], downstream.run_id
         else:
+            pipeline.summarize_finished(context, found)
             find_or_measure_floors(context)
-    tracker.flush()
-    whose = config["log_model"]
-    if trained is not None and (whose == "all" or (whose == "best" and sweep is None)):
-        from ssl_rot.deploy.logged_model import try_to_log
+            last, run_id = found.metrics, found.run_id
+        tracker.flush()
+        whose = config["log_model"]
+        if run_id is not None and (whose == "all" or (whose == "best" and sweep is None)):
+            from ssl_rot.deploy.logged_model import try_to_log
 
-        try_to_log(tracker.store, trained)
+            try_to_log(tracker.store, run_id)
     return last.get("val_acc", last["test_acc"])
 
 

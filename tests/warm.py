@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.singleton import Singleton
+from hydra.version import VersionBase
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # What a run imports on its way, and slowly; but for `ssl_rot.run`, which is its `__main__`.
@@ -242,7 +243,10 @@ def fork_servers_too() -> None:
             for one, other in itertools.pairwise([*kept, os.sysconf("SC_OPEN_MAX")]):
                 os.closerange(one + 1, other)
             logging.root.handlers.clear()
+            version = Singleton._instances.get(VersionBase)
             Singleton._instances.clear()
+            if version is not None:  # set where hydra.main decorates, which a new process does
+                Singleton._instances[VersionBase] = version
             sys.argv = ["-c"]
             exec(program, {})
         except SystemExit:  # nobody needs it any more

@@ -18,25 +18,8 @@ from ssl_rot.models.weights import read_weights
 from ssl_rot.pretext import Pretext
 from ssl_rot.tracking import HISTORY, WEIGHTS, History, StoredRun, Tag, Tracker
 from ssl_rot.training.evaluation import predict
-from ssl_rot.training.phase import EpochMetrics
 
 log = logging.getLogger(__name__)
-
-
-def find_finished(context: RunContext) -> EpochMetrics | None:
-    """The last epoch's metrics if the downstream run is finished already; prints its summary."""
-    found = find_finished_run(context)
-    if found is None:
-        return None
-    pretext_run_id = found.tags.get(Tag.PRETEXT_RUN_ID)
-    pretrained = None
-    try:
-        if pretext_run_id is not None:
-            pretrained = _download(context, "pretext", context.tracker.runs.get(pretext_run_id))
-        print_summary(context, pretrained, _download(context, "downstream", found))
-    except TrackingError as error:  # its artifacts were deleted
-        log.warning("%s. The run is finished all the same and is not trained again.", error)
-    return found.metrics
 
 
 def find_finished_run(context: RunContext) -> StoredRun | None:
@@ -55,6 +38,18 @@ def find_finished_run(context: RunContext) -> StoredRun | None:
         if found is not None:
             return found
     return None
+
+
+def summarize_finished(context: RunContext, found: StoredRun) -> None:
+    """Prints the summary of a downstream run that is finished already."""
+    pretext_run_id = found.tags.get(Tag.PRETEXT_RUN_ID)
+    pretrained = None
+    try:
+        if pretext_run_id is not None:
+            pretrained = _download(context, "pretext", context.tracker.runs.get(pretext_run_id))
+        print_summary(context, pretrained, _download(context, "downstream", found))
+    except TrackingError as error:  # its artifacts were deleted
+        log.warning("%s. The run is finished all the same and is not trained again.", error)
 
 
 def find_finished_runs(tracker: Tracker) -> dict[str, StoredRun]:

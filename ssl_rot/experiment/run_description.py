@@ -20,10 +20,10 @@ def name_run(context: RunContext, phase: str) -> str:
     """The arm, the data, the label budget and the seed, as far as the phase depends on them."""
     data = context.data.name
     if phase == "floor":
-        return f"floor-{data}-{_budget(context)}labels-seed{context.seed}"
+        return f"floor-{data}-{_budget(context)}-seed{context.seed}"
     if phase == "pretext":
         return f"pretext-{context.arm}-{data}-seed{context.pretext_seed}"
-    return f"{context.arm}-{data}-{_budget(context)}labels-seed{context.seed}"
+    return f"{context.arm}-{data}-{_budget(context)}-seed{context.seed}"
 
 
 FLOOR_COLOR = "#8c8c8c"  # gray
@@ -57,8 +57,11 @@ def describe_run(context: RunContext, phase: str) -> str:
 def _budget(context: RunContext) -> str:
     data = context.config["dataset"]
     if (fraction := data.get("label_fraction")) is not None:
-        return f"{100 * fraction:g}%"
-    return str(data.get("labels_per_class") or "all")
+        return f"{100 * fraction:g}%labels"
+    per_class = data.get("labels_per_class")
+    if per_class is None:
+        return "all-labels"
+    return "1label" if per_class == 1 else f"{per_class}labels"
 
 
 def _command_again(context: RunContext) -> str:

@@ -70,7 +70,7 @@ def launch_batch(
 
     WorkerPool(
         sweep.slots,
-        Scheduler(_describe_work(job, stored) for job in todo.values()),
+        Scheduler((_describe_work(job, stored) for job in todo.values()), len(sweep.slots)),
         lambda number, slot: _make_order(
             todo[number], slot, sweep, context, task, is_new=todo[number].keys.config not in known
         ),
@@ -123,6 +123,7 @@ def _describe_work(job: PlannedJob, stored: frozenset[str]) -> Work:
         job.pretext_images if must_pretrain else 0,
         job.images,
         job.keys.floor if job.config["floors"] else None,
+        job.config["seed"],
     )
 
 

@@ -178,12 +178,18 @@ def make_plan(planner: Planner, jobs: Sequence[Sequence[str]]) -> Plan:
         raise ConfigError([f"{text}  [{_list_jobs(at, len(jobs))}]" for text, at in faults.items()])
     if planner.composer.config.resume:
         check_resumable(planned, planner.folder, planner.tracker)
+    return look_up_results(planner, planned)
+
+
+def look_up_results(planner: Planner, jobs: Sequence[PlannedJob]) -> Plan:
+    """The plan of these jobs, with what MLflow has of their results."""
+    if planner.composer.config.resume:
         finished = find_finished_runs(planner.tracker)
-        planned = [
+        jobs = [
             replace(job, finished=finished.get(job.keys.config) or finished.get(job.request_key))
-            for job in planned
+            for job in jobs
         ]
-    return Plan(tuple(planned), planner.find_stored_pretexts(planned))
+    return Plan(tuple(jobs), planner.find_stored_pretexts(jobs))
 
 
 def earlier_runs(plan: Plan | None) -> list[str]:

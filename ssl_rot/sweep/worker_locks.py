@@ -42,9 +42,14 @@ def register_worker(sweep: Path) -> Iterator[None]:
         yield
 
 
+def has_workers(sweep: Path) -> bool:
+    """Whether a worker of the sweep is running, on any machine whose locks are seen here."""
+    return bool(_find_running(sweep))
+
+
 def wait_for_workers(sweep: Path) -> None:
     """Waits until no worker of the sweep is running, on any machine whose locks are seen here."""
-    while _find_running(sweep):
+    while has_workers(sweep):
         time.sleep(_POLL_SECONDS)
 
 

@@ -105,11 +105,13 @@ class StoredRuns:
         """All FINISHED runs of a phase, latest first."""
         return self._search(["attributes.status = 'FINISHED'", f"tags.`{Tag.PHASE}` = '{phase}'"])
 
-    def unfinished(self, phase: str, tag: str, key: str) -> list[StoredRun]:
-        """The latest runs of a phase whose ``tag`` is ``key`` and that are not FINISHED."""
-        return self._search(
-            ["attributes.status != 'FINISHED'", *_key_conditions(phase, tag, key)], limit=20
-        )
+    def unfinished(
+        self, phase: str, tag: str | None = None, key: str | None = None
+    ) -> list[StoredRun]:
+        """The latest runs of a phase that are not FINISHED; with a ``tag``, if it is ``key``."""
+        of_phase = [f"tags.`{Tag.PHASE}` = '{phase}'"]
+        conditions = of_phase if tag is None else _key_conditions(phase, tag, str(key))
+        return self._search(["attributes.status != 'FINISHED'", *conditions], limit=20)
 
     def interrupted(self, host: str) -> list[StoredRun]:
         """The latest runs on a host, of both phases, that ended without finishing."""

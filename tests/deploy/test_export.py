@@ -229,11 +229,13 @@ def test_timm_loads_the_backbone_under_another_head(run_job, tmp_path):
 
 
 def test_a_compared_run_brings_its_cell(run_job, tmp_path):
+    ran = {}
     for seed in range(3):
         for arm in ("supervised", "rotation"):
-            ran = run_job(tmp_path, f"+experiment={arm}", f"seed={seed}", "schedule.epochs=1")
-    card = (export_run(ran, tmp_path / "out") / "README.md").read_text()
-    assert "Its cell of the report" in card
+            ran[arm] = run_job(tmp_path, f"+experiment={arm}", f"seed={seed}", "schedule.epochs=1")
+    for arm, last in ran.items():
+        card = (export_run(last, tmp_path / f"of_{arm}") / "README.md").read_text()
+        assert "Its cell of the report" in card
     (row,) = [
         line for line in card.splitlines() if re.search(r"[+-]\d+\.\d.* \[.*\d, .*\d\]", line)
     ]
@@ -279,9 +281,7 @@ def test_what_fails_leaves_the_earlier_export(photograph_run, tmp_path, monkeypa
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     with pytest.raises(export.UserError):
         export_run(photograph_run, tmp_path / "new")
-    assert [path.name for path in tmp_path.iterdir()] == ["image_cache", "out"] or [
-        path.name for path in tmp_path.iterdir()
-    ] == ["out"]
+    assert {path.name for path in tmp_path.iterdir()} - {"image_cache"} == {"out"}
 
 
 def edit(value, *keys):

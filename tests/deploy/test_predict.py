@@ -195,7 +195,9 @@ def test_it_ends_with_its_reader(photograph_run, photographs, checkout):
     process = subprocess.Popen(
         [sys.executable, "-m", "ssl_rot.predict", id_of(photograph_run), str(photographs)],
         cwd=photograph_run.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout)},
+        # Buffered, whatever the tests run in: what is left is written once more at the end.
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout), "PYTHONUNBUFFERED": ""},
     )  # fmt: skip
     process.stdout.close()
     errors = process.stderr.read()

@@ -118,6 +118,14 @@ def test_a_single_run_logs_its_model(run_job, tmp_path, models, value, count):
         assert f"  model       models:/{found[0].model_id}\n" in ran.output
 
 
+def test_a_finished_run_gets_its_model_on_resume_and_keeps_it(run_job, tmp_path, models):
+    run_job(tmp_path, "+experiment=supervised", "log_model=none")
+    for _ in range(2):
+        resumed = run_job(tmp_path, "+experiment=supervised", "log_model=best", "resume=true")
+        (found,) = models()
+        assert f"  model       models:/{found.model_id}\n" in resumed.output
+
+
 def test_a_model_that_cannot_be_logged_fails_no_run(run_job, tmp_path, monkeypatch, caplog):
     def refuse(*_):
         raise OSError("the disk is full")

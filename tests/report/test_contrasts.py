@@ -53,6 +53,19 @@ def test_each_arm_is_compared_with_supervised_only(arms) -> None:
     ]
 
 
+def test_many_arms_share_a_sentence_and_the_decided_ones_have_numbers(arms) -> None:
+    pairs = pair_runs(arms.frame())
+    first, *others = write_headline(add_floors(compare(pairs), pairs, arms.frame()))
+    assert first == (
+        "Use rotation; with 5 labels per class, use simclr; with 1 label per class, do not use "
+        "simclr; these runs do not settle whether random_targets helps."
+    )
+    assert others[0].startswith("Rotation gains 10.0 points")
+    assert others[1].startswith("Simclr gains 15.0 points")
+    assert others[2].startswith("Simclr loses 5.0 points")
+    assert "andom_targets" not in " ".join(others[:3])
+
+
 def test_holm_covers_contrasts_and_cells(arms) -> None:
     among = compare(pair_runs(arms.frame()))
     alone = compare(pair_runs(arms.frame()).query("arm == 'simclr'"))

@@ -106,6 +106,11 @@ def test_runs_that_deviate_from_the_recipe_have_a_row_of_their_own(runs, over, o
     assert list(against_published(runs.frame())["otherwise"]) == [otherwise]
 
 
+def test_the_full_width_may_be_written_as_an_integer(runs) -> None:
+    runs.downstream("rotation", 0, 0.9, **ROTNET | {"model__width": "1"})
+    assert list(against_published(runs.frame())["otherwise"]) == [""]
+
+
 def test_settings_that_the_recipe_leaves_open_are_listed_if_they_differ(runs) -> None:
     for milestones in ("[35, 70, 85]", "[20, 40, 45]"):
         runs.downstream("rotation", 0, 0.9, schedule__scheduler__milestones=milestones, **ROTNET)

@@ -23,10 +23,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def join_words(items: Sequence[str]) -> str:
+def join_words(items: Sequence[str], word: str = "and") -> str:
     """``1, 5 and 20``; equal items once."""
     distinct = list(dict.fromkeys(items))
-    return " and ".join(filter(None, [", ".join(distinct[:-1]), distinct[-1]]))
+    return f" {word} ".join(filter(None, [", ".join(distinct[:-1]), distinct[-1]]))
 
 
 def _describe_test(cell: Row) -> str:

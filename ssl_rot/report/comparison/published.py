@@ -65,6 +65,8 @@ def against_published(runs: pd.DataFrame) -> pd.DataFrame:
     keys = ("model", "pretext.angles", *SETTING, *EPOCHS, DATA, SIZE)
     needed = [f"params.{key}" for key in keys]
     usable = usable.reindex(columns=usable.columns.union(needed, sort=False))
+    if f"params.{WIDTH}" in usable:
+        usable = usable.replace({f"params.{WIDTH}": {"1": "1.0"}})
     names = usable[f"params.{DATA}"].astype(str).str.lower()
     is_cifar10 = names.str.startswith(("cifar10", "cifar-10"))
     candidates = usable[usable["params.model"].eq("nin") & is_cifar10]

@@ -18,6 +18,7 @@ from ssl_rot.report.page.caveats import describe_caveats
 
 Cell = dict[Any, Any]
 _MOST_NAMED = 4  # cells in one sentence
+_MANY_ARMS = 3  # share a sentence
 
 
 def write_headline(
@@ -46,9 +47,15 @@ def write_headline(
     elif finished["verdict"].eq(NOT_ENOUGH).all() and finished["arm"].nunique() > 1:
         sentences.append("There are too few seeds for a verdict on any arm; it takes three.")
         finished = finished.iloc[:0]
-    for (arm, reference), part in finished.groupby(["arm", "reference"], sort=False):
-        rows = part.to_dict("records")
-        sentences += _advise(rows, str(arm), str(reference), _cell_namer(asked))
+    for reference, against in finished.groupby("reference", sort=False):
+        arms = {
+            str(arm): part.to_dict("records") for arm, part in against.groupby("arm", sort=False)
+        }
+        if len(arms) >= _MANY_ARMS:
+            sentences += _advise_on_many(arms, str(reference), _cell_namer(asked))
+            continue
+        for arm, rows in arms.items():
+            sentences += _advise(rows, arm, str(reference), _cell_namer(asked))
     least = int(asked["n"].min())
     if planned_seeds is not None and least < planned_seeds:
         seeds = "1 seed" if least == 1 else f"{least} seeds"
@@ -84,6 +91,36 @@ def _advise(
     advice = "; ".join(parts)
     numbers = [_state(verdict, part, ours, name, len(rows)) for verdict, part in found.items()]
     return [f"{advice[0].upper()}{advice[1:]}.", *numbers]
+
+
+def _advise_on_many(
+    arms: dict[str, list[Cell]], reference: str, name: Callable[[Sequence[Cell]], str]
+) -> list[str]:
+    """One sentence of advice on all arms, and one of numbers for each that is better or worse."""
+    rather = "" if reference == SUPERVISED else f" rather than {name_arm(reference)}"
+    sayings = {
+        BETTER: "use {arms}{rather}",
+        WORSE: "do not use {arms}{rather}",
+        EQUIVALENT: "{arms}{rather} make{s} no difference that matters",
+        UNDECIDED: "these runs do not settle whether {arms}{rather} help{s}",
+        NOT_ENOUGH: "there are too few seeds to say whether {arms}{rather} help{s}",
+    }
+    advice, numbers = [], []
+    for verdict, saying in sayings.items():
+        by_cells: dict[str, list[str]] = {}
+        for arm, rows in arms.items():
+            part = [row for row in rows if row["verdict"] == verdict]
+            if part:
+                where = "" if len(part) == len(rows) else f"{name(part)}, "
+                by_cells.setdefault(where, []).append(name_arm(arm))
+            if part and verdict in (BETTER, WORSE):
+                numbers.append(_state(verdict, part, name_arm(arm), name, len(rows)))
+        for where, named in by_cells.items():
+            named_as = join_words(named, "or" if verdict in (BETTER, WORSE) else "and")
+            ending = "s" if len(named) == 1 else ""
+            advice.append(where + saying.format(arms=named_as, rather=rather, s=ending))
+    text = "; ".join(advice)
+    return [f"{text[0].upper()}{text[1:]}.", *numbers]
 
 
 def _state(
@@ -183,13 +220,14 @@ def _cell_namer(asked: pd.DataFrame) -> Callable[[Sequence[Cell]], str]:
     """How cells are called in a sentence: ``with 1 or 5 labels per class``, ``in lr=0.1``."""
     varying = [key for key in setting_columns(asked) if asked[key].nunique(dropna=False) > 1]
     budget = find_budget_key(varying)
+    settings = asked["cell"].str.rpartition(": ")[2].nunique()
 
     def name(rows: Sequence[Cell]) -> str:
         if budget is not None:
             return f"with {name_budgets(budget, [str(row[budget]) for row in rows])}"
         names = [row["cell"].rpartition(": ")[2] for row in rows]
         if len(names) > _MOST_NAMED:
-            return f"in {len(names)} of {len(asked)} cells"
+            return f"in {len(names)} of {settings} cells"
         return f"at {join_words(names)}"
 
     return name

@@ -295,6 +295,8 @@ def test_a_rotation_run(run_job, tmp_path):
         *(f"dataset.path={tmp_path}/all.parquet", "dataset.test_fraction=0.25"),
         *("dataset.image_size=16", "dataset.labels_per_class=null", "dataset.train_size=null"),
     )
+    # Those without a label too, each in its four rotations.
+    assert ran.history("pretext")[0]["images_processed"] == 4 * (39 + 8)
     downstream = ran.runs["downstream"]
     assert downstream.data.tags["ssl_rot.labels"] == "4"
     assert downstream.info.run_name == "rotation-huggingface-10%labels-seed0"

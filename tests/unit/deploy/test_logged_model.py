@@ -135,7 +135,7 @@ def test_bombs_text_and_empty_files_are_refused_by_name(loaded, tmp_path, monkey
             loaded.predict(pd.DataFrame({"path": [str(tmp_path / f"{name}.png")]}))
 
 
-def test_a_server_reads_none_of_its_own_files(folder, tmp_path, monkeypatch):
+def test_a_server_reads_none_of_its_own_files(loaded, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["ssl_rot_served"], "_IS_SERVED", True)
     Image.new("L", (8, 8)).save(tmp_path / "secret.png")
     frame = pd.DataFrame({"path": [str(tmp_path / "secret.png")]})

@@ -67,6 +67,12 @@ def test_the_description_names_arm_labels_and_command(run_job, tmp_path, monkeyp
     assert ran.runs["downstream"].info.run_name == "rotation-digits-3labels-seed0"
 
 
+@pytest.mark.parametrize(("budget", "said"), [("1", "1label"), ("null", "all-labels")])
+def test_the_name_of_a_run_says_its_budget(run_job, tmp_path, budget, said):
+    ran = run_job(tmp_path, "+experiment=supervised", f"dataset.labels_per_class={budget}")
+    assert ran.runs["downstream"].info.run_name == f"supervised-digits-{said}-seed0"
+
+
 def test_a_color_tells_arm_and_budget(rotation_run):
     assert rotation_run.runs["downstream"].data.tags["mlflow.runColor"] == choose_color(
         "rotation", 3

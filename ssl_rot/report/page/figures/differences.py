@@ -116,7 +116,10 @@ def _draw_against(
         *to_differences(all_shown, unit.factor), np.concatenate(list(seeds["both"]))
     )
     means = ["arm_mean", "reference_mean", *(f"floor_{floor}" for floor in FLOORS)]
-    lowest = unit.factor * np.nanmin(all_shown.reindex(columns=means).to_numpy(float))
+    levels = unit.factor * all_shown.reindex(columns=means).to_numpy(float)
+    dots = [values for side in ("arm", "reference") for values in seeds[side]]
+    shown_levels = np.concatenate([levels.ravel(), *dots])
+    lowest, highest = np.nanmin(shown_levels), np.nanmax(shown_levels)
     above, below = grid[::2].flatten(), grid[1::2].flatten()
     for upper, lower, (panel, part) in zip(above, below, shown, strict=False):
         part = part.sort_values(key, key=lambda column: column.map(sort_key))
@@ -128,7 +131,7 @@ def _draw_against(
             upper.set_title(shorten(format_settings(dict(zip(others, panel, strict=True))), 44))
         if metric.endswith("_acc"):
             # With few seeds the interval of an arm often extends beyond [0, 1]; the axis does not.
-            upper.set_ylim(max(0, lowest - 12), 102)
+            upper.set_ylim(max(0, lowest - 12), min(102, highest + 12))
         _draw_differences(lower, part, list(of_part["both"]), styles, unit.factor)
         lower.set_ylim(*limits)
         names = [name_budget(key, value) for value in values]
