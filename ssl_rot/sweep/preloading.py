@@ -49,7 +49,6 @@ def _preload() -> None:
 
     from ssl_rot.experiment.context import load_source
     from ssl_rot.tracking.database import remember_schema
-    from ssl_rot.tracking.versions import version_tags
 
     for node in json.loads(os.environ.get(SOURCES_VARIABLE, "[]")):
         try:
@@ -57,7 +56,6 @@ def _preload() -> None:
         except Exception as error:  # the plan reports it, or the job that needs it
             logging.getLogger(__name__).debug("%s", error)
     remember_schema()
-    version_tags()
 
 
 with importing_much():  # and in jobs the collector does not write to the pages that they share

@@ -1,8 +1,6 @@
 """The versions that a run records as tags."""
 
 import platform
-from collections.abc import Mapping
-from functools import cache
 from importlib.metadata import version
 
 from mlflow.utils.git_utils import get_git_commit
@@ -12,8 +10,7 @@ import ssl_rot
 from ssl_rot.config.paths import CHECKOUT_CONF
 
 
-@cache  # also for the jobs of a sweep, whose code is that of its start whatever is committed later
-def version_tags() -> Mapping[str, str]:
+def version_tags() -> dict[str, str]:
     """The versions of the code (in a checkout, its git commit), Python and the main libraries."""
     # Imported here: the report knows this package too, and needs no torch.
     import torch
