@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from ssl_rot.report import load_runs
 from ssl_rot.report.analysis import Question, answer
-from ssl_rot.report.comparison.columns import ARM, PAIR_KEY, PHASE
+from ssl_rot.report.comparison.columns import ARM, CONFIG_KEY, PAIR_KEY, PHASE
+from ssl_rot.report.comparison.params import downstream_params, params_as_text
 
 
 def call_at_random(runs: pd.DataFrame, pairs: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -30,9 +31,10 @@ def call_at_random(runs: pd.DataFrame, pairs: int, rng: np.random.Generator) -> 
     number = dict(zip(seeds, [*range(pairs), *range(pairs)], strict=True))
     chosen = runs[runs["params.seed"].isin(seeds)].copy()
     chosen[ARM] = chosen["params.seed"].map(arm)
-    settings = chosen["params.schedule.lr"] + " " + chosen["params.schedule.epochs"]
     chosen["params.seed"] = chosen["params.seed"].map(number).astype(str)
-    chosen[PAIR_KEY] = chosen["params.seed"] + " " + settings
+    alike = ["params.seed", *downstream_params(chosen.columns)]
+    chosen[PAIR_KEY] = params_as_text(chosen, alike).agg(" ".join, axis=1)
+    chosen[CONFIG_KEY] = chosen[PAIR_KEY] + chosen[ARM]
     chosen.attrs = runs.attrs
     return chosen.reset_index(drop=True)
 
@@ -55,7 +57,10 @@ def main() -> None:
     missed, differences = 0, []
     for _ in tqdm(range(arguments.pages), unit="page", disable=None):
         called = call_at_random(supervised, arguments.pairs, rng)
-        (cell,) = answer(called, Question(), "A against A", "").cells.to_dict("records")
+        cells = answer(called, Question(), "A against A", "").cells
+        if len(cells) > 1:
+            parser.error(f"the runs differ in more than is tuned: {', '.join(cells['cell'])}")
+        cell = cells.iloc[0]
         verdicts[cell["verdict"]] += 1
         missed += not cell["low"] <= 0 <= cell["high"]
         differences.append(cell["difference"])

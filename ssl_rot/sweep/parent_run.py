@@ -29,7 +29,7 @@ from ssl_rot.sweep.job_table import record_job_table
 from ssl_rot.sweep.markdown import describe_plan
 from ssl_rot.sweep.orphans import wait_for_orphans
 from ssl_rot.sweep.outline import Outline
-from ssl_rot.sweep.plan import Plan, Planner, earlier_runs, look_up_results, make_plan
+from ssl_rot.sweep.plan import Plan, Planner, make_plan
 from ssl_rot.sweep.plugin_checks import is_parallel
 from ssl_rot.sweep.progress import ProgressReader
 from ssl_rot.sweep.redirection import hydras_log_in
@@ -97,9 +97,7 @@ class ParentRun:
             unfinished = None
             if config.resume:
                 check_not_queued(tracker, key)
-                if plan is not None and wait_for_orphans(tracker, plan.jobs):
-                    plan = look_up_results(planner, plan.jobs)
-                    print(f"{len(earlier_runs(plan))} jobs have finished by now.", flush=True)
+                plan = plan and wait_for_orphans(planner, plan)
                 unfinished = stack.enter_context(tracker.claim_resumable("sweep", key))
             log = stack.enter_context(
                 tracker.start(

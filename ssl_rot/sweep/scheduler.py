@@ -111,9 +111,8 @@ class Scheduler:
         if self._slots == 1:
             return False  # any order takes as long
         shared = {j.pretext: j.pretext_images for j in self._waiting if self._must_pretrain(j)}
-        own = sum(self._length(job) for job in self._waiting if not self._must_pretrain(job))
-        own += sum(job.images for job in self._waiting if self._must_pretrain(job))
-        left = own + sum(shared.values())
+        own = (j.images + j.pretext_images * (j.pretext is None) for j in self._waiting)
+        left = sum(shared.values()) + sum(own)
         return left < 2 * self._slots * max(map(self._length, self._waiting), default=0)
 
     def _length(self, job: Work) -> int:

@@ -15,6 +15,7 @@ from ssl_rot.sweep import fork_server
 from ssl_rot.sweep.job_process import PRETRAINED, JobOrder, JobOutcome, run_order
 from ssl_rot.sweep.scheduler import Scheduler, Work
 from ssl_rot.sweep.slots import Slot
+from ssl_rot.training.signals import deferred_signals
 
 _TICK = 0.2  # seconds
 _PATIENCE = 10.0  # seconds for a process to end after its report
@@ -69,20 +70,27 @@ class WorkerPool:
     def _start_jobs(self) -> None:
         while self._free and (work := self._scheduler.next()) is not None:
             slot = self._free.pop()
-            receiving, sending = fork_server.context().Pipe(duplex=False)
-            with sending:
-                process = fork_server.context().Process(  # type: ignore[attr-defined]
-                    target=run_order, args=(self._orders(work.number, slot), sending)
-                )
-                try:
-                    process.start()
-                except (OSError, EOFError) as error:  # too little memory, too many processes
-                    receiving.close()
-                    problem = f"its process could not be started: {describe_error(error)}"
-                    self._free.append(slot)
-                    self._report(work.number, JobOutcome(problem=problem))
-                    continue
-            self._workers[work.number] = _Worker(work, slot, process, receiving)
+            order = self._orders(work.number, slot)
+            with deferred_signals():  # Ctrl-C leaves no process half started
+                problem = self._start(work, slot, order)
+            if problem is not None:
+                self._free.append(slot)
+                self._report(work.number, JobOutcome(problem=problem))
+
+    def _start(self, work: Work, slot: Slot, order: JobOrder) -> str | None:
+        """Starts the process of a job. Returns why that failed, if it did."""
+        receiving, sending = fork_server.context().Pipe(duplex=False)
+        with sending:
+            process = fork_server.context().Process(  # type: ignore[attr-defined]
+                target=run_order, args=(order, sending)
+            )
+            try:
+                process.start()
+            except (OSError, EOFError) as error:  # too little memory, too many processes
+                receiving.close()
+                return f"its process could not be started: {describe_error(error)}"
+        self._workers[work.number] = _Worker(work, slot, process, receiving)
+        return None
 
     def _receive(self, worker: _Worker) -> None:
         try:

@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,12 @@ class Interrupts:
         self.pending: int | None = None  # the first signal received
         self._before_exit = before_exit
         self._training = False
+        self._deferred: list[int] | None = None  # while they are deferred
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._deferred is not None:
+            self._deferred.append(signum)
+            return
         is_first = self.pending is None
         if not is_first and signum != signal.SIGINT:
             return
@@ -88,6 +92,17 @@ class Interrupts:
                 signal.signal(signum, handler)
 
     @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Signals take effect at the end of the block, which must be short."""
+        self._deferred = []
+        try:
+            yield
+        finally:
+            deferred, self._deferred = self._deferred, None
+            for signum in deferred:
+                self._handle(signum, None)
+
+    @contextmanager
     def training(self) -> Iterator[None]:
         """Defers the first signal to :meth:`raise_pending`, or to the end of the block."""
         self._training = True
@@ -96,3 +111,11 @@ class Interrupts:
         finally:
             self._training = False
         self.raise_pending()
+
+
+@contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Signals take effect at the end of the block, if an :class:`Interrupts` handles them."""
+    interrupts = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+    with interrupts.deferring() if isinstance(interrupts, Interrupts) else nullcontext():
+        yield

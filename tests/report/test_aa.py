@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +48,24 @@ def test_supervised_against_other_seeds_of_itself(supervised) -> None:
     assert cell["difference"] != 0  # real noise, not a run compared with its own copy
     assert cell["verdict"] in ("undecided", "equivalent")
     assert cell["low"] < 0 < cell["high"]
+
+
+@pytest.mark.slow
+def test_the_script_that_calls_real_runs_by_random_arms(
+    supervised, checkout, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", supervised[0].attrs["uri"])
+    script = str(checkout / "scripts" / "a_against_a.py")
+    monkeypatch.setattr("sys.argv", [script, "ssl_rot", "--pages=8", "--pairs=5"])
+    runpy.run_path(script, run_name="__main__")
+    output = capsys.readouterr().out
+    assert "10 runs, 10 seeds; 8 pages of 5 pairs" in output
+    (counts,) = re.findall(r"verdicts: ({.*})", output)
+    verdicts = ast.literal_eval(counts)
+    assert sum(verdicts.values()) == 8
+    assert verdicts.keys() <= {"undecided", "equivalent", "better", "worse"}
+    (spread,) = re.findall(r"differences: \S+ ± ([\d.]+)", output)
+    assert 0 < float(spread) < 0.2  # each page calls other runs rotation
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ def test_jobs_that_outlive_their_sweep_are_waited_for_and_not_trained_twice(
     process = start(tmp_path, *args, "resume=true")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    assert "Waiting for jobs of a killed sweep" in output
+    assert "Waiting for jobs that a killed sweep left running" in output
     jobs = runs_of_phase(uri, "downstream")
     assert [run.info.status for run in jobs] == ["FINISHED"] * 3
     assert len(orphans) == 2

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from ssl_rot.training.signals import Interrupted, Interrupts
+from ssl_rot.training.signals import Interrupted, Interrupts, deferred_signals
 
 
 class Deleted:
@@ -104,3 +104,26 @@ def test_handlers_are_restored():
     with Interrupts().installed():
         pass
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_deferred_signals_take_effect_at_the_end_of_the_block():
+    happened = []
+
+    def interrupted_block() -> None:
+        with deferred_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            happened.append("block ended")
+
+    with Interrupts(before_exit=lambda: happened.append("stopped")).installed():
+        with pytest.raises(Interrupted):
+            interrupted_block()
+        with pytest.raises(Interrupted):  # the second one, and no longer deferred
+            os.kill(os.getpid(), signal.SIGINT)
+    assert happened == ["block ended", "stopped"]
+
+
+def test_without_a_handler_of_ours_nothing_is_deferred(request):
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    with pytest.raises(KeyboardInterrupt), deferred_signals():
+        os.kill(os.getpid(), signal.SIGINT)
