@@ -63,7 +63,7 @@ def test_a_shared_learning_rate_that_suits_one_arm(runs) -> None:
     frame = runs.frame()
     assert describe_tuning(frame, select_settings(frame, ["schedule.lr"])) == (
         "Tuned: schedule.lr chosen for each arm and cell by the mean validation accuracy over "
-        "seeds, among 2 settings of each arm. Test accuracies were read of the winners only."
+        "seeds, among 2 settings of each arm. Test accuracy had no part in the choice."
     )
 
 
@@ -80,7 +80,7 @@ def test_it_is_said_whether_validation_images_are_in_the_label_budget(runs, over
             runs.downstream(arm, 0, 0.5, schedule__lr=lr, **over).metrics["val_acc"] = {10: 0.5}
     frame = runs.frame()
     words = describe_tuning(frame, select_settings(frame, ["schedule.lr"]))
-    assert words.endswith(f"of the winners only. The validation images {sentence}")
+    assert words.endswith(f"no part in the choice. The validation images {sentence}")
 
 
 def test_only_a_shared_learning_rate_is_called_not_tuned(runs) -> None:

@@ -25,8 +25,8 @@ def describe_tuning(runs: pd.DataFrame, selection: Selection | None) -> str:
             counts = f"{arms.iloc[0]} settings of each arm"
         return (
             f"Tuned: {join_words(selection.keys)} chosen for each arm and cell by the mean "
-            f"validation accuracy over seeds, among {counts}. Test accuracies were read of the "
-            "winners only."
+            f"validation accuracy over seeds, among {counts}. Test accuracy had no part in the "
+            "choice."
         ) + _count_validation(downstream)
     varying = varying_settings(downstream)
     both = "both arms" if downstream[ARM].nunique() == 2 else "all arms"
