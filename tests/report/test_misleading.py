@@ -193,7 +193,7 @@ def test_no_number_of_seeds_makes_up_for_too_few_test_images(runs) -> None:
             run_id = runs.downstream(arm, seed, accuracy).run_id
             hits[run_id] = guesses(accuracy, 100 + (arm == "rotation"))  # the same images each time
     assert ask(runs, hits=hits)[1].endswith(
-        "; with these test images, no number of seeds would find a difference of a point."
+        ". With these test images, no number of seeds would find a difference of a point."
     )
 
 

@@ -170,11 +170,12 @@ def _state(
     ]
     stuck = [row for row in part if not np.isfinite(row["seeds_needed"])]
     if needed:
-        settle = f"to find a difference of {of} takes {join_words(needed)}"
-        settle += f"; {name(stuck)}, more test images rather than seeds" if stuck else ""
+        settle = f"Finding a difference of {of} would take {join_words(needed)}"
+        if stuck:
+            settle += f"; {name(stuck)}, more seeds would not be enough: it takes more test images"
     else:
-        settle = f"with these test images, no number of seeds would find a difference of {of}"
-    return f"The difference{where} is {numbers}{of_metric}; {settle}."
+        settle = f"With these test images, no number of seeds would find a difference of {of}"
+    return f"The difference{where} is {numbers}{of_metric}. {settle}."
 
 
 def _number(row: Cell, unit: Unit, sign: int | None) -> str:
