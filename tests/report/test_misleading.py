@@ -100,7 +100,7 @@ def test_arms_that_were_tuned_apart(runs) -> None:
         "Use rotation.",
         "Rotation gains 5.0 points [4.9, 5.1] of test accuracy over 5 seeds.",
         "Rotation was tuned over 2 settings and supervised-only over 3: the arm with more trials "
-        "has the better chance to find a good one.",
+        "has a better chance of finding a good one.",
     ]
 
 
@@ -120,7 +120,7 @@ def test_the_seeds_that_diverged_count(runs) -> None:
     assert words[0] == "These runs do not settle whether rotation helps."
     assert words[2] == (
         "3 of 8 rotation runs diverged; with each of them at chance the difference is "
-        "-13.0 points, so that the finished runs alone decide nothing."
+        "-13.0 points, so the finished runs alone do not settle it."
     )
 
 

@@ -32,8 +32,8 @@ def describe_tuning(runs: pd.DataFrame, selection: Selection | None) -> str:
     both = "both arms" if downstream[ARM].nunique() == 2 else "all arms"
     if varying:
         return (
-            f"Not tuned: each pair shares its {join_words(varying)}, and no setting was chosen for "
-            f"an arm. For that, add dataset.val_per_class to the runs"
+            f"Not tuned: the arms of each pair have the same {join_words(varying)}; no setting was "
+            "chosen for each arm. To tune, add dataset.val_per_class to the runs"
         ) + (" or drop select=null." if _has_validation(downstream) else ".")
     column = f"params.{_USUAL}"
     values = downstream.get(column, pd.Series(dtype=object)).dropna().unique()
