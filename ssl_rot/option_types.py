@@ -17,7 +17,7 @@ Positive = Annotated[float, Finite, Field(gt=0)]
 NonNegative = Annotated[float, Finite, Field(ge=0)]
 Fraction = Annotated[float, Finite, Field(ge=0, lt=1)]
 OpenFraction = Annotated[float, Finite, Field(gt=0, lt=1)]
-Text = Annotated[str, Field(pattern=r"\S", description="a non-empty text")]
+Text = Annotated[str, Field(pattern=r"\S", description="a non-empty string")]
 Folder = Annotated[
     Annotated[str, Field(pattern=r"\S")] | Path, Field(description="the path of a folder")
 ]

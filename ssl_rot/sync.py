@@ -37,8 +37,8 @@ def sync(folders: Iterable[Path], uri: str | None = None) -> None:
     for record in records:
         if uri is None and record.uri != without_password(target):
             raise TrackingError(
-                f"{record.folder} was recorded for {record.uri}, and this would send it to "
-                f"{target}. Say which with --to ADDRESS"
+                f"{record.folder} was recorded for {record.uri}, but would be sent to "
+                f"{target}. Choose one with --to ADDRESS"
             )
     trackers: dict[str, Tracker] = {}
     new_ids: dict[str, str] = {}

@@ -41,7 +41,7 @@ class Checker:
             yield f"{key} is not a known key; {_suggest(key, known)}allowed: {', '.join(known)}"
         for key in required:
             if key not in config:
-                yield f"{key} is not set, and belongs to every config"
+                yield f"{key} is not set, but every config needs it"
         yield from self._check_values("", config, TOP_LEVEL)
         for section, types in SECTIONS.items():
             yield from self._check_section(section, types, config.get(section, {}))

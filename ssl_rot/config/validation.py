@@ -108,7 +108,7 @@ def _find_match_faults(config: Mapping[str, Any]) -> Iterator[str]:
     schedule = pretext.get("schedule") if isinstance(pretext, dict) else None
     if isinstance(schedule, dict) and schedule.get("match_images") is True:
         key = "pretext.schedule.match_images"
-        yield f"{key}=true is not allowed: the downstream run is matched, by schedule.match_images"
+        yield f"{key}=true is not allowed; it must be false: set schedule.match_images=true instead"
 
 
 def _find_monitor_faults(config: Mapping[str, Any]) -> Iterator[str]:

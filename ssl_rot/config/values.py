@@ -47,7 +47,7 @@ def describe(schema: Mapping[str, Any]) -> str:
     kind = schema["type"]
     if kind == "array":
         return f"a list, each item {describe(schema['items'])}"
-    names = {"boolean": "true or false", "null": "null", "string": "a text"}
+    names = {"boolean": "true or false", "null": "null", "string": "a string"}
     if kind in names:
         return names[kind]
     low, high = schema.get("minimum"), schema.get("maximum")

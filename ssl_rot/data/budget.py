@@ -81,9 +81,9 @@ def draw_labels(
     if sizes[fewest] <= for_validation:
         raise DataError(
             f"{budget.key}: class {classes[fewest]!r} has {int(counts[fewest])} labeled training "
-            f"images (after val_fraction and train_size), {int(sizes[fewest])} of them within the "
-            f"budget, and needs {for_validation + 1}: val_per_class of them for validation, and at "
-            "least one to train on."
+            f"images (after val_fraction and train_size), {int(sizes[fewest])} of which are in the "
+            f"budget. It needs at least {for_validation + 1}: val_per_class for validation and one "
+            "to train on."
         )
     scarce = {}
     if budget.per_class is not None:

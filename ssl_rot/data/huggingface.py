@@ -126,7 +126,7 @@ class _Part:
             checks = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
             if not any(check(kind) for check in (*checks, pa.types.is_boolean)):
                 raise DataError(
-                    f"{where}: dataset.label={self.label} must hold whole numbers or texts, one "
+                    f"{where}: dataset.label={self.label} must hold whole numbers or strings, one "
                     f"per image, and holds {kind}; the columns are: {_list_columns(self.split)}."
                 )
 
@@ -141,8 +141,8 @@ class _Part:
         outside = [value for value in values if value is not None and not 0 <= value < len(names)]
         if outside:
             raise DataError(
-                f"{where}: label {outside[0]} in the split {self.name} is no class: column "
-                f"{self.label} names {len(names)}."
+                f"{where}: label {outside[0]} in the split {self.name} is out of range: column "
+                f"{self.label} has {len(names)} class names."
             )
         return [None if value is None else names[value] for value in values]
 

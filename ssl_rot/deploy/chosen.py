@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -46,13 +47,19 @@ def choose_by_validation(runs: pd.DataFrame) -> Chosen | None:
     table = finished.groupby(settings)[VALIDATION].agg(["mean", "count"])
     mean = table["mean"].where(table["count"] == table["count"].max())
     best = finished[settings == mean.idxmax()]
-    run = best.iloc[int(best[VALIDATION].argmax())]
+    run = _best_run(best)
     settings_tried = "the only setting" if len(table) == 1 else f"the best of {len(table)} settings"
     reason = (
         f"{name_arm(run[ARM])}, seed {run[SEED]}, {settings_tried}: mean validation accuracy "
         f"{mean.max():.4f}"
     )
     return Chosen(str(run["run_id"]), reason)
+
+
+def _best_run(runs: pd.DataFrame) -> pd.Series[Any]:
+    """The one with the best validation accuracy; of several, that with the lowest seed."""
+    by_seed = runs.sort_values(SEED, key=pd.to_numeric)
+    return by_seed.iloc[int(by_seed[VALIDATION].argmax())]
 
 
 def choose_by_verdict(found: Report, planned_seeds: int | None, *, anyway: bool) -> Chosen:
@@ -114,7 +121,7 @@ def _choose_run(found: Report, rows: pd.DataFrame, side: str) -> Chosen:
     if has_validation:
         arm = runs.groupby(ARM)[VALIDATION].mean().idxmax()
         of_arm = runs[runs[ARM] == arm]
-        run = of_arm.iloc[int(of_arm[VALIDATION].argmax())]
+        run = _best_run(of_arm)
         how = f"validation accuracy {run[VALIDATION]:.4f}"
     else:
         arm = arms[0]

@@ -82,7 +82,7 @@ def read_config(folder: Path) -> ExportedConfig:
     """
     path = folder / CONFIG_FILE
     if not path.is_file() or path.stat().st_size > MOST_BYTES:  # a pipe would block
-        raise WeightsError(f"{folder} is no exported model: it has no {CONFIG_FILE} to read")
+        raise WeightsError(f"{folder} is not an exported model: it has no readable {CONFIG_FILE}")
     try:
         return ExportedConfig.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:

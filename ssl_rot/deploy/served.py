@@ -59,7 +59,7 @@ class ServedClassifier:
         Args:
             data: uint8 ``[N, H, W, C]``, as an array or (from JSON) as lists; or a frame with a
                 column ``path`` of image files, or ``image`` of their bytes or base64; or a list of
-                base64 texts. Frames and lists give a frame with a column per class.
+                base64 strings. Frames and lists give a frame with a column per class.
             params: none are known.
         """
         if isinstance(data, np.ndarray):
@@ -113,7 +113,7 @@ class ServedClassifier:
             try:
                 content = base64.b64decode(content, validate=True)
             except ValueError:
-                raise ValueError("a text that is not the base64 of an image file") from None
+                raise ValueError("a string that is not the base64 of an image file") from None
         return self._open(io.BytesIO(content))
 
     def _open(self, file: str | io.BytesIO) -> NDArray[np.uint8]:

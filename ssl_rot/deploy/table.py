@@ -54,7 +54,7 @@ def _parquet(predictions: Iterable[Prediction]) -> bytes:
     import pandas as pd
 
     rows = list(predictions)
-    # Parquet's texts are UTF-8, and a file's name may be anything.
+    # Parquet's strings are UTF-8, and a file's name may be anything.
     names = [os.fsencode(row.path).decode(errors="backslashreplace") for row in rows]
     columns = (
         names,

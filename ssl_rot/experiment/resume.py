@@ -108,8 +108,8 @@ def _describe_differences(run: RunRecord | StoredRun, candidate: Candidate) -> s
     lines = _list_differences(run, candidate)
     if not lines:
         return (
-            "  - no key, but what precision=auto comes to on this hardware, the data, the file of "
-            "model.weights, or code that is not installed"
+            "  - no key. One of these differs: what precision=auto resolves to on this hardware, "
+            "the data, the file of model.weights, or the source file of a class of your own"
         )
     more = [f"  - and {len(lines) - _MAX_SHOWN} more"] if len(lines) > _MAX_SHOWN else []
     return "\n".join(lines[:_MAX_SHOWN] + more)

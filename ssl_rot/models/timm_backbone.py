@@ -47,7 +47,8 @@ class TimmBackbone(Backbone):
         if size is not None and images.shape[-2:] != (size, size):
             height, width = images.shape[-2:]
             fault = f"model.image_size={size}, but the images have {height}x{width} pixels"
-            raise ConfigError([f"{fault}: model.image_size={height}, or dataset.image_size={size}"])
+            hint = f"set model.image_size={height} or dataset.image_size={size}"
+            raise ConfigError([f"{fault}; {hint}"])
         features: list[Tensor] = self.model.forward_intermediates(
             images,
             indices=[len(self.channels) - 1],

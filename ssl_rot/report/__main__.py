@@ -119,11 +119,11 @@ def _check_options(cfg: DictConfig) -> Options:
         "margin": "a number greater than 0 and less than 1, or null",
         "planned_seeds": "a whole number of at least 1, or null",
         "log": "true or false",
-        "register": "a name without / and :, or null",
+        "register": "a name without / : ' \" that is not empty, . or .., or null",
         "register_anyway": "true or false",
         "tracking": "a node with uri",
     }
-    allowed = kinds.get(key, "a text")
+    allowed = kinds.get(key, "a string")
     raise ConfigError([f"{key}={value} is not allowed; it must be {allowed}"])
 
 

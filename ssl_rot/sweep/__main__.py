@@ -105,13 +105,13 @@ def show_status(name: str | None, *, watch: bool) -> None:
 def main() -> None:
     """The command ``python -m ssl_rot.sweep``."""
     parser = argparse.ArgumentParser(
-        prog="python -m ssl_rot.sweep", description="Looks at a sweep from outside."
+        prog="python -m ssl_rot.sweep", description="Inspects a sweep from another process."
     )
     commands = parser.add_subparsers(required=True, metavar="status")
     status = commands.add_parser(
         "status",
-        help="how far a sweep is",
-        description="Shows how far a sweep is, wherever it runs, from its folder and MLflow.",
+        help="show the progress of a sweep",
+        description="Shows the progress of a sweep, wherever it runs, from its folder and MLflow.",
     )
     status.add_argument(
         "sweep",

@@ -130,14 +130,14 @@ def _check_search(config: DictConfig, overrides: Sequence[Override]) -> None:
             "set dataset.val_per_class=2 or dataset.val_fraction=0.2, for example"
         )
     faults += [
-        f"{override.input_line} would be tuned, and the luckiest seed chosen; "
-        "set a single seed, and repeat the best trial with seed=range(5)"
+        f"{override.input_line} is not allowed with this sweeper: it would pick the luckiest "
+        "seed; set a single seed, and repeat the best trial with seed=range(5)"
         for override in overrides
         if override.key_or_group in ("seed", "pretext.seed") and override.is_sweep_override()
     ]
     faults += [
-        f"{override.input_line} would be tuned, and one arm get more trials than the other; "
-        "tune each arm in a sweep of its own"
+        f"{override.input_line} is not allowed with this sweeper: it would give one arm "
+        "more trials than another; tune each arm in a sweep of its own"
         for override in overrides
         if override.key_or_group in ("pretext", "experiment") and override.is_sweep_override()
     ]

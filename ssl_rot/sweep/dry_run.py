@@ -30,7 +30,7 @@ def print_dry_run(
         UserError: a job has a fault, data is missing, or MLflow does not answer.
     """
     if jobs is None:
-        print("The sweeper chooses the jobs as it goes: there is no plan of them.")
+        print("The sweeper chooses the jobs as it goes, so there is no plan to show.")
         return
     slots = open_slots(config) if is_parallel(config.hydra.launcher) else ()
     planner = Planner(

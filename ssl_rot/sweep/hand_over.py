@@ -39,8 +39,8 @@ def check_not_queued(tracker: Tracker, key: str) -> None:
         if run.status == "RUNNING" and closer is not None and is_queued(closer):
             raise ConfigError(
                 [
-                    f"resume=true: this sweep is still running, SLURM job {closer} closes it. To "
-                    f"see it: python -m ssl_rot.sweep status {run.run_id}. To end it: scancel its "
-                    "jobs"
+                    f"resume=true: this sweep is still running; SLURM job {closer} will close it. "
+                    f"To see it: python -m ssl_rot.sweep status {run.run_id}. To end it: scancel "
+                    "its jobs"
                 ]
             )

@@ -14,6 +14,8 @@ from ssl_rot.errors import StorageError
 
 log = logging.getLogger(__name__)
 
+_SYNC_EVERY = 1.0  # seconds; waiting for the disk takes milliseconds, and a tiny epoch no more
+
 
 class History:
     """``history.csv``: columns ``epoch`` and ``timestamp``, then one for each metric.
@@ -41,11 +43,15 @@ class History:
         self.rows: dict[int, dict[str, float]] = {}
         self.times: dict[int, int] = {}
         self._columns: list[str] = []
+        self._next_sync = 0.0
         if path.exists():
             self._read(path.read_bytes())
 
     def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Appends the row of an epoch and flushes it to the disk; keeps a row that exists.
+        """Appends the row of an epoch; keeps a row that exists.
+
+        It survives this process. It reaches the disk within the next row's second, or with
+        :meth:`sync`.
 
         Raises:
             StorageError: the disk is full, or cannot be written.
@@ -64,12 +70,27 @@ class History:
             try:
                 with self.path.open("ab") as file:
                     file.write(line)
-                    file.flush()
-                    os.fsync(file.fileno())
             except OSError as error:
                 raise StorageError(self.path, error) from error
+            if time.monotonic() >= self._next_sync:
+                self.sync()
         self.times[epoch] = ended  # first: another thread may be sending the rows
         self.rows[epoch] = row
+
+    def sync(self) -> None:
+        """Waits until the rows are on the disk.
+
+        Raises:
+            StorageError: the disk is full, or cannot be written.
+        """
+        if not self.path.exists():
+            return
+        try:
+            with self.path.open("ab") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(self.path, error) from error
+        self._next_sync = time.monotonic() + _SYNC_EVERY
 
     def _line(self, epoch: int, ended: int, row: Mapping[str, float]) -> bytes:
         return _csv(epoch, ended, *(row.get(name, math.nan) for name in self._columns))

@@ -89,6 +89,7 @@ class RunLog:
         record.status, record.end_time = status, now()
         record.error = None if error is None else describe_error(error)
         try:
+            self.history.sync()
             record.save()
         except Exception as failure:  # the error that ended the run is the one to report
             if error is None:

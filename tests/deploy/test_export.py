@@ -318,7 +318,7 @@ BACKBONE = ("ssl_rot", "backbone")
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "config.json").unlink(), "it has no config.json to read"),
+        (lambda folder: (folder / "config.json").unlink(), "it has no readable config.json"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no such weights file"),
         (write("config.json", b"\xff"), "is not that of an export"),
         (write("config.json", b"[" * 100_000), "is not that of an export"),

@@ -307,7 +307,9 @@ def test_other_hardware_is_named_as_a_reason(call_main, make_store, monkeypatch,
     monkeypatch.setattr("ssl_rot.training.compute._has_bf16", lambda device: True)
     status, output = call_main(*args, "resume=true")
     assert status == 2
-    assert "no key, but what precision=auto comes to on this hardware" in output
+    assert (
+        "no key. One of these differs: what precision=auto resolves to on this hardware" in output
+    )
 
 
 def test_a_sweep_with_a_changed_config_does_not_resume_silently(

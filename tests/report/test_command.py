@@ -137,7 +137,7 @@ def test_a_report_without_a_single_pair_says_why(
         (["by=[[model]]"], "by=['model'] is not a key of these runs"),
         (["by=5"], "by=5 is not allowed; it must be a list of config keys"),
         (["experiment_name=2024"], "There is no experiment '2024'"),
-        (["out=null"], "out=null is not allowed; it must be a text"),
+        (["out=null"], "out=null is not allowed; it must be a string"),
         (["select=[modle]"], "select=modle is not a key of these runs (did you mean model?)"),
         (["select=[schedule.lr]"], "needs validation accuracies, and no run has one; add dataset."),
         (

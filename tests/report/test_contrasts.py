@@ -66,6 +66,21 @@ def test_many_arms_share_a_sentence_and_the_decided_ones_have_numbers(arms) -> N
     assert "andom_targets" not in " ".join(others[:3])
 
 
+@pytest.mark.parametrize(
+    ("means", "sentence"),
+    [
+        ([0.5, 0.6, 0.6], "On validation images rotation and simclr are the best arms."),
+        ([0.7, 0.6, 0.6], "On validation images supervised-only is the best arm."),
+    ],
+)
+def test_arms_that_tie_on_validation_images_are_both_named(arms, means, sentence) -> None:
+    frame = pd.DataFrame({"arm": ["supervised", "rotation", "simclr"], "val_mean": means})
+    trials = frame.assign(is_chosen=True, cell="labels_per_class=1")
+    pairs = pair_runs(arms.frame())
+    cells = add_floors(compare(pairs), pairs, arms.frame())
+    assert sentence in write_headline(cells, trials=trials)
+
+
 def test_holm_covers_contrasts_and_cells(arms) -> None:
     among = compare(pair_runs(arms.frame()))
     alone = compare(pair_runs(arms.frame()).query("arm == 'simclr'"))

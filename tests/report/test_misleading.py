@@ -63,7 +63,7 @@ def test_a_shared_learning_rate_that_suits_one_arm(runs) -> None:
     frame = runs.frame()
     assert describe_tuning(frame, select_settings(frame, ["schedule.lr"])) == (
         "Tuned: schedule.lr chosen for each arm and cell by the mean validation accuracy over "
-        "seeds, among 2 settings of each arm. Test accuracies were read of the winners only."
+        "seeds, among 2 settings of each arm. Test accuracy had no part in the choice."
     )
 
 
@@ -80,7 +80,7 @@ def test_it_is_said_whether_validation_images_are_in_the_label_budget(runs, over
             runs.downstream(arm, 0, 0.5, schedule__lr=lr, **over).metrics["val_acc"] = {10: 0.5}
     frame = runs.frame()
     words = describe_tuning(frame, select_settings(frame, ["schedule.lr"]))
-    assert words.endswith(f"of the winners only. The validation images {sentence}")
+    assert words.endswith(f"no part in the choice. The validation images {sentence}")
 
 
 def test_only_a_shared_learning_rate_is_called_not_tuned(runs) -> None:
@@ -100,7 +100,7 @@ def test_arms_that_were_tuned_apart(runs) -> None:
         "Use rotation.",
         "Rotation gains 5.0 points [4.9, 5.1] of test accuracy over 5 seeds.",
         "Rotation was tuned over 2 settings and supervised-only over 3: the arm with more trials "
-        "has the better chance to find a good one.",
+        "has a better chance of finding a good one.",
     ]
 
 
@@ -120,7 +120,7 @@ def test_the_seeds_that_diverged_count(runs) -> None:
     assert words[0] == "These runs do not settle whether rotation helps."
     assert words[2] == (
         "3 of 8 rotation runs diverged; with each of them at chance the difference is "
-        "-13.0 points, so that the finished runs alone decide nothing."
+        "-13.0 points, so the finished runs alone do not settle it."
     )
 
 
@@ -193,7 +193,7 @@ def test_no_number_of_seeds_makes_up_for_too_few_test_images(runs) -> None:
             run_id = runs.downstream(arm, seed, accuracy).run_id
             hits[run_id] = guesses(accuracy, 100 + (arm == "rotation"))  # the same images each time
     assert ask(runs, hits=hits)[1].endswith(
-        "; with these test images, no number of seeds would find a difference of a point."
+        ". With these test images, no number of seeds would find a difference of a point."
     )
 
 

@@ -110,6 +110,20 @@ def test_a_setting_that_loses_seeds_or_lacks_some_is_not_chosen_for_the_others(g
     assert chosen.index[chosen["is_chosen"]].tolist() == ["lr=0.02"]
 
 
+def test_of_settings_that_tie_the_smallest_is_chosen_in_whatever_order_they_ran(runs) -> None:
+    # 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in the last bit
+    values = {"0.1": (0.1, 0.2, 0.3), "0.02": (0.3, 0.2, 0.1), "0.005": (0.0, 0.1, 0.2)}
+    for seed in range(3):
+        for arm in ("rotation", "supervised"):
+            for lr, val in values.items():
+                tried(runs, arm, seed, lr, val[seed], 0.5)
+    frame = runs.frame()
+    for ran in (frame, frame[::-1], frame.sample(frac=1, random_state=0)):
+        trials = select_settings(ran, ["schedule.lr"]).trials
+        assert trials.query("is_chosen")["setting"].tolist() == ["lr=0.02", "lr=0.02"]
+        assert trials["setting"].tolist()[:3] == ["lr=0.005", "lr=0.02", "lr=0.1"]
+
+
 def test_winners_on_other_data_are_no_partners(grid) -> None:
     frame = grid.frame()
     of_rotation = frame["tags.ssl_rot.arm"] == "rotation"

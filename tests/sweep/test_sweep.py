@@ -220,8 +220,8 @@ def test_a_sweep_kept_in_a_file_needs_no_flag(call_main, make_store, tmp_path, r
     ("args", "message"),
     [
         (["dataset.val_fraction=0"], "dataset.val_fraction=0 leaves the sweeper only the test set"),
-        (["seed=0,1"], "seed=0,1 would be tuned"),
-        (["pretext=none,rotation"], "pretext=none,rotation would be tuned, and one arm get more"),
+        (["seed=0,1"], "seed=0,1 is not allowed with this sweeper"),
+        (["pretext=none,rotation"], "pretext=none,rotation is not allowed with this sweeper"),
     ],
 )
 def test_a_search_may_use_neither_the_test_set_nor_the_seed(

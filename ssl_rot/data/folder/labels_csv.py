@@ -39,7 +39,7 @@ def list_csv(
     names = [normpath(row["path"]) for row in rows]
     doubled = [repr(name) for name, count in Counter(names).items() if count > 1]
     if doubled:
-        raise DataError(f"{where}: {len(doubled)} paths are there twice:{list_some(doubled)}")
+        raise DataError(f"{where}: {len(doubled)} paths occur more than once:{list_some(doubled)}")
     versions = array("q")
     missing = [repr(name) for name in names if not _append_version(root / name, versions)]
     if missing:
@@ -86,7 +86,7 @@ def _read_rows(where: str, path: Path) -> list[dict[str, str]]:
     except OSError as error:
         raise DataError(
             f"{where}: {path.absolute()} cannot be read ({error.strerror}); the name of the CSV "
-            "is taken from dataset.root."
+            "is relative to dataset.root."
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{where}: {path.absolute()} is not a CSV in UTF-8 ({error}).") from error

@@ -1,6 +1,6 @@
 """Chooses, for each arm and cell, the setting with the best validation accuracy.
 
-Test accuracies play no part in the choice. Only the winners are compared.
+Test accuracies play no part in the choice. Only the chosen settings are compared.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ssl_rot.errors import ConfigError
 from ssl_rot.report.comparison.cell_names import (
     distinguishing_columns,
     format_settings,
+    natural_sort_key,
     reject_unknown_keys,
 )
 from ssl_rot.report.comparison.columns import (
@@ -60,7 +61,9 @@ def select_settings(
     """Chooses the setting of each arm and cell by its mean validation accuracy over the seeds.
 
     A seed whose run was lost counts with an accuracy at chance. Settings that were tried with
-    fewer seeds than others are not chosen. A cell is what agrees in all other settings.
+    fewer seeds than others are not chosen. Of several that are equally good, the first is, smaller
+    values before larger ones: a dozen validation images often leave several. A cell is what agrees
+    in all other settings.
 
     Args:
         keys: config keys; those of the pretext apply to arms that have one.
@@ -99,7 +102,8 @@ def select_settings(
         naming = distinguishing_columns(numbered.drop(columns=settings), None)
         for _, cell in groups:
             table = _rank_settings(cell, settings, names, is_lost, chance)
-            best = int(table["val_mean"].where(table["is_complete"]).argmax())
+            # Rounded, since the order in which seeds are added changes the last bits.
+            best = int(table["val_mean"].where(table["is_complete"]).round(9).argmax())
             is_chosen = np.arange(len(table)) == best
             first = numbered.loc[cell.index[0], naming]
             name = format_settings({c.removeprefix("params."): v for c, v in first.items()})
@@ -129,7 +133,9 @@ def _rank_settings(
     is_lost: pd.Series[bool],
     chance: float,
 ) -> pd.DataFrame:
-    """A row for each setting that one arm tried in a cell."""
+    """A row for each setting that one arm tried in a cell, whatever the order of the runs."""
+    ranks = [params_as_text(cell, names)[name].map(natural_sort_key) for name in names]
+    cell = cell.loc[sorted(cell.index, key=lambda run_id: [rank[run_id] for rank in ranks])]
     rows: list[dict[str, Any]] = []
     for key, part in cell.groupby(_join(cell, settings), sort=False):
         lost = is_lost[part.index]

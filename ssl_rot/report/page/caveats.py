@@ -61,7 +61,7 @@ def _describe_failures(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]
             worst = format_difference(row["metric"], row["worst_difference"])
             text += f"; with each of them at {level} the difference is {worst}"
         if row["overruled"]:
-            text += ", so that the finished runs alone decide nothing"
+            text += ", so the finished runs alone do not settle it"
         yield f"{text}."
 
 
@@ -89,7 +89,7 @@ def _describe_trials(rows: list[dict[Any, Any]]) -> Iterator[str]:
         yield (
             f"{name_arm(row['arm']).capitalize()} was tuned over {row['arm_trials']:.0f} settings "
             f"and {name_arm(row['reference'])} over {row['reference_trials']:.0f}: the arm with "
-            "more trials has the better chance to find a good one."
+            "more trials has a better chance of finding a good one."
         )
 
 

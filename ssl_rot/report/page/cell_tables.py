@@ -94,11 +94,11 @@ def number_table(cells: pd.DataFrame) -> Table:
         p_column("sign-flip p, Holm", "exact test that assumes symmetric differences instead of "
                  "normal ones, adjusted over the cells", "p_sign_flip_holm"),
         p_column("always-valid p, Holm",
-                 "for whoever looks after every seed and stops at will, adjusted over the cells",
+                 "valid even if you look after each seed and stop at will, adjusted over the cells",
                  "p_anytime_holm"),
         Column("seeds needed",
-               "for 80 % power at the margin, or without one at the difference seen, with the 95 % "
-               "interval that the spread's own uncertainty gives",
+               "for 80 % power to detect the margin, or without a margin the observed difference; "
+               "in brackets the 95 % interval from the uncertainty of the standard deviation",
                _needed_cell),
         Column("epochs to match",
                f"median epoch at which {arm} reaches the final value of {reference}",

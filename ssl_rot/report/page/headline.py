@@ -170,11 +170,12 @@ def _state(
     ]
     stuck = [row for row in part if not np.isfinite(row["seeds_needed"])]
     if needed:
-        settle = f"to find a difference of {of} takes {join_words(needed)}"
-        settle += f"; {name(stuck)}, more test images rather than seeds" if stuck else ""
+        settle = f"Finding a difference of {of} would take {join_words(needed)}"
+        if stuck:
+            settle += f"; {name(stuck)}, more seeds would not be enough: it takes more test images"
     else:
-        settle = f"with these test images, no number of seeds would find a difference of {of}"
-    return f"The difference{where} is {numbers}{of_metric}; {settle}."
+        settle = f"With these test images, no number of seeds would find a difference of {of}"
+    return f"The difference{where} is {numbers}{of_metric}. {settle}."
 
 
 def _number(row: Cell, unit: Unit, sign: int | None) -> str:
@@ -207,12 +208,15 @@ def _seeds_needed(row: Cell) -> str:
 
 def _name_best_arms(trials: pd.DataFrame) -> str:
     """Which arm is best on the validation images, which no test accuracy enters."""
-    chosen = trials[trials["is_chosen"]]
-    best = chosen.loc[chosen.groupby("cell", sort=False)["val_mean"].idxmax()]
-    names = [name_arm(arm) for arm in best["arm"]]
-    if len(set(names)) == 1:
-        return f"On validation images {names[0]} is the best arm."
-    parts = [f"{name} at {cell}" for name, cell in zip(names, best["cell"], strict=True)]
+    best: dict[str, list[str]] = {}
+    for cell, part in trials[trials["is_chosen"]].groupby("cell", sort=False):
+        tied = np.isclose(part["val_mean"], part["val_mean"].max())
+        best[str(cell)] = [name_arm(arm) for arm in part["arm"][tied]]
+    first = next(iter(best.values()))
+    if all(arms == first for arms in best.values()):
+        is_best = "is the best arm" if len(first) == 1 else "are the best arms"
+        return f"On validation images {join_words(first)} {is_best}."
+    parts = [f"{join_words(arms)} at {cell}" for cell, arms in best.items()]
     return f"On validation images the best arms are {join_words(parts[:_MOST_NAMED])}."
 
 

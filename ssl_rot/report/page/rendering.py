@@ -121,7 +121,7 @@ def _save_as_uri(figure: ReportFigure, folder: Path) -> str:
     svg = folder / f"{figure.name}.svg"
     with report_style():
         figure.figure.savefig(svg.with_suffix(".png"), dpi=150)
-        figure.figure.set_layout_engine("none")  # as it is: it takes as long as drawing
+        figure.figure.set_layout_engine(None)  # as it is: it takes longer than drawing
         figure.figure.savefig(svg, dpi=150, metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.read_bytes()).decode()}"
 

@@ -25,15 +25,15 @@ def describe_tuning(runs: pd.DataFrame, selection: Selection | None) -> str:
             counts = f"{arms.iloc[0]} settings of each arm"
         return (
             f"Tuned: {join_words(selection.keys)} chosen for each arm and cell by the mean "
-            f"validation accuracy over seeds, among {counts}. Test accuracies were read of the "
-            "winners only."
+            f"validation accuracy over seeds, among {counts}. Test accuracy had no part in the "
+            "choice."
         ) + _count_validation(downstream)
     varying = varying_settings(downstream)
     both = "both arms" if downstream[ARM].nunique() == 2 else "all arms"
     if varying:
         return (
-            f"Not tuned: each pair shares its {join_words(varying)}, and no setting was chosen for "
-            f"an arm. For that, add dataset.val_per_class to the runs"
+            f"Not tuned: the arms of each pair have the same {join_words(varying)}; no setting was "
+            "chosen for each arm. To tune, add dataset.val_per_class to the runs"
         ) + (" or drop select=null." if _has_validation(downstream) else ".")
     column = f"params.{_USUAL}"
     values = downstream.get(column, pd.Series(dtype=object)).dropna().unique()

@@ -212,9 +212,9 @@ def test_nothing_is_copied(make_source, prepared):
         (
             [0] * 9 + [1] * 4,
             {"label_fraction": 0.5, "val_per_class": 2},
-            "class 1' has 4 labeled .* 2 of them within the budget, and needs 3: ",
+            "class 1' has 4 labeled .* 2 of which are in the budget. It needs at least 3: ",
         ),
-        ([0, 1] * 5, {"val_per_class": 5}, "class 0' has 5 labeled .* and needs 6: "),
+        ([0, 1] * 5, {"val_per_class": 5}, "class 0' has 5 labeled .* It needs at least 6: "),
         ([0, 1] * 5, {"train_size": 11}, r"dataset.train_size=11: must be between 1 and 10"),
         ([0, 1] * 5, {"train_size": 9, "val_fraction": 0.2}, "between 1 and 8"),
         ([0, 1] * 5, {"train_size": 1}, "labels_per_class=null: class .* has 0"),

@@ -250,7 +250,7 @@ def test_images_may_be_paths(folder, tmp_path):
         ),
         ({"label": "y"}, "dataset.label=y is not a column of the split train"),
         ({"image": "label"}, "dataset.image=label holds no encoded images"),
-        ({"label": "image"}, "dataset.label=image must hold whole numbers or texts"),
+        ({"label": "image"}, "dataset.label=image must hold whole numbers or strings"),
     ],
 )
 def test_wrong_splits_and_columns_are_listed(folder, options, message):

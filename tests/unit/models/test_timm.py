@@ -74,7 +74,7 @@ def test_a_norm_that_changes_the_channels_counts():
 def test_a_model_with_a_fixed_size_names_it():
     backbone = timm_model(3, name="vit_tiny_patch16_224", pretrained=False, image_size=None)
     with pytest.raises(
-        ConfigError, match=r"model\.image_size=224.*32x32 pixels: model\.image_size=32"
+        ConfigError, match=r"model\.image_size=224.*32x32 pixels; set model\.image_size=32"
     ):
         backbone(torch.zeros(1, 3, 32, 32))
 

@@ -49,3 +49,21 @@ def test_a_metric_that_is_new_gets_a_column(tmp_path):
     history.add(1, {"a": 1.0})
     History(tmp_path / "history.csv").add(2, {"a": 2.0, "b": 3.0})
     assert History(tmp_path / "history.csv").rows == {1: {"a": 1.0}, 2: {"a": 2.0, "b": 3.0}}
+
+
+def test_rows_of_tiny_epochs_wait_for_the_disk_once_a_second(tmp_path, monkeypatch):
+    synced, seconds = [], [100.0]
+    monkeypatch.setattr("os.fsync", lambda file: synced.append(seconds[0]))
+    monkeypatch.setattr("time.monotonic", lambda: seconds[0])
+    history = History(tmp_path / "history.csv")
+    history.add(1, {"a": 1.0})  # with its header: an atomic write
+    synced.clear()
+    for epoch in range(2, 12):
+        seconds[0] = 100 + 0.25 * epoch
+        history.add(epoch, {"a": 1.0})
+        assert (
+            len(History(tmp_path / "history.csv").rows) == epoch
+        )  # another process has it at once
+    assert synced == [100.5, 101.5, 102.5]
+    history.sync()
+    assert len(synced) == 4

@@ -49,7 +49,7 @@ def draw_trials(trials: pd.DataFrame) -> ReportFigure | None:
         "trials",
         "What tuning is worth to each arm",
         "The validation accuracy of the best of k settings, on average over all choices of k of "
-        "those that were tried (Dodge et al., 2019, in the unbiased form). An arm that is ahead "
-        "at every k does not owe it to more trials.",
+        "those that were tried (Dodge et al., 2019, in the unbiased form). The lead of an arm "
+        "that is ahead at every k is not due to more trials.",
         figure,
     )

@@ -106,7 +106,12 @@ FRACTION = {"test_fraction": 0.3}
         ([*ROWS, "/tmp/6.png,cat"], "path,label", FRACTION, r"1 paths are absolute(.|\n)*/tmp/6"),
         ([], "path,label,split", {}, "names no image"),
         ([*ROWS, ".,cat"], "path,label", FRACTION, "1 of 7 files do not exist"),
-        ([*ROWS, "./0.png,dog"], "path,label", FRACTION, r"1 paths are there twice:\n  '0.png'"),
+        (
+            [*ROWS, "./0.png,dog"],
+            "path,label",
+            FRACTION,
+            r"1 paths occur more than once:\n  '0.png'",
+        ),
         (
             ROWS,
             "file,label",
