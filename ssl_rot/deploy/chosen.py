@@ -45,7 +45,7 @@ def choose_by_validation(runs: pd.DataFrame) -> Chosen | None:
     columns = [column for column in effective_params(finished.columns) if column not in SEEDS]
     settings = params_as_text(finished, [*columns, ARM]).agg("\x1f".join, axis=1)
     table = finished.groupby(settings)[VALIDATION].agg(["mean", "count"])
-    mean = table["mean"].where(table["count"] == table["count"].max())
+    mean = table["mean"].round(9).where(table["count"] == table["count"].max())
     best = finished[settings == mean.idxmax()]
     run = _best_run(best)
     settings_tried = "the only setting" if len(table) == 1 else f"the best of {len(table)} settings"

@@ -1,4 +1,4 @@
-"""``python -m ssl_rot.sweep status``: how far a sweep is that runs elsewhere."""
+"""``python -m ssl_rot.sweep status``: the progress of a sweep that runs elsewhere."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _open_tracker(outline: Outline) -> Tracker | None:
 
 
 def show_status(name: str | None, *, watch: bool) -> None:
-    """Prints how far a sweep is; with ``watch``, until its last job has ended.
+    """Prints the progress of a sweep; with ``watch``, until its last job has ended.
 
     Raises:
         UserError: there is no such sweep.

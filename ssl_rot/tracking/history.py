@@ -14,7 +14,7 @@ from ssl_rot.errors import StorageError
 
 log = logging.getLogger(__name__)
 
-_SYNC_EVERY = 1.0  # seconds; waiting for the disk takes milliseconds, and a tiny epoch no more
+_SYNC_EVERY = 1.0  # seconds; a wait for the disk takes as long as a tiny epoch
 
 
 class History:
@@ -50,8 +50,8 @@ class History:
     def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Appends the row of an epoch; keeps a row that exists.
 
-        It survives this process. It reaches the disk within the next row's second, or with
-        :meth:`sync`.
+        From then on it survives a kill. Rows less than a second apart reach the disk together, at
+        the latest with :meth:`sync`.
 
         Raises:
             StorageError: the disk is full, or cannot be written.

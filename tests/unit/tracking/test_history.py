@@ -61,9 +61,8 @@ def test_rows_of_tiny_epochs_wait_for_the_disk_once_a_second(tmp_path, monkeypat
     for epoch in range(2, 12):
         seconds[0] = 100 + 0.25 * epoch
         history.add(epoch, {"a": 1.0})
-        assert (
-            len(History(tmp_path / "history.csv").rows) == epoch
-        )  # another process has it at once
+        # Another process has it at once.
+        assert len(History(tmp_path / "history.csv").rows) == epoch
     assert synced == [100.5, 101.5, 102.5]
     history.sync()
     assert len(synced) == 4
