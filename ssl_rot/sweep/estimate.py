@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -128,10 +129,14 @@ def _count_images(batches: Batches) -> int:
 def _seconds_per_image(step: Callable[[], int], compute: Compute) -> float:
     step()
     _synchronize(compute)
-    started = time.perf_counter()
-    images = sum(step() for _ in range(_STEPS))
-    _synchronize(compute)
-    return (time.perf_counter() - started) / images
+    seconds = []
+    for _ in range(_STEPS):
+        started = time.perf_counter()
+        images = step()
+        _synchronize(compute)
+        seconds.append((time.perf_counter() - started) / images)
+    # Beside other work a step may wait for a core; the median leaves such steps out.
+    return statistics.median(seconds)
 
 
 def _synchronize(compute: Compute) -> None:

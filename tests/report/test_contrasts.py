@@ -125,6 +125,20 @@ def test_settings_of_the_references_pretext_make_cells_too(runs) -> None:
     np.testing.assert_allclose(cells["difference"], [0.1, 0.05])
 
 
+def test_all_pairs_need_no_reference(runs) -> None:
+    for arm, accuracy in (("rotation", 0.6), ("simclr", 0.65), ("random_targets", 0.5)):
+        for seed, noise in enumerate(NOISE):
+            runs.downstream(arm, seed, accuracy + noise)
+    with pytest.raises(TrackingError, match="none of the supervised-only arm"):
+        pair_runs(runs.frame())
+    cells = compare(pair_runs(runs.frame(), contrasts="all"))
+    assert contrasts(cells) == [
+        ("random_targets", "rotation"),
+        ("simclr", "rotation"),
+        ("simclr", "random_targets"),
+    ]
+
+
 def test_a_supervised_arm_ignores_the_settings_of_a_pretext(runs) -> None:
     for seed in range(3):
         runs.downstream("rotation", seed, 0.7)

@@ -250,25 +250,59 @@ def test_a_small_class_is_seen(runs) -> None:
 
 def test_a_floor_that_both_arms_stay_below_is_named(runs) -> None:
     runs.arms([0.05, 0.06, 0.07, 0.05])
+    assert write_headline(_with_floors(runs, knn=0.64, linear=0.53))[2:] == [
+        "1-NN on the pixels is ahead of both arms, at 64.0 %.",
+        "A linear model of the pixels is ahead of supervised-only, at 53.0 %.",
+    ]
+
+
+def test_a_floor_is_held_against_all_arms_at_once(runs) -> None:
+    """Not once per contrast, each of which has supervised-only in it."""
+    runs.arms([0.05, 0.06, 0.07, 0.05])
+    for seed in range(4):
+        runs.downstream("rotation_8", seed, 0.58 + 0.002 * seed)
+        runs.downstream("simclr", seed, 0.48 + 0.002 * seed)
+    assert write_headline(_with_floors(runs, knn=0.64, linear=0.53))[-2:] == [
+        "1-NN on the pixels is ahead of all 4 arms, at 64.0 %.",
+        "A linear model of the pixels is ahead of supervised-only and simclr, at 53.0 %.",
+    ]
+
+
+@pytest.mark.parametrize("others", [(), ("simclr",)])
+def test_at_equal_images_the_arms_are_named_if_there_are_several(runs, others) -> None:
+    for seed in range(4):
+        for arm in ("rotation", *others):
+            pretext = runs.pretext(seed, images=200, pretext=arm)
+            runs.downstream(arm, seed, 0.8 + 0.002 * seed, after=pretext, epochs=100)
+        runs.downstream("supervised", seed, 0.4, epochs=100)
+        runs.downstream("supervised", seed, 0.6, epochs=104, schedule__epochs="104")
+    subjects = (
+        [f"{arm} minus supervised-only" for arm in ("rotation", *others)] if others else ["it"]
+    )
+    told = [words for words in ask(runs) if "equal number" in words]
+    assert len(told) == len(subjects)
+    for words, subject in zip(told, subjects, strict=True):
+        assert words.startswith(
+            f"At an equal number of images, pretext included, {subject} is +20.3 points ["
+        )
+
+
+def _with_floors(runs, knn: float, linear: float) -> pd.DataFrame:
     for made in runs.made:
         made.tags["floor_key"] = f"seed {made.params['seed']}"
-    frame = runs.frame()
     floors = pd.DataFrame(
         {
             "run_id": [f"floor{seed}" for seed in range(4)],
             "status": "FINISHED",
             "tags.ssl_rot.phase": "floor",
             "tags.ssl_rot.floor_key": [f"seed {seed}" for seed in range(4)],
-            "metrics.floor/knn_acc": 0.64,
-            "metrics.floor/linear_acc": 0.53,
+            "metrics.floor/knn_acc": knn,
+            "metrics.floor/linear_acc": linear,
         }
     )
-    pairs = pair_runs(pd.concat([frame, floors], ignore_index=True))
-    cells = add_floors(compare(pairs), pairs, pd.concat([frame, floors], ignore_index=True))
-    assert write_headline(cells)[2:] == [
-        "1-NN on the pixels is ahead of both arms, at 64.0 %.",
-        "A linear model of the pixels is ahead of supervised-only, at 53.0 %.",
-    ]
+    frame = pd.concat([runs.frame(), floors], ignore_index=True)
+    pairs = pair_runs(frame)
+    return add_floors(compare(pairs), pairs, frame)
 
 
 def test_a_frozen_random_network_is_a_floor_and_not_in_the_headline(runs) -> None:

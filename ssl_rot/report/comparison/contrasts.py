@@ -74,7 +74,8 @@ def list_contrasts(arms: pd.Series[str], reference: str, contrasts: str) -> list
 
     Raises:
         ConfigError: ``contrasts`` is neither of the two.
-        TrackingError: there is no run of the reference, or none of another arm.
+        TrackingError: there is no run of the reference, or none of another arm. Of all pairs, none
+            needs the reference.
     """
     if contrasts not in CONTRASTS:
         allowed = " or ".join(CONTRASTS)
@@ -82,6 +83,8 @@ def list_contrasts(arms: pd.Series[str], reference: str, contrasts: str) -> list
     first = SUPERVISED if reference == "none" else reference
     # Rotation is what the project is about; the others follow by name.
     found = sorted(arms.dropna().unique(), key=lambda arm: (arm != first, arm != "rotation", arm))
+    if contrasts == "all" and len(found) > 1:
+        return [Contrast(arm, other) for n, other in enumerate(found, 1) for arm in found[n:]]
     for missing in (first,) if first not in found else ("rotation",) if len(found) == 1 else ():
         others = [name_arm(arm) for arm in found if arm != first]
         choose = f"; or choose another reference: reference={others[0]}" if len(others) > 1 else ""
@@ -90,7 +93,4 @@ def list_contrasts(arms: pd.Series[str], reference: str, contrasts: str) -> list
             f"Train it: python -m ssl_rot.run +experiment={missing}, with the "
             f"overrides and the seeds of the other arm{choose}"
         )
-    pairs = [Contrast(arm, first) for arm in found[1:]]
-    if contrasts == "all":
-        pairs += [Contrast(arm, other) for n, other in enumerate(found[1:], 2) for arm in found[n:]]
-    return pairs
+    return [Contrast(arm, first) for arm in found[1:]]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssl_rot.report.comparison.basis import plural
+from ssl_rot.report.comparison.basis import join_words, plural
 from ssl_rot.report.comparison.cell_names import setting_columns
 from ssl_rot.report.comparison.contrasts import name_arm
 from ssl_rot.report.comparison.floors import FLOORS
@@ -42,20 +42,20 @@ def describe_caveats(
         *_describe_trials(rows),
         *_describe_cost(rows, name),
         *_describe_worth(cells),
-        *_describe_floors(rows, name),
+        *_describe_floors(rows, setting_columns(cells), name),
         *([] if recalls is None else _describe_classes(cells, recalls)),
     ]
 
 
-def _where(row: dict[Any, Any], rows: list[dict[Any, Any]], name: Namer) -> str:
-    return f" {name([row])}" if len(rows) > 1 else ""
+def _where(rows: list[dict[Any, Any]], name: Namer) -> str:
+    return f" {name(rows)}".rstrip()
 
 
 def _describe_failures(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
     for row in rows:
         if not row["failures"]:
             continue
-        text = f"{row['failures']}{_where(row, rows, name)}"
+        text = f"{row['failures']}{_where([row], name)}"
         if np.isfinite(row["worst_difference"]) and row["n"] > 0:
             level = "zero" if row["chance"] == 0 else "chance"
             worst = format_difference(row["metric"], row["worst_difference"])
@@ -73,7 +73,7 @@ def _describe_spread(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
         if row["verdict"] in (UNDECIDED, EQUIVALENT) and is_most and says_nothing:
             yield (
                 f"Seeds differ widely: {name_arm(row['arm'])} is better in {row['wins']} of "
-                f"{plural(row['n'], row['unit'])}{_where(row, rows, name)}, and the mean depends "
+                f"{plural(row['n'], row['unit'])}{_where([row], name)}, and the mean depends "
                 "on the few others."
             )
 
@@ -95,6 +95,7 @@ def _describe_trials(rows: list[dict[Any, Any]]) -> Iterator[str]:
 
 def _describe_cost(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
     """At equal images: what is left if the reference trains for as long as both phases."""
+    is_one_contrast = len({(row["arm"], row["reference"]) for row in rows}) == 1
     for row in rows:
         if row["equal_images_n"] > 0 and row["verdict"] not in (NOT_ENOUGH, UNDECIDED):
             difference = format_difference(
@@ -103,8 +104,10 @@ def _describe_cost(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
                 row["equal_images_low"],
                 row["equal_images_high"],
             )
-            text = f"at an equal number of images, pretext included, it is {difference}"
-            where = _where(row, rows, name).strip()
+            minus = f"{name_arm(row['arm'])} minus {name_arm(row['reference'])}"
+            subject = "it" if is_one_contrast else minus
+            text = f"at an equal number of images, pretext included, {subject} is {difference}"
+            where = _where([row], name).strip()
             yield f"{where[0].upper()}{where[1:]}, {text}." if where else f"A{text[1:]}."
 
 
@@ -151,18 +154,27 @@ def _describe_classes(cells: pd.DataFrame, recalls: pd.DataFrame) -> Iterator[st
         )
 
 
-def _describe_floors(rows: list[dict[Any, Any]], name: Namer) -> Iterator[str]:
+def _describe_floors(
+    rows: list[dict[Any, Any]], settings: Sequence[str], name: Namer
+) -> Iterator[str]:
     for floor, called in FLOORS.items():
-        below: dict[str, list[dict[Any, Any]]] = {}
+        # All contrasts of a cell at once: its floor is the same for each of them.
+        by_setting: dict[tuple[str, ...], list[dict[Any, Any]]] = {}
         for row in rows:
-            level = row.get(f"floor_{floor}", np.nan)
-            if np.isfinite(level) and unit_of(row["metric"]) is PERCENT:
-                under = [side for side in ("arm", "reference") if row[f"{side}_mean"] < level]
-                if under:
-                    both = len(under) == 2
-                    who = "both arms" if both else name_arm(row[under[0]])
-                    below.setdefault(who, []).append(row)
+            if np.isfinite(row.get(f"floor_{floor}", np.nan)) and unit_of(row["metric"]) is PERCENT:
+                by_setting.setdefault(tuple(str(row[key]) for key in settings), []).append(row)
+        below: dict[str, list[dict[Any, Any]]] = {}
+        for part in by_setting.values():
+            is_below = {
+                row[side]: row[f"{side}_mean"] < row[f"floor_{floor}"]
+                for row in part
+                for side in ("arm", "reference")
+            }
+            under = [name_arm(arm) for arm in is_below if is_below[arm]]
+            if under:
+                everyone = "both arms" if len(under) == 2 else f"all {len(under)} arms"
+                who = everyone if len(under) == len(is_below) else join_words(under)
+                below.setdefault(who, []).append(part[0])
         for who, found in below.items():
             levels = sorted({f"{100 * row[f'floor_{floor}']:.1f} %" for row in found})
-            where = f" {name(found)}" if len(rows) > 1 else ""
-            yield f"{called} is ahead of {who}{where}, at {' and '.join(levels[:4])}."
+            yield f"{called} is ahead of {who}{_where(found, name)}, at {' and '.join(levels[:4])}."

@@ -221,12 +221,17 @@ def _name_best_arms(trials: pd.DataFrame) -> str:
 
 
 def _cell_namer(asked: pd.DataFrame) -> Callable[[Sequence[Cell]], str]:
-    """How cells are called in a sentence: ``with 1 or 5 labels per class``, ``in lr=0.1``."""
+    """How cells are called in a sentence: ``with 1 or 5 labels per class``, ``at lr=0.1``.
+
+    Their arms aside; nothing if the cells differ in nothing else.
+    """
     varying = [key for key in setting_columns(asked) if asked[key].nunique(dropna=False) > 1]
     budget = find_budget_key(varying)
     settings = asked["cell"].str.rpartition(": ")[2].nunique()
 
     def name(rows: Sequence[Cell]) -> str:
+        if not varying:
+            return ""
         if budget is not None:
             return f"with {name_budgets(budget, [str(row[budget]) for row in rows])}"
         names = [row["cell"].rpartition(": ")[2] for row in rows]
