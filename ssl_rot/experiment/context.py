@@ -22,7 +22,7 @@ from ssl_rot.config.schema import has_pretext, pretext_seed
 from ssl_rot.data import Dataset, Source
 from ssl_rot.errors import ConfigError
 from ssl_rot.experiment.starting_weights import find_given_weights, find_weights
-from ssl_rot.pretext import Arm, GivenWeights, Pretext
+from ssl_rot.pretext import Arm, GivenWeights, NoPretext, Pretext
 from ssl_rot.tracking import StoredRun, Tag, Tracker
 from ssl_rot.tracking.slurm import is_requeued
 from ssl_rot.training.compute import Compute, describe_gpus, resolve_compute
@@ -54,6 +54,14 @@ class TrainingContext:
             return None
         images = len(self.data.pretext_images)
         return images * self.pretext.views * self.pretext.schedule.epochs
+
+    @property
+    def downstream_samples(self) -> int:
+        """In an epoch: the training images, and in a matched reference those of the pretext."""
+        samples, matched = len(self.data.train), self.matched_samples
+        if matched is not None and isinstance(self.pretext, NoPretext):
+            samples += round(matched / self.config["schedule"]["epochs"])
+        return samples
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ssl_rot.data import Batches, Images, Split
 from ssl_rot.experiment.context import TrainingContext
 from ssl_rot.freeze import FreezeNothing, FreezePolicy
 from ssl_rot.models import Backbone, Classifier, build_backbone, build_head
-from ssl_rot.pretext import NoPretext, Pretext
+from ssl_rot.pretext import Pretext
 from ssl_rot.schedules import Schedule
 from ssl_rot.seeding import generator, seeded
 from ssl_rot.training.monitors import Monitors
@@ -75,11 +75,16 @@ def downstream_phase(context: TrainingContext, weights: Path | None) -> Phase:
         for name, split in {"train": data.train, **data.held_out}.items()
     }
     loss, schedule, freeze = (build(config[key]) for key in ("loss", "schedule", "freeze"))
-    samples = None
-    if context.matched_samples is not None and isinstance(context.pretext, NoPretext):
-        samples = len(data.train) + round(context.matched_samples / schedule.epochs)
     return _phase(
-        context, "downstream", model, splits, loss, schedule, freeze, context.seed, samples=samples
+        context,
+        "downstream",
+        model,
+        splits,
+        loss,
+        schedule,
+        freeze,
+        context.seed,
+        samples=context.downstream_samples,
     )
 
 

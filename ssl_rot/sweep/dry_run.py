@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
 from ssl_rot.experiment.context import open_tracker
@@ -38,6 +39,8 @@ def print_dry_run(
     )
     description = PlanDescription(make_plan(planner, jobs))
     print(f"{description.summarize()}\n\n{description.list_jobs()}\n", flush=True)
+    if slots:
+        torch.set_num_threads(slots[0].threads)  # what each job will have
     costs = estimate_costs(description)
     at_once = len(slots) or 1
     time = describe_duration(costs.seconds / min(at_once, max(1, len(description.to_train))))

@@ -122,7 +122,7 @@ class Planner:
             isinstance(context.pretext, Pretext),
             context.pretext.reuse,
             pretext_images=_count_pretext_images(context),
-            images=len(context.data.train) * context.config["schedule"]["epochs"],
+            images=context.downstream_samples * context.config["schedule"]["epochs"],
             pretext_evaluated=_count_pretext_evaluated(context),
             evaluated=_count(context.data.held_out) * context.config["schedule"]["epochs"],
             labels=context.data.count_labels(),

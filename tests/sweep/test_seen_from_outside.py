@@ -69,6 +69,12 @@ def test_a_single_run_has_a_plan_too(call_main, make_store, tmp_path, all_runs):
     code, output = call_main(*TINY, "dataset.labels_per_class=2", "dry_run=true")
     assert code == 0
     assert "Sweep of 1 job.\nPre-trained backbones needed: 0." in output
+    assert "Images to process: 40." in output
+    # At equal images, those of the pretext come on top.
+    code, output = call_main(
+        *TINY, "dataset.labels_per_class=2", "schedule.match_images=true", "dry_run=true"
+    )
+    assert "Images to process: 424." in output
     assert all_runs(uri) == []
 
 
