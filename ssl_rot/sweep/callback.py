@@ -58,7 +58,7 @@ class Sweep(Callback):
             sys.exit(EXIT_STATUS)
         if config.dry_run is True:  # anything else is checked with the other keys
             try:
-                _print_dry_run(config, [list(config.hydra.overrides.task)])
+                _print_dry_run(config, [list(config.hydra.overrides.task)], is_sweep=False)
             except UserError as error:
                 log.error("%s", error)
                 sys.exit(EXIT_STATUS)
@@ -72,7 +72,7 @@ class Sweep(Callback):
             check_launcher_and_sweeper(config)
             jobs, composer = split_overrides(config), Composer(config)
             if config.dry_run is True:  # anything else is checked with the other keys
-                _print_dry_run(config, jobs)
+                _print_dry_run(config, jobs, is_sweep=True)
             if is_parallel(config.hydra.launcher):
                 start_fork_server(composer.sources(jobs))
 
@@ -98,10 +98,10 @@ class Sweep(Callback):
             sys.exit(1)
 
 
-def _print_dry_run(config: DictConfig, jobs: list[list[str]] | None) -> NoReturn:
+def _print_dry_run(config: DictConfig, jobs: list[list[str]] | None, *, is_sweep: bool) -> NoReturn:
     from ssl_rot.sweep.dry_run import print_dry_run
 
-    print_dry_run(config, jobs)
+    print_dry_run(config, jobs, is_sweep=is_sweep)
     sys.exit(0)
 
 

@@ -21,11 +21,14 @@ from ssl_rot.sweep.wording import describe_duration, shorten_number
 def print_dry_run(
     config: DictConfig,
     jobs: Sequence[Sequence[str]] | None,
+    *,
+    is_sweep: bool,
 ) -> None:
     """Prints the plan with all jobs, and estimates its time and disk from a few steps.
 
     Args:
         jobs: the overrides of each; ``None`` if the sweeper chooses them as it goes.
+        is_sweep: a launcher starts them; a single run has the whole machine.
 
     Raises:
         UserError: a job has a fault, data is missing, or MLflow does not answer.
@@ -33,7 +36,7 @@ def print_dry_run(
     if jobs is None:
         print("The sweeper chooses the jobs as it goes, so there is no plan to show.")
         return
-    slots = open_slots(config) if is_parallel(config.hydra.launcher) else ()
+    slots = open_slots(config) if is_sweep and is_parallel(config.hydra.launcher) else ()
     planner = Planner(
         Composer(config), open_tracker(config), Path(config.hydra.sweep.dir).absolute()
     )
@@ -46,7 +49,7 @@ def print_dry_run(
     time = describe_duration(costs.seconds / min(at_once, max(1, len(description.to_train))))
     if slots:
         time += f" with {at_once} jobs at once"
-    elif not is_basic(config.hydra.launcher):
+    elif is_sweep and not is_basic(config.hydra.launcher):
         time += ", one job after the other,"
     print(
         f"Training and evaluation take about {time} by a few steps measured here;\n"

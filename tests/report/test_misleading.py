@@ -279,9 +279,9 @@ def test_at_equal_images_the_arms_are_named_if_there_are_several(runs, others) -
     subjects = (
         [f"{arm} minus supervised-only" for arm in ("rotation", *others)] if others else ["it"]
     )
-    told = [words for words in ask(runs) if "equal number" in words]
-    assert len(told) == len(subjects)
-    for words, subject in zip(told, subjects, strict=True):
+    sentences = [words for words in ask(runs) if "equal number" in words]
+    assert len(sentences) == len(subjects)
+    for words, subject in zip(sentences, subjects, strict=True):
         assert words.startswith(
             f"At an equal number of images, pretext included, {subject} is +20.3 points ["
         )

@@ -8,7 +8,9 @@ import sys
 import time
 
 import pytest
+import torch
 
+from ssl_rot.sweep import dry_run
 from ssl_rot.sweep.__main__ import main
 from ssl_rot.sweep.outline import Outline
 
@@ -70,12 +72,33 @@ def test_a_single_run_has_a_plan_too(call_main, make_store, tmp_path, all_runs):
     assert code == 0
     assert "Sweep of 1 job.\nPre-trained backbones needed: 0." in output
     assert "Images to process: 40." in output
+    assert "at once" not in output
     # At equal images, those of the pretext come on top.
     code, output = call_main(
         *TINY, "dataset.labels_per_class=2", "schedule.match_images=true", "dry_run=true"
     )
     assert "Images to process: 424." in output
     assert all_runs(uri) == []
+
+
+def test_a_dry_run_measures_with_the_threads_of_a_job(call_main, make_store, tmp_path, monkeypatch):
+    make_store(tmp_path)
+    estimate, threads = dry_run.estimate_costs, []
+
+    def measure(description):
+        threads.append(torch.get_num_threads())
+        return estimate(description)
+
+    monkeypatch.setattr(dry_run, "estimate_costs", measure)
+    before = torch.get_num_threads()
+    slots = f"hydra.launcher.slots={len(os.sched_getaffinity(0))}"
+    try:
+        torch.set_num_threads(3)
+        assert call_main(*TINY, "dry_run=true")[0] == 0
+        assert call_main("--multirun", *TINY, *BOTH, slots, "dry_run=true")[0] == 0
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [3, 1]
 
 
 @pytest.mark.slow

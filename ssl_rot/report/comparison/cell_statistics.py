@@ -76,8 +76,8 @@ def compare(
           (units for which the arm is better)
         - ``p_holm`` (no difference), ``equivalence_p_holm`` (a difference of the margin or more)
           and ``p_sign_flip_holm``, all adjusted over the cells, as are ``p_anytime_holm`` (valid
-          valid at every look) and ``p_mcnemar_holm`` (of a cell with one pair:
-          about its two networks alone); ``p_sign_flip``
+          at every look) and ``p_mcnemar_holm`` (of a cell with one pair: about its two networks
+          alone); ``p_sign_flip``
         - ``verdict``, one of ``VERDICTS``; ``beyond_margin``: better or worse by more than the
           margin; ``basis``: what the verdict is based on
         - ``arm_lost``, ``reference_lost`` (runs), ``failures`` (in words), ``worst_difference``:
