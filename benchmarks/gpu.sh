@@ -26,10 +26,10 @@ echo "1. digits on $DEVICE"
 (cd "$FOLDER" && timeout 120 "$PYTHON" -m ssl_rot.run \
     +experiment=rotation "device=$DEVICE" schedule.epochs=20 pretext.schedule.epochs=5)
 
-# 2. Do the GPU's batches equal the CPU's? (A test that is skipped without a GPU.)
+# 2. The tests that are skipped without a GPU.
 if [ "$DEVICE" = cuda ]; then
-    echo "2. batches"
-    timeout 60 "$PYTHON" -m pytest -q tests/unit/data/test_batches.py -k gpu
+    echo "2. tests"
+    timeout 120 "$PYTHON" -m pytest -q tests/unit/test_on_a_gpu.py
 fi
 
 # 3. Throughput in eager mode, and with torch.compile. An epoch of 200,000 images takes seconds.

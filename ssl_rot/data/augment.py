@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_rot.data.policies import Policy, apply_policy
+from ssl_rot.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,14 @@ class Augment:
         if self.crop_padding > 0:
             span = 2 * self.crop_padding + 1
             offsets = torch.randint(span, (2, drawn), generator=generator)[:, own]
-            top, left = offsets.to(images.device)
+            top, left = to_device(offsets, images.device)
             # All crops of all images are views; indexing then copies one crop of each image.
             crops = F.pad(images, [self.crop_padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
             batch = torch.arange(count, device=images.device)
             images = crops[batch, :, top, left]
         if self.flip:
-            mirrored = torch.rand(drawn, generator=generator)[own].to(images.device) < 0.5
+            draws = torch.rand(drawn, generator=generator)[own]
+            mirrored = to_device(draws, images.device) < 0.5
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         if self.policy is not None:
             images = apply_policy(self.policy, images, generator, drawn, first)

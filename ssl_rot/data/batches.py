@@ -13,6 +13,7 @@ from ssl_rot.data.images import Images
 from ssl_rot.data.prefetch import prefetch
 from ssl_rot.errors import ConfigError
 from ssl_rot.seeding import generator
+from ssl_rot.transfer import to_device
 
 DEVICE_SHARE = 0.5
 """Share of the free GPU memory that images may occupy; the network needs the remainder."""
@@ -158,7 +159,7 @@ class Batches:
                 yield self.task(inputs, self._task_draws(epoch, step))
             else:
                 assert self.labels is not None
-                yield inputs, self.labels[rows.to(self.device)]
+                yield inputs, self.labels[to_device(rows, self.device)]
 
     def _normalize(self, pixels: Tensor) -> Tensor:
         return pixels.mul_(self.scale).add_(self.shift)
@@ -170,7 +171,7 @@ class Batches:
 
     def _pixels(self, epoch: int) -> Iterator[Tensor]:
         if isinstance(self.images, Tensor):
-            return (self.images[rows.to(self.device)] for rows in self.rows(epoch))
+            return (self.images[to_device(rows, self.device)] for rows in self.rows(epoch))
         if self.images.file is not None or self.device.type == "cuda":
             return prefetch(self.images, self.rows(epoch), self.device)
         return (self.images[rows].to(self.device) for rows in self.rows(epoch))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssl_rot.seeding import seeded
+from ssl_rot.transfer import to_device
 
 Policy = Literal["trivial", "rand"]
 
@@ -33,10 +34,10 @@ def apply_policy(
     transform = v2.TrivialAugmentWide() if policy == "trivial" else v2.RandAugment()
     groups = torch.randint(GROUPS, (batch_size,), generator=generator)
     seeds = torch.randint(2**31, (GROUPS,), generator=generator).tolist()
-    groups = groups[first : first + len(images)].to(images.device)
+    groups = groups[first : first + len(images)]
     augmented = torch.empty_like(images)
     for group in groups.unique().tolist():  # type: ignore[no-untyped-call]
-        rows = (groups == group).nonzero().flatten()
+        rows = to_device((groups == group).nonzero().flatten(), images.device)
         with seeded(seeds[group], policy):
             augmented[rows] = transform(images[rows])
     return augmented

@@ -18,6 +18,7 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from ssl_rot.models import Backbone, linear_head
 from ssl_rot.pretext.pretext import Pretext
+from ssl_rot.transfer import to_device
 
 
 def _check_angles(angles: Sequence[int]) -> Sequence[int]:
@@ -103,7 +104,7 @@ def _rotate(images: Tensor, angle: int) -> Tensor:
     if remainder:
         radians = math.radians(remainder)
         cos, sin = math.cos(radians), math.sin(radians)
-        theta = images.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]])
+        theta = to_device(torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]), images.device)
         grid = affine_grid(theta.expand(len(images), 2, 3), list(images.shape), align_corners=False)
         images = grid_sample(images, grid, padding_mode="border", align_corners=False)
     return torch.rot90(images, quarters, (-2, -1))

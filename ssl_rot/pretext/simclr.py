@@ -18,6 +18,7 @@ from ssl_rot.models import Backbone
 from ssl_rot.option_types import Count, Finite, Fraction, NonNegative, Positive
 from ssl_rot.pretext.pretext import Pretext
 from ssl_rot.pretext.views import crop_and_resize, drop_color, jitter_color
+from ssl_rot.transfer import to_device
 
 Share = Annotated[float, Finite, Field(gt=0, le=1)]
 
@@ -55,7 +56,7 @@ class SimCLR(Pretext):
 
     def batch(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         views = torch.cat([self._view(images, generator), self._view(images, generator)])
-        return views, partners(len(images)).to(images.device)
+        return views, to_device(partners(len(images)), images.device)
 
     def _view(self, images: Tensor, generator: torch.Generator) -> Tensor:
         view = crop_and_resize(images, self.crop, flip=self.flip, generator=generator)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from ssl_rot.transfer import to_device
+
 # Of red, green and blue, in the luma of ITU-R BT.601.
 LUMA = (0.299, 0.587, 0.114)
 # From RGB to luma and two axes of color, in which a turn changes the hue alone (NTSC).
@@ -32,7 +34,7 @@ def crop_and_resize(
     theta[:, 1, 1] = height
     theta[:, 0, 2] = (1 - width) * (2 * draws[2] - 1)
     theta[:, 1, 2] = (1 - height) * (2 * draws[3] - 1)
-    grid = affine_grid(theta.to(images), list(images.shape), align_corners=False)
+    grid = affine_grid(to_device(theta, images.device), list(images.shape), align_corners=False)
     return grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
@@ -46,7 +48,7 @@ def jitter_color(images: Tensor, strength: float, generator: torch.Generator) ->
         images: float ``[B, C, H, W]`` in [0, 1]. Only those of three channels have colors.
         generator: on the CPU.
     """
-    draws = torch.rand(5, len(images), 1, 1, 1, generator=generator).to(images.device)
+    draws = to_device(torch.rand(5, len(images), 1, 1, 1, generator=generator), images.device)
     brightness, contrast, saturation = 1 + 0.8 * strength * (2 * draws[:3] - 1)
     changed = (images * brightness).clamp(0, 1)
     center = _gray(changed).mean((2, 3), keepdim=True)
@@ -60,22 +62,25 @@ def jitter_color(images: Tensor, strength: float, generator: torch.Generator) ->
 
 def drop_color(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Turns a random ``share`` of images ``[B, C, H, W]`` gray; those of one channel stay."""
-    dropped = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < share
-    return torch.where(dropped, _gray(images), images)
+    draws = to_device(torch.rand(len(images), 1, 1, 1, generator=generator), images.device)
+    return torch.where(draws < share, _gray(images), images)
 
 
 def _gray(images: Tensor) -> Tensor:
     """``[B, 1, H, W]``: the luma of RGB images, else the mean of the channels."""
     if images.shape[1] != 3:
         return images.mean(1, keepdim=True)
-    return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    luma = to_device(torch.tensor(LUMA), images.device)
+    return (images * luma.view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def _turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Turns the hue of RGB images ``[B, 3, H, W]`` by ``turns`` ``[B]``, each of a full circle."""
-    to_yiq = images.new_tensor(YIQ)
+    to_yiq = torch.tensor(YIQ)
+    to_rgb = to_device(torch.linalg.inv(to_yiq), images.device)
+    to_yiq = to_device(to_yiq, images.device)
     cos, sin = (2 * math.pi * turns).cos(), (2 * math.pi * turns).sin()
     turn = torch.eye(3, device=images.device).repeat(len(images), 1, 1)
     turn[:, 1, 1], turn[:, 1, 2], turn[:, 2, 1], turn[:, 2, 2] = cos, -sin, sin, cos
-    matrix = torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    matrix = to_rgb @ turn @ to_yiq
     return torch.einsum("bij,bjhw->bihw", matrix, images)

@@ -8,6 +8,7 @@ from torch import Tensor
 from ssl_rot.data import Batches
 from ssl_rot.models import Backbone
 from ssl_rot.training.compute import Compute
+from ssl_rot.transfer import to_device
 
 MEMORY_LIMIT = 2 * 1024**3
 """Bytes of features that a split may take; larger ones are recomputed every epoch."""
@@ -31,7 +32,7 @@ class Features:
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All batches of one epoch: features ``[B, C', H', W']`` and int64 ``[B]``."""
         for rows in self.batches.rows(epoch):
-            index = rows.to(self.features.device)
+            index = to_device(rows, self.features.device)
             yield self.features[index], self.labels[index]
 
 
@@ -55,7 +56,7 @@ def precompute(batches: Batches, backbone: Backbone, compute: Compute) -> Featur
                     return None
                 features = maps.new_empty((count, *maps.shape[1:]))
                 stored = Features(batches, features, targets.new_empty(count))
-            index = rows.to(maps.device)
+            index = to_device(rows, maps.device)
             stored.features[index] = maps
             stored.labels[index] = targets
     return stored

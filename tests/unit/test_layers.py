@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "ssl_rot"
 # From the foundation up. Folders of one layer do not know each other.
 LAYERS = (
     {"errors"},
-    {"seeding", "files", "streams", "imports", "building", "option_types"},
+    {"seeding", "files", "streams", "imports", "building", "option_types", "transfer"},
     {"data", "models", "losses", "schedules"},
     {"freeze"},
     {"config", "training"},

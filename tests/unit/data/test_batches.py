@@ -207,16 +207,6 @@ def test_only_requested_images_are_read_from_disk(make_batches, tmp_path):
     assert read < images.base.numel() / 4
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_gets_the_same_batches(make_batches):
-    for (a, b), (c, d) in zip(
-        make_batches().epoch(1), make_batches(device="cuda").epoch(1), strict=True
-    ):
-        assert c.is_cuda
-        torch.testing.assert_close(a, c.cpu())
-        assert torch.equal(b, d.cpu())
-
-
 def test_labels_or_a_task_must_be_given(make_batches):
     with pytest.raises(ValueError, match="the task must return the targets"):
         make_batches(labels=None)

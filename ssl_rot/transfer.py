@@ -1,0 +1,14 @@
+"""Copies to a device that do not wait for it."""
+
+import torch
+from torch import Tensor
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on ``device``, copied after what that is still computing.
+
+    ``tensor.to(device)`` waits until a GPU has finished all earlier work, so with one small copy a
+    step the CPU never gets ahead of it. CUDA reads pageable memory before the call returns, so the
+    tensor may change right after it; other accelerators do not promise that.
+    """
+    return tensor.to(device, non_blocking=device.type == "cuda")
