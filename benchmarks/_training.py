@@ -69,8 +69,10 @@ def batches(
 class Pretext:
     """The pretext phase of a run: epochs of rotated images, logged to MLflow."""
 
-    def __init__(self, images: Images, batch_size: int, compute: Compute) -> None:
-        self.compute, self.batch_size = compute, batch_size
+    def __init__(
+        self, images: Images, batch_size: int, compute: Compute, model: str = "resnet18"
+    ) -> None:
+        self.compute, self.batch_size, self.model = compute, batch_size, model
         self.train = batches(images, None, batch_size, compute, train=True)
         self.samples = len(ANGLES) * len(images)
         self.open = ExitStack()
@@ -81,7 +83,7 @@ class Pretext:
 
     def seconds(self, epochs: int = 1) -> float:
         """Time of the whole loop (batches, steps, metrics, logging), on a new network each time."""
-        model = classifier()
+        model = classifier(model=self.model)
         self.synchronise()
         began = time.perf_counter()
         phase = Phase(
@@ -110,12 +112,14 @@ class Pretext:
             torch.cuda.synchronize()
 
 
-def synthetic_images_per_second(compute: Compute, batch: int, steps: int) -> float:
+def synthetic_images_per_second(
+    compute: Compute, batch: int, steps: int, model: str = "resnet18"
+) -> float:
     """The upper bound: the same network trained on one batch that is already on the device."""
-    model = classifier()
-    compute.place(model)
-    model.train()
-    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+    network = classifier(model=model)
+    compute.place(network)
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9)
     loss_fn = nn.CrossEntropyLoss()
     inputs = torch.randn(batch, 3, SIZE, SIZE, device=compute.device)
     targets = torch.randint(len(ANGLES), (batch,), device=compute.device)
@@ -123,7 +127,7 @@ def synthetic_images_per_second(compute: Compute, batch: int, steps: int) -> flo
         torch.cuda.synchronize()
     began = time.perf_counter()
     for _ in range(steps):
-        loss = loss_fn(compute.logits(model, inputs), targets)
+        loss = loss_fn(compute.logits(network, inputs), targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
