@@ -79,9 +79,9 @@ def main() -> None:
     with pretext.open:
         rates = in_turns(
             {
-                "whole loop": pretext.images_per_second,
+                "whole loop": pretext.images_per_second_warm,
                 "synthetic batch": lambda: synthetic(
-                    compute, batch, len(pretext.train), args.model
+                    compute, batch, len(pretext.train), args.model, warm_up=3
                 ),
             },
             args.repeats,

@@ -1,4 +1,4 @@
-"""What only a CUDA GPU can show: the CPU's numbers, and steps that do not wait for one another."""
+"""What only a CUDA GPU can show: the CPU's numbers, and batches made without waiting for it."""
 
 from __future__ import annotations
 
