@@ -1,9 +1,10 @@
 """Training speed on one GPU; `benchmarks/gpu.sh` runs it.
 
     python benchmarks/_gpu.py --out gpu.json
+    python benchmarks/_gpu.py --model nin --batch 128                                    # RotNet's
     python benchmarks/_gpu.py --device cpu --images 64 --batch 16 --repeats 1 --peak 1   # to try it
 
-resnet18 on rotated 32x32 images, as many as CIFAR-10 has, of random pixels, since content does not
+A network on rotated 32x32 images, as many as CIFAR-10 has, of random pixels, since content does not
 affect speed. Writes one JSON file: the whole loop against one synthetic batch, images per second,
 the share of the card's bf16 peak, and the time of 100 epochs, extrapolated from the epochs run.
 """
@@ -45,9 +46,9 @@ def peak_of(name: str) -> float | None:
     return next((p for card, p in PEAKS.items() if all(w in name for w in card.split())), None)
 
 
-def operations_per_image() -> float:
+def operations_per_image(name: str) -> float:
     """Floating-point operations per image of a training step, counting each multiply and add."""
-    model = classifier()
+    model = classifier(model=name)
     with FlopCounterMode(display=False) as counter:
         loss = nn.functional.cross_entropy(
             model(torch.randn(2, 3, SIZE, SIZE)), torch.zeros(2, dtype=torch.long)
@@ -59,6 +60,7 @@ def operations_per_image() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--model", default="resnet18", help="an option of conf/model")
     parser.add_argument(
         "--images", type=int, default=50_000, help="number of images, before rotation"
     )
@@ -73,20 +75,23 @@ def main() -> None:
     name = torch.cuda.get_device_name() if cuda else "cpu"
     peak = args.peak or peak_of(name)
     batch = len(ANGLES) * args.batch
-    pretext = Pretext(Images(random_images(args.images)), args.batch, compute)
+    pretext = Pretext(Images(random_images(args.images)), args.batch, compute, args.model)
     with pretext.open:
         rates = in_turns(
             {
-                "whole loop": pretext.images_per_second,
-                "synthetic batch": lambda: synthetic(compute, batch, len(pretext.train)),
+                "whole loop": pretext.images_per_second_warm,
+                "synthetic batch": lambda: synthetic(
+                    compute, batch, len(pretext.train), args.model, warm_up=3
+                ),
             },
             args.repeats,
         )
     ratios = [a / b for a, b in zip(rates["whole loop"], rates["synthetic batch"], strict=True)]
     rate = statistics.median(rates["whole loop"])
-    operations = operations_per_image()
+    operations = operations_per_image(args.model)
     record = {
         "card": name,
+        "model": args.model,
         "precision": compute.precision,
         "compiled": compute.compiled,
         "batch": batch,

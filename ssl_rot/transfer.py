@@ -1,14 +1,14 @@
-"""Copies to a device that do not wait for it."""
+"""Copies to a device without waiting for it."""
 
 import torch
 from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on ``device``, copied after what that is still computing.
+    """Copies a CPU tensor to ``device``, queued behind the work that is already there.
 
     ``tensor.to(device)`` waits until a GPU has finished all earlier work, so with one small copy a
     step the CPU never gets ahead of it. CUDA reads pageable memory before the call returns, so the
-    tensor may change right after it; other accelerators do not promise that.
+    tensor may change right after it, unless it is pinned; other accelerators do not promise that.
     """
     return tensor.to(device, non_blocking=device.type == "cuda")

@@ -135,6 +135,6 @@ def describe_sharing(per_gpu: int) -> str:
     if (pipes / "control").exists():
         return f"{per_gpu} jobs share each GPU. CUDA MPS is running, so they compute side by side."
     return (
-        f"{per_gpu} jobs share each GPU. CUDA MPS is not running, so they take turns on it, which "
-        "pays for small networks only; to start it: nvidia-cuda-mps-control -d"
+        f"{per_gpu} jobs share each GPU. CUDA MPS is not running, so they take turns and gain "
+        "little; start it with: nvidia-cuda-mps-control -d"
     )

@@ -1,4 +1,4 @@
-"""What only a CUDA GPU can show: the CPU's numbers, and steps that do not wait for one another."""
+"""What only a CUDA GPU can show: the CPU's numbers, and batches made without waiting for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssl_rot.models import Classifier, build_backbone, linear_head
 from ssl_rot.pretext.rotation import Rotate
 from ssl_rot.pretext.simclr import SimCLR
 from ssl_rot.schedules import EarlyStop, Schedule
-from ssl_rot.training.compute import Compute
+from ssl_rot.training.compute import resolve_compute
 from ssl_rot.training.loop import fit
 from ssl_rot.training.phase import Phase
 
@@ -108,7 +108,7 @@ def train(make_batches):
             freeze=freeze or FreezeNothing(),
             seed=0,
         )
-        compute = Compute(torch.device(device), options.pop("precision", "fp32"))
+        compute = resolve_compute(device, options.pop("precision", "fp32"))
         return fit(phase, compute, **({"log": lambda epoch, metrics: None} | options))
 
     return run
