@@ -110,6 +110,17 @@ def test_a_setting_that_loses_seeds_or_lacks_some_is_not_chosen_for_the_others(g
     assert chosen.index[chosen["is_chosen"]].tolist() == ["lr=0.02"]
 
 
+@pytest.mark.parametrize("status", ["KILLED", "FINISHED"])
+def test_a_seed_that_was_interrupted_decides_nothing(grid, status) -> None:
+    """The one run of a fourth seed once made its setting the only complete one."""
+    before = select_settings(grid.frame(), ["schedule.lr"])
+    tried(grid, "supervised", 3, "0.1", 0.1, 0.1).status = status
+    after = select_settings(grid.frame(), ["schedule.lr"])
+    assert after.trials.to_dict() == before.trials.to_dict()
+    low, expected = (compare(pair_runs(each.runs))["low"].iloc[0] for each in (after, before))
+    assert low == expected
+
+
 def test_of_settings_that_tie_the_smallest_is_chosen_in_whatever_order_they_ran(runs) -> None:
     # 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in the last bit
     values = {"0.1": (0.1, 0.2, 0.3), "0.02": (0.3, 0.2, 0.1), "0.005": (0.0, 0.1, 0.2)}

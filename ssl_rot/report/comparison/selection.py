@@ -60,10 +60,11 @@ def select_settings(
 ) -> Selection:
     """Chooses the setting of each arm and cell by its mean validation accuracy over the seeds.
 
-    A seed whose run was lost counts with an accuracy at chance. Settings that were tried with
-    fewer seeds than others are not chosen. Of several that are equally good, the first is, smaller
-    values before larger ones: a dozen validation images often leave several. A cell is what agrees
-    in all other settings.
+    A seed whose run was lost counts with an accuracy at chance. Settings are compared on the same
+    seeds: a seed that an interrupted sweep tried with few settings plays no part, and a setting
+    that was tried with few seeds is not chosen. Of several that are equally good, the first is,
+    smaller values before larger ones: a dozen validation images often leave several. A cell is what
+    agrees in all other settings.
 
     Args:
         keys: config keys; those of the pretext apply to arms that have one.
@@ -113,7 +114,7 @@ def select_settings(
                 **{
                     CHOSEN: table["setting"].iloc[best],
                     TRIALS: len(table),
-                    VARIANCE: _choice_variance(cell, settings, metric),
+                    VARIANCE: _choice_variance(cell[_in_grid(cell, settings)], settings, metric),
                 }
             )
             shared_downstream = [p for p in own if not p.startswith(of_pretext)]
@@ -134,10 +135,14 @@ def _rank_settings(
     chance: float,
 ) -> pd.DataFrame:
     """A row for each setting that one arm tried in a cell, whatever the order of the runs."""
+    in_grid = _in_grid(cell, settings)
     ranks = [params_as_text(cell, names)[name].map(natural_sort_key) for name in names]
     cell = cell.loc[sorted(cell.index, key=lambda run_id: [rank[run_id] for rank in ranks])]
     rows: list[dict[str, Any]] = []
     for key, part in cell.groupby(_join(cell, settings), sort=False):
+        is_complete = bool(in_grid[part.index].any())
+        if is_complete:
+            part = part[in_grid[part.index]]
         lost = is_lost[part.index]
         values = part[VALIDATION].astype(float).where(~lost, chance)
         first = part[names].iloc[0]
@@ -149,10 +154,28 @@ def _rank_settings(
                 "lost": int(lost.sum()),
                 "val_mean": values.mean(),
                 "val_sd": values.std(),
+                "is_complete": is_complete,
             }
         )
-    table = pd.DataFrame(rows)
-    return table.assign(is_complete=table["seeds"] == table["seeds"].max())
+    return pd.DataFrame(rows)
+
+
+def _in_grid(cell: pd.DataFrame, settings: list[str]) -> pd.Series[bool]:
+    """Which runs are in the largest set of settings and seeds that were all tried together.
+
+    A sweep that was interrupted has seeds with few of the settings, and one that was extended has
+    settings with few of the seeds; neither may decide by what it happens to hold.
+    """
+    keys = _join(cell, settings)
+    tried = {seed: frozenset(part) for seed, part in keys.groupby(cell[SEED])}
+
+    def size(candidate: frozenset[str]) -> tuple[int, int]:
+        seeds = sum(candidate <= others for others in tried.values())
+        return len(candidate) * seeds, seeds
+
+    best = max(tried.values(), key=size)
+    seeds = [seed for seed, others in tried.items() if best <= others]
+    return keys.isin(best) & cell[SEED].isin(seeds)
 
 
 def _choice_variance(cell: pd.DataFrame, settings: list[str], metric: str) -> float:
