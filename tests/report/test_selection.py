@@ -121,6 +121,15 @@ def test_a_seed_that_was_interrupted_decides_nothing(grid, status) -> None:
     assert low == expected
 
 
+def test_without_a_seed_that_all_have_the_setting_with_most_seeds_is_chosen(runs) -> None:
+    for seed, lr in enumerate(("0.02", "0.5", "0.05")):  # other settings for every seed
+        for arm in ("rotation", "supervised"):
+            tried(runs, arm, seed, "0.1", 0.3, 0.5)
+            tried(runs, arm, seed, lr, 0.9, 0.5)
+    trials = select_settings(runs.frame(), ["schedule.lr"]).trials
+    assert trials.query("is_chosen")["setting"].tolist() == ["lr=0.1", "lr=0.1"]
+
+
 def test_of_settings_that_tie_the_smallest_is_chosen_in_whatever_order_they_ran(runs) -> None:
     # 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in the last bit
     values = {"0.1": (0.1, 0.2, 0.3), "0.02": (0.3, 0.2, 0.1), "0.005": (0.0, 0.1, 0.2)}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_rot.data import Augment, Batches
+from ssl_rot.data import Batches
 from ssl_rot.freeze import FreezeNothing, FreezeThrough
 from ssl_rot.models import Classifier, build_backbone, linear_head
 from ssl_rot.pretext.rotation import Rotate
@@ -40,29 +40,21 @@ TASKS = {
 
 
 @pytest.fixture
-def make_batches():
+def batches_on(make_batches):
+    """Batches on a device, of images of two classes."""
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (96, 3, 16, 16), dtype=torch.uint8, generator=draws)
     labels = images.float().mean((1, 2, 3)).gt(127.5).long()
 
     def make(device: str, **changes) -> Batches:
-        options = {
-            "batch_size": 20,
-            "mean": (0.5, 0.4, 0.3),
-            "std": (0.2, 0.3, 0.4),
-            "augment": Augment(crop_padding=2, flip=True),
-            "seed": 0,
-            "stream": "downstream",
-            "shuffle": True,
-        }
-        return Batches(images, labels, device=device, **(options | changes))
+        return make_batches(images, labels, device=device, batch_size=20, **changes)
 
     return make
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_gpu_gets_the_batches_of_the_cpu(make_batches, task):
-    here, there = (make_batches(device, **TASKS[task]) for device in ("cpu", "cuda"))
+def test_a_gpu_gets_the_batches_of_the_cpu(batches_on, task):
+    here, there = (batches_on(device, **TASKS[task]) for device in ("cpu", "cuda"))
     for (inputs, targets), (others, their_targets) in zip(
         here.epoch(1), there.epoch(1), strict=True
     ):
@@ -72,8 +64,8 @@ def test_a_gpu_gets_the_batches_of_the_cpu(make_batches, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_making_batches_never_waits_for_the_gpu(make_batches, task):
-    batches = make_batches("cuda", **TASKS[task])
+def test_making_batches_never_waits_for_the_gpu(batches_on, task):
+    batches = batches_on("cuda", **TASKS[task])
     list(batches.epoch(1))  # loads the kernels, which may wait
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -84,7 +76,7 @@ def test_making_batches_never_waits_for_the_gpu(make_batches, task):
 
 
 @pytest.fixture
-def train(make_batches):
+def train(batches_on):
     """``fit`` on a device, for three epochs; returns the history."""
 
     def run(device: str, *, freeze=None, **options):
@@ -95,8 +87,8 @@ def train(make_batches):
         phase = Phase(
             name="downstream",
             model=model,
-            train=make_batches(device),
-            evaluations={"test": make_batches(device, augment=None, shuffle=False)},
+            train=batches_on(device),
+            evaluations={"test": batches_on(device, augment=None, shuffle=False)},
             loss_fn=nn.CrossEntropyLoss(),
             schedule=Schedule(
                 epochs=3,

@@ -102,7 +102,8 @@ def select_settings(
         numbered = of_arm.assign(cell=pd.factorize(keys_of_cells)[0], content_key=content)
         naming = distinguishing_columns(numbered.drop(columns=settings), None)
         for _, cell in groups:
-            table = _rank_settings(cell, settings, names, is_lost, chance)
+            in_grid = _in_grid(_join(cell, settings), cell[SEED])
+            table = _rank_settings(cell, settings, names, in_grid, is_lost, chance)
             # Rounded, since the order in which seeds are added changes the last bits.
             best = int(table["val_mean"].where(table["is_complete"]).round(9).argmax())
             is_chosen = np.arange(len(table)) == best
@@ -114,7 +115,7 @@ def select_settings(
                 **{
                     CHOSEN: table["setting"].iloc[best],
                     TRIALS: len(table),
-                    VARIANCE: _choice_variance(cell[_in_grid(cell, settings)], settings, metric),
+                    VARIANCE: _choice_variance(cell[in_grid], settings, metric),
                 }
             )
             shared_downstream = [p for p in own if not p.startswith(of_pretext)]
@@ -131,11 +132,11 @@ def _rank_settings(
     cell: pd.DataFrame,
     settings: list[str],
     names: list[str],
+    in_grid: pd.Series[bool],
     is_lost: pd.Series[bool],
     chance: float,
 ) -> pd.DataFrame:
     """A row for each setting that one arm tried in a cell, whatever the order of the runs."""
-    in_grid = _in_grid(cell, settings)
     ranks = [params_as_text(cell, names)[name].map(natural_sort_key) for name in names]
     cell = cell.loc[sorted(cell.index, key=lambda run_id: [rank[run_id] for rank in ranks])]
     rows: list[dict[str, Any]] = []
@@ -160,22 +161,21 @@ def _rank_settings(
     return pd.DataFrame(rows)
 
 
-def _in_grid(cell: pd.DataFrame, settings: list[str]) -> pd.Series[bool]:
+def _in_grid(settings: pd.Series[str], seeds: pd.Series[Any]) -> pd.Series[bool]:
     """Which runs are in the largest set of settings and seeds that were all tried together.
 
     A sweep that was interrupted has seeds with few of the settings, and one that was extended has
     settings with few of the seeds; neither may decide by what it happens to hold.
     """
-    keys = _join(cell, settings)
-    tried = {seed: frozenset(part) for seed, part in keys.groupby(cell[SEED])}
+    tried = {seed: frozenset(part) for seed, part in settings.groupby(seeds)}
 
     def size(candidate: frozenset[str]) -> tuple[int, int]:
-        seeds = sum(candidate <= others for others in tried.values())
-        return len(candidate) * seeds, seeds
+        count = sum(candidate <= others for others in tried.values())
+        return len(candidate) * count, count
 
-    best = max(tried.values(), key=size)
-    seeds = [seed for seed, others in tried.items() if best <= others]
-    return keys.isin(best) & cell[SEED].isin(seeds)
+    best = max([*tried.values(), *(frozenset([key]) for key in settings.unique())], key=size)
+    together = [seed for seed, others in tried.items() if best <= others]
+    return settings.isin(best) & seeds.isin(together)
 
 
 def _choice_variance(cell: pd.DataFrame, settings: list[str], metric: str) -> float:

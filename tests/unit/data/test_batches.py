@@ -10,33 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_rot.data import Augment, Batches, Images
+from ssl_rot.data import Batches, Images
 from ssl_rot.data.images import MappedFile
-
-
-@pytest.fixture
-def pixels() -> torch.Tensor:
-    return torch.randint(0, 256, (23, 3, 8, 8), dtype=torch.uint8)
-
-
-@pytest.fixture
-def make_batches(pixels):
-    def make(images=pixels, labels="numbered", **changes) -> Batches:
-        options = {
-            "batch_size": 5,
-            "device": "cpu",
-            "mean": (0.5, 0.4, 0.3),
-            "std": (0.2, 0.3, 0.4),
-            "augment": Augment(crop_padding=2, flip=True),
-            "seed": 0,
-            "stream": "downstream",
-            "shuffle": True,
-        }
-        if isinstance(labels, str):
-            labels = torch.arange(len(images))
-        return Batches(images, labels, **(options | changes))
-
-    return make
 
 
 def everything(batches: Batches, epoch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
