@@ -3,7 +3,7 @@
     python benchmarks/_packing.py --out packing.json
     python benchmarks/_packing.py --device cpu --jobs 2 --epochs 1      # to try it
 
-The same sweep of small pre-trainings on digits with one, two and four jobs at once on a card.
+The same sweep of small pre-training runs on digits with one, two and four jobs at once on a card.
 Writes wall seconds, and whether CUDA MPS is running: without it, jobs take turns.
 """
 

@@ -18,7 +18,7 @@ class PlanDescription:
     Attributes:
         same_as: the jobs that repeat an earlier one, and which.
         to_train: the jobs whose downstream phase is trained.
-        pretexts: the pre-trainings that these need, by name, with the jobs that use each.
+        pretexts: the pre-training runs that these need, by name, with the jobs that use each.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -40,7 +40,7 @@ class PlanDescription:
                 self.pretexts[name].append(job)
 
     def summarize(self) -> str:
-        """How many jobs, pre-trainings beside those stored, labels, and images."""
+        """How many jobs, pre-training runs beside those stored, labels, and images."""
         distinct = len(self.plan.jobs) - len(self.same_as)
         total = len(self.plan.jobs)
         jobs = f"Sweep of {total} job{'' if total == 1 else 's'}"

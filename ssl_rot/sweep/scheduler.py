@@ -1,4 +1,4 @@
-"""Which job of a sweep starts next: seed by seed, pre-trainings first, then the longest job.
+"""Which job of a sweep starts next: seed by seed, pre-training runs first, then the longest job.
 
 Knows neither processes nor MLflow: whoever runs the jobs reports what happened.
 """

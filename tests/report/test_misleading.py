@@ -327,7 +327,7 @@ def test_until_the_planned_seeds_are_there_the_answer_is_interim(runs) -> None:
 
 
 def test_seeds_that_share_a_pre_training_are_averaged_first(runs) -> None:
-    """Six seeds on three pre-trainings are three independent observations."""
+    """Six seeds on three pre-training runs are three independent observations."""
     for seed, gain in enumerate([0.10, 0.12, 0.02, 0.04, 0.06, 0.08]):
         runs.downstream("rotation", seed, 0.5 + gain, pretext__seed=str(seed // 2))
         runs.downstream("supervised", seed, 0.5, pretext__seed=str(seed // 2))
@@ -338,7 +338,7 @@ def test_seeds_that_share_a_pre_training_are_averaged_first(runs) -> None:
 
 
 def test_pre_trainings_that_share_their_seeds_do_not_hide_the_spread_of_the_seeds(runs) -> None:
-    """Six pre-trainings that meet the same three label subsets: three observations, not six."""
+    """Six pre-training runs that meet the same three label subsets: three observations, not six."""
     for pretext in range(6):
         for seed, gain in enumerate([0.20, 0.02, -0.06]):
             gained = 0.5 + gain + 0.001 * pretext

@@ -67,7 +67,7 @@ def number_table(cells: pd.DataFrame) -> Table:
         *_contrast_columns(cells),
         *(text_column(key, "config key", key) for key in setting_columns(cells)),
         *_choice_columns(cells, arm, reference),
-        Column("n", "independent seeds, or pre-trainings that several seeds share",
+        Column("n", "independent seeds, or pre-training runs that several seeds share",
                lambda row: TableCell(plural(row["n"], row["unit"]), row["n"])),
         text_column("lost", "runs that failed, diverged or were killed", "failures"),
         Column(f"{reference}{unit.suffix}", "mean and standard deviation over seeds",
