@@ -83,6 +83,29 @@ def test_it_is_said_whether_validation_images_are_in_the_label_budget(runs, over
     assert words.endswith(f"no part in the choice. The validation images {sentence}")
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (
+            [],
+            "Not tuned here: each arm has one setting of schedule.lr in each cell, and nothing was",
+        ),
+        (["0.5"], "among 1 to 2 rotation settings and 1 supervised-only setting."),
+    ],
+)
+def test_settings_are_counted_in_each_cell(runs, more, words) -> None:
+    """Arms at given settings that differ by budget once read as chosen among several."""
+    for arm, rates in (("rotation", ("0.1", "0.02")), ("supervised", ("0.02", "0.1"))):
+        for labels, lr in zip(("5", "20"), rates, strict=True):
+            for each in [lr, *(more if (arm, labels) == ("rotation", "5") else [])]:
+                run = runs.downstream(
+                    arm, 0, 0.5, schedule__lr=each, dataset__labels_per_class=labels
+                )
+                run.metrics["val_acc"] = {10: 0.5}
+    frame = runs.frame()
+    assert words in describe_tuning(frame, select_settings(frame, ["schedule.lr"]))
+
+
 def test_only_a_shared_learning_rate_is_called_not_tuned(runs) -> None:
     runs.arms([0.04, 0.05, 0.045, 0.05], schedule__lr="0.1")
     assert describe_tuning(runs.frame(), None) == "Not tuned: both arms at schedule.lr=0.1."

@@ -17,9 +17,16 @@ def describe_tuning(runs: pd.DataFrame, selection: Selection | None) -> str:
     """``Tuned: ...`` with what was chosen by what, or ``Not tuned: both arms at ...``."""
     downstream = runs[runs[PHASE] == "downstream"]
     if selection is not None:
-        arms = selection.trials.groupby("arm")["setting"].nunique()
+        tried = selection.trials.groupby(["arm", "cell"])["setting"].nunique()
+        if (tried == 1).all():
+            return (
+                f"Not tuned here: each arm has one setting of {join_words(selection.keys)} in each "
+                "cell, and nothing was chosen."
+            )
+        arms = tried.groupby("arm").agg(_format_range)
         counts = " and ".join(
-            f"{count} {name_arm(str(arm))} settings" for arm, count in arms.items()
+            f"{count} {name_arm(str(arm))} setting{'' if count == '1' else 's'}"
+            for arm, count in arms.items()
         )
         if arms.nunique() == 1:
             counts = f"{arms.iloc[0]} settings of each arm"
@@ -39,6 +46,12 @@ def describe_tuning(runs: pd.DataFrame, selection: Selection | None) -> str:
     values = downstream.get(column, pd.Series(dtype=object)).dropna().unique()
     at = f"{_USUAL}={values[0]}" if len(values) == 1 else "the same settings"
     return f"Not tuned: {both} at {at}."
+
+
+def _format_range(counts: pd.Series[int]) -> str:
+    """``6``, or ``1 to 6`` where cells differ."""
+    low, high = counts.min(), counts.max()
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _count_validation(downstream: pd.DataFrame) -> str:
