@@ -52,7 +52,7 @@ TINY = (
     "log_model=none",
     *("precision=fp32", "dataset.augment.crop_padding=0"),
 )
-TINY_MODEL = ("model.widths=[4,8]", "model.blocks=[1,1]")
+TINY_MODEL = ("model.widths=[8,16]", "model.blocks=[1,1]")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -28,7 +28,7 @@ CLASSES = {"rose": (200, 40, 60), "tulip": (60, 40, 200)}
 SHORTER = {
     "range(5)": "range(3)",
     "dataset.image_size=64": "dataset.image_size=8",
-    "model=resnet18_cifar": "model=resnet_tiny model.widths=[4,8] model.blocks=[1,1]",
+    "model=resnet18_cifar": "model=resnet_tiny model.widths=[8,16] model.blocks=[1,1]",
     "tracking.experiment_name": "schedule.epochs=3 pretext.schedule.epochs=1 "
     "tracking.experiment_name",
 }

@@ -20,7 +20,7 @@ from ssl_rot.training.signals import Interrupts
 
 MODEL = {
     "_target_": "ssl_rot.models.resnet",
-    "widths": [4, 8],
+    "widths": [8, 16],
     "blocks": [1, 1],
     "large_stem": False,
     "bias": False,

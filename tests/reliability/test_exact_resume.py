@@ -22,7 +22,7 @@ EPOCHS = 3
 TINY = (
     *("+experiment=rotation", "dataset.image_size=8", "dataset.train_size=48", "head=mlp"),
     *("dataset.labels_per_class=3", "dataset.val_fraction=0.1", "head.pool=2"),
-    *("model.widths=[4,8]", "model.blocks=[1,1]"),
+    *("model.widths=[8,16]", "model.blocks=[1,1]"),
 )
 SHORT = (f"schedule.epochs={EPOCHS}", "schedule.batch_size=12")
 FREEZE = {"through": ("freeze.stage=stem",), "gradual": ("freeze.every=1",)}

@@ -11,7 +11,7 @@ from ssl_rot.tracking import tracker
 
 TINY = (
     *("+experiment=supervised", "dataset.image_size=8", "dataset.train_size=96"),
-    *("dataset.labels_per_class=3", "model.widths=[4,8]", "model.blocks=[1,1]", "precision=fp32"),
+    *("dataset.labels_per_class=3", "model.widths=[8,16]", "model.blocks=[1,1]", "precision=fp32"),
     "dataset.augment.crop_padding=0",
     *("schedule.epochs=6", "schedule.batch_size=16", "checkpoint.every=1", "floors=false"),
 )

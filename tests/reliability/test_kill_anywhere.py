@@ -25,7 +25,7 @@ KILLS = int(os.environ.get("SSL_ROT_KILLS", "12"))
 SEED = int(os.environ.get("SSL_ROT_KILL_SEED", "0"))
 RUN = (
     *("+experiment=rotation", "dataset.image_size=8", "dataset.train_size=96"),
-    *("dataset.labels_per_class=3", "model.widths=[4,8]", "model.blocks=[1,1]", "precision=fp32"),
+    *("dataset.labels_per_class=3", "model.widths=[8,16]", "model.blocks=[1,1]", "precision=fp32"),
     *("pretext.schedule.epochs=4", "pretext.schedule.batch_size=32", "checkpoint.every=2"),
     *(
         "schedule.epochs=5",

@@ -14,7 +14,7 @@ from ssl_rot.tracking import RunLog, tracker
 
 TINY = (
     *("dataset.image_size=8", "dataset.train_size=96", "dataset.labels_per_class=3"),
-    *("model.widths=[4,8]", "model.blocks=[1,1]", "precision=fp32"),
+    *("model.widths=[8,16]", "model.blocks=[1,1]", "precision=fp32"),
     "dataset.augment.crop_padding=0",
     *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1", "floors=false"),
 )

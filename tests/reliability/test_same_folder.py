@@ -7,7 +7,7 @@ import mlflow
 import pytest
 
 TINY = (
-    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
+    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[8,16]", "model.blocks=[1,1]"),
     "dataset.augment.crop_padding=0",
     *("schedule.epochs=2", "hydra.run.dir=same", "floors=false"),
 )

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from tests.warm import CHECKOUT, Process
 
 SWEEP = (
-    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
+    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[8,16]", "model.blocks=[1,1]"),
     "dataset.augment.crop_padding=0",
     *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1", "floors=false"),
     *("+experiment=rotation,supervised", "dataset.labels_per_class=2,3"),

@@ -23,7 +23,7 @@ SEED = int(os.environ.get("SSL_ROT_KILL_SEED", "0"))
 SEEDS = 3 if KILLS < 20 else 10
 JOBS = 4 * SEEDS
 SWEEP = (
-    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
+    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[8,16]", "model.blocks=[1,1]"),
     *("schedule.epochs=3", "schedule.batch_size=16", "pretext.schedule.epochs=3", "precision=fp32"),
     *("+experiment=rotation,supervised", "dataset.labels_per_class=2,3", f"seed=range({SEEDS})"),
     *("hydra/launcher=parallel", "hydra.launcher.slots=2", "checkpoint.every=1"),

@@ -15,7 +15,7 @@ from ssl_rot.sweep.__main__ import main
 from ssl_rot.sweep.outline import Outline
 
 TINY = (
-    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
+    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[8,16]", "model.blocks=[1,1]"),
     *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1", "seed=0"),
 )
 BOTH = ("+experiment=rotation,supervised", "dataset.labels_per_class=2,3")

@@ -16,7 +16,7 @@ from tests.warm import Process
 # Long epochs; no checkpoint except at the end.
 LONG = (
     *("+experiment=supervised", "schedule.batch_size=1"),
-    *("dataset.image_size=8", "model.widths=[4,8]", "model.blocks=[1,1]", "precision=fp32"),
+    *("dataset.image_size=8", "model.widths=[8,16]", "model.blocks=[1,1]", "precision=fp32"),
     *("schedule.epochs=4", "checkpoint.every=100"),
 )
 

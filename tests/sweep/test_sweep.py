@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from tests.warm import Process
 
 TINY = (
-    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[4,8]", "model.blocks=[1,1]"),
+    *("dataset.image_size=8", "dataset.train_size=96", "model.widths=[8,16]", "model.blocks=[1,1]"),
     "dataset.augment.crop_padding=0",
     *("schedule.epochs=2", "schedule.batch_size=16", "pretext.schedule.epochs=1", "floors=false"),
 )

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 SLURM = (
     *("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=2"),
-    *("dataset.image_size=8", "model.widths=[4,8]", "model.blocks=[1,1]", "precision=fp32"),
+    *("dataset.image_size=8", "model.widths=[8,16]", "model.blocks=[1,1]", "precision=fp32"),
 )
 # Long epochs; no checkpoint except at the end of a job.
 LONG = ("+experiment=supervised", "schedule.batch_size=1", "checkpoint.every=100")

@@ -264,7 +264,7 @@ def test_5_the_last_epoch_is_reported_not_the_best(run_job, tmp_path):
 def test_6_means_are_per_sample(run_job, compose, tmp_path):
     # 360 test images are evaluated in batches of 256 and 104.
     ran = run_job(tmp_path, "+experiment=supervised")
-    cfg = compose("dataset.image_size=8", "model.widths=[4,8]", "model.blocks=[1,1]")
+    cfg = compose("dataset.image_size=8", "model.widths=[8,16]", "model.blocks=[1,1]")
     data = instantiate(cfg.dataset, seed=0)
     backbone = build_backbone(cfg.model, in_channels=1, seed=0)
     head = build_head(cfg.head, in_channels=8, num_classes=10, seed=0)

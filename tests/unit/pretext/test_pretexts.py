@@ -17,7 +17,7 @@ CONF = Path(__file__).resolve().parents[3] / "conf"
 TASKS = sorted({p.stem for p in CONF.rglob("pretext/*.yaml")} - {"none", "weights"})
 TINY = (
     *("dataset.image_size=8", "dataset.train_size=40", "dataset.labels_per_class=2"),
-    *("model.widths=[4,8]", "model.blocks=[1,1]", "precision=fp32", "dataset.val_fraction=0.1"),
+    *("model.widths=[8,16]", "model.blocks=[1,1]", "precision=fp32", "dataset.val_fraction=0.1"),
     *("pretext.schedule.epochs=2", "pretext.schedule.batch_size=16"),
 )
 

@@ -140,7 +140,7 @@ def test_artifacts(rotation_run, phase, figures):
 
 def test_the_weights_load_without_the_training_code(rotation_run, compose):
     """As documented: only the file and a network of the same shape are needed."""
-    net = resnet(1, widths=[4, 8], blocks=[1, 1], large_stem=False, bias=False, shortcut_norm=True)
+    net = resnet(1, widths=[8, 16], blocks=[1, 1], large_stem=False, bias=False, shortcut_norm=True)
     model = Classifier(net, linear_head(8, 10))
     model.load_state_dict(load_file(rotation_run.artifact("downstream", "weights.safetensors")))
     model.eval()

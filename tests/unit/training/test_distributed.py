@@ -245,7 +245,7 @@ def test_sync_batchnorm_on_the_cpu_is_refused(monkeypatch):
 
 def test_sync_batchnorm_replaces_every_batchnorm_and_keeps_its_weights():
     options = {"large_stem": False, "bias": False, "shortcut_norm": True}
-    plain, synced = (resnet(3, widths=[4, 8], blocks=[1, 1], **options) for _ in range(2))
+    plain, synced = (resnet(3, widths=[8, 16], blocks=[1, 1], **options) for _ in range(2))
     synced.load_state_dict(plain.state_dict())
     compute = Compute(torch.device("cpu"), "fp32", group=Group(0, 2), sync_batchnorm=True)
     compute.place(synced)

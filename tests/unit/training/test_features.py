@@ -17,7 +17,7 @@ from ssl_rot.training.phase import Phase
 
 MODEL = {
     "_target_": "ssl_rot.models.resnet",
-    "widths": [4, 8],
+    "widths": [8, 16],
     "blocks": [1, 1],
     "large_stem": False,
     "bias": False,
