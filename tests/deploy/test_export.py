@@ -122,7 +122,7 @@ def test_onnxruntime_gives_the_same_for_images_of_any_number_and_size(
 def test_the_config_has_what_timm_and_the_hub_look_for(exported):
     config = json.loads((exported / "config.json").read_text())
     assert config["architecture"] == "resnet_tiny"
-    assert (config["num_classes"], config["num_features"]) == (2, 8)
+    assert (config["num_classes"], config["num_features"]) == (2, 16)
     assert config["label_names"] == ["blue", "red"]
     cfg = config["pretrained_cfg"]
     assert cfg["input_size"] == [3, 16, 16]

@@ -267,7 +267,7 @@ def test_6_means_are_per_sample(run_job, compose, tmp_path):
     cfg = compose("dataset.image_size=8", "model.widths=[8,16]", "model.blocks=[1,1]")
     data = instantiate(cfg.dataset, seed=0)
     backbone = build_backbone(cfg.model, in_channels=1, seed=0)
-    head = build_head(cfg.head, in_channels=8, num_classes=10, seed=0)
+    head = build_head(cfg.head, in_channels=16, num_classes=10, seed=0)
     model = Classifier(backbone, head)
     model.load_state_dict(ran.weights("downstream"))
     model.eval()

@@ -23,7 +23,9 @@ def folder(tmp_path_factory):
 
 
 # With bfloat16, and with a head that is trained on stored features.
-@pytest.mark.parametrize("overrides", [[], ["freeze=backbone"], ["precision=bf16"]], ids=str)
+@pytest.mark.parametrize(
+    "overrides", [[], ["freeze=backbone", "schedule.lr=0.5"], ["precision=bf16"]], ids=str
+)
 def test_the_last_epochs_predictions_are_kept(run_job, compose, folder, overrides):
     longer = ["dataset.labels_per_class=9", "schedule.epochs=3", "schedule=constant"]
     ran = run_job(folder, "+experiment=rotation", *longer, *overrides)

@@ -141,7 +141,7 @@ def test_artifacts(rotation_run, phase, figures):
 def test_the_weights_load_without_the_training_code(rotation_run, compose):
     """As documented: only the file and a network of the same shape are needed."""
     net = resnet(1, widths=[8, 16], blocks=[1, 1], large_stem=False, bias=False, shortcut_norm=True)
-    model = Classifier(net, linear_head(8, 10))
+    model = Classifier(net, linear_head(16, 10))
     model.load_state_dict(load_file(rotation_run.artifact("downstream", "weights.safetensors")))
     model.eval()
     data = instantiate(compose("dataset.image_size=8", "dataset.val_fraction=0.1").dataset, seed=0)

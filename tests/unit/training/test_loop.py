@@ -52,7 +52,7 @@ def plain_model() -> Classifier:
 def norm_model() -> Classifier:
     torch.manual_seed(0)
     net = resnet(1, widths=[8, 16], blocks=[1, 1], large_stem=False, bias=False, shortcut_norm=True)
-    return Classifier(net, linear_head(8, 2))
+    return Classifier(net, linear_head(16, 2))
 
 
 @pytest.fixture
