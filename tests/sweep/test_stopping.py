@@ -148,7 +148,7 @@ def test_jobs_that_outlive_their_sweep_are_waited_for_and_not_trained_twice(
     orphans = {run.info.run_id for run in runs_of_phase(uri, "downstream")}
     assert all(done < 30 for done in before.values())
     process = start(tmp_path, *args, "resume=true")
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     assert "Waiting for jobs that a killed sweep left running" in output
     jobs = runs_of_phase(uri, "downstream")
