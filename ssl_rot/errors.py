@@ -112,8 +112,8 @@ class CompileFailed(UserError):
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         super().__init__(
             f"compile=true does not work here: {reason}\n"
-            "torch.compile needs a C++ compiler (on a GPU also Triton) and a network that it can "
-            "trace; compile=false trains the same network without it."
+            "torch.compile needs a C++ compiler (on a GPU also Triton) and a network that it "
+            "supports; compile=false trains the same network without it."
         )
 
 

@@ -1,6 +1,7 @@
 """The device, precision and processes that a run computes with."""
 
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,8 +55,8 @@ class Compute:
         """Raises :class:`CompileFailed` for the errors of ``torch.compile`` inside the block."""
         try:
             yield
-        except RuntimeError as error:
-            if self.compiled and type(error).__module__.startswith(("torch._dynamo", "torch._ind")):
+        except (RuntimeError, AssertionError) as error:
+            if self.compiled and _is_the_compilers(error):
                 raise CompileFailed(error) from error
             raise
 
@@ -98,6 +99,16 @@ def resolve_compute(
         place = torch.device(device, processes.local_rank)
         torch.cuda.set_device(place)
     return Compute(place, precision, compiled, processes, sync_batchnorm)
+
+
+def _is_the_compilers(error: Exception) -> bool:
+    """Whether it comes from torch's compiler, or is an assertion in the code that it generated."""
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return True
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return isinstance(error, AssertionError) and any(
+        frame.f_globals.get("__name__", "").startswith("torch._inductor") for frame in frames
+    )
 
 
 def describe_gpus() -> str:

@@ -76,6 +76,34 @@ def test_a_missing_compiler_is_reported_in_one_message(run_job, tmp_path, monkey
         run_job(tmp_path, "+experiment=supervised", "compile=true")
 
 
+@torch.library.custom_op("ssl_rot_tests::relu", mutates_args=())
+def mispredicted_relu(inputs: torch.Tensor) -> torch.Tensor:
+    """In another layout than the compiler is told, as cuDNN's gradients can be."""
+    return inputs.relu().contiguous(memory_format=torch.channels_last)
+
+
+@mispredicted_relu.register_fake
+def _(inputs):
+    return torch.empty_like(inputs, memory_format=torch.contiguous_format)
+
+
+def test_a_failed_check_in_compiled_code_is_reported_in_one_message():
+    compute = Compute(torch.device("cpu"), "fp32", compiled=True)
+    compiled = torch.compile(lambda inputs: mispredicted_relu(inputs))
+    with (
+        pytest.raises(CompileFailed, match=r"compile=true does not work here: .*stride") as failure,
+        compute.compile_errors(),
+    ):
+        compiled(torch.ones(2, 3, 4, 4))
+    assert isinstance(failure.value.__cause__, AssertionError)
+
+
+def test_an_assertion_of_the_users_own_code_stays_as_it_is():
+    compute = Compute(torch.device("cpu"), "fp32", compiled=True)
+    with pytest.raises(AssertionError, match="theirs"), compute.compile_errors():
+        raise AssertionError("theirs")
+
+
 def test_a_profile_shows_the_time_of_each_part_of_a_step(run_job, tmp_path):
     epochs = ("schedule.epochs=6", "pretext.schedule.epochs=10")
     ran = run_job(tmp_path, "+experiment=rotation", "profile=true", *epochs)
