@@ -109,11 +109,13 @@ class CompileFailed(UserError):
     """``compile=true`` does not work here; quotes torch's compiler."""
 
     def __init__(self, error: Exception) -> None:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        first, *others = str(error).splitlines() or [type(error).__name__]
+        operator = [line for line in others if line.startswith("Error in op:")]
+        reason = "; ".join([first, *operator])
         super().__init__(
             f"compile=true does not work here: {reason}\n"
-            "torch.compile needs a C++ compiler (on a GPU also Triton) and a network that it "
-            "supports; compile=false trains the same network without it."
+            "torch.compile needs a C++ compiler (on a GPU also Triton) and cannot handle every "
+            "network; compile=false trains the same network without it."
         )
 
 

@@ -56,7 +56,7 @@ class Compute:
         try:
             yield
         except (RuntimeError, AssertionError) as error:
-            if self.compiled and _is_the_compilers(error):
+            if self.compiled and _is_from_compiler(error):
                 raise CompileFailed(error) from error
             raise
 
@@ -101,14 +101,13 @@ def resolve_compute(
     return Compute(place, precision, compiled, processes, sync_batchnorm)
 
 
-def _is_the_compilers(error: Exception) -> bool:
-    """Whether it comes from torch's compiler, or is an assertion in the code that it generated."""
-    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-        return True
-    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    return isinstance(error, AssertionError) and any(
-        frame.f_globals.get("__name__", "").startswith("torch._inductor") for frame in frames
-    )
+def _is_from_compiler(error: Exception) -> bool:
+    """Whether torch's compiler raised it, or a check in the code that it generated."""
+    module = type(error).__module__
+    if isinstance(error, AssertionError):  # code that it generated is in a torch._inductor module
+        *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+        module = innermost.f_globals.get("__name__", "")
+    return module.startswith(("torch._dynamo", "torch._inductor"))
 
 
 def describe_gpus() -> str:
