@@ -377,12 +377,13 @@ def test_ctrl_c_keeps_finished_jobs_and_resume_runs_the_remaining_ones(
 ):
     args = (
         "+experiment=rotation,supervised",
-        "schedule.epochs=40",
+        "schedule.epochs=100",
         "dataset.labels_per_class=2,3",
     )
     make_store(tmp_path)
     process = start("--multirun", *args)
-    wait_for(tmp_path, "downstream", "FINISHED")
+    # Two at a time: one that runs beside the first to finish is about to finish, too.
+    wait_for(tmp_path, "downstream", "FINISHED", count=2)
     wait_for(tmp_path, "downstream", "RUNNING")
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
@@ -390,8 +391,8 @@ def test_ctrl_c_keeps_finished_jobs_and_resume_runs_the_remaining_ones(
     assert "resume=true" in output
     assert "Traceback" not in output
     states = Counter(run.info.status for run in runs("downstream"))
-    assert states["FINISHED"] >= 1
-    assert states["KILLED"] == 1
+    assert states["FINISHED"] >= 2
+    assert states["KILLED"] >= 1, states
     assert [run.info.status for run in runs("sweep")] == ["KILLED"]
     finished = {
         r.info.run_id: r.info.end_time for r in runs("downstream") if r.info.status == "FINISHED"
