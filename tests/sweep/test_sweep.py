@@ -382,7 +382,8 @@ def test_ctrl_c_keeps_finished_jobs_and_resume_runs_the_remaining_ones(
     )
     make_store(tmp_path)
     process = start("--multirun", *args)
-    # Two at a time: one that runs beside the first to finish is about to finish, too.
+    # Jobs run in pairs of equal length. When one has finished, the other is about to, so only a
+    # job of the second pair is sure to be interrupted.
     wait_for(tmp_path, "downstream", "FINISHED", count=2)
     wait_for(tmp_path, "downstream", "RUNNING")
     process.send_signal(signal.SIGINT)
